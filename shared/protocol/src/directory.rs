@@ -1,0 +1,137 @@
+//! The route directory: storage nodes push, memds holds, routers look up.
+
+use model::{EncodedKey, KeyRange, TableDefinition, TableId};
+use paxos::{Ballot, GroupId, Member, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// A partition as its leader describes it. Newer = larger (`generation`, `ballot`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionInfo {
+    /// Partition and replication group.
+    pub partition: GroupId,
+    /// Its table.
+    pub table: TableId,
+    /// Its keys.
+    pub range: KeyRange,
+    /// Configuration generation.
+    pub generation: u64,
+    /// Ballot of the leader that said so.
+    pub ballot: Ballot,
+    /// The leader.
+    pub leader: Option<NodeId>,
+    /// Members with their zones.
+    pub members: Vec<PlacedMember>,
+    /// Version of the table's definition that this partition works with.
+    pub table_version: u64,
+}
+
+/// A member and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedMember {
+    /// The member.
+    pub member: Member,
+    /// Its availability zone.
+    pub zone: String,
+}
+
+impl PartitionInfo {
+    /// Whether this says something newer than `other`.
+    pub fn newer_than(&self, other: &Self) -> bool {
+        (self.generation, self.ballot) > (other.generation, other.ballot)
+    }
+}
+
+/// Leader → every memds node, on change, on `Hydrate`, and every few seconds for all partitions that it leads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Push {
+    /// The sender.
+    pub node: NodeId,
+    /// Partitions that it leads.
+    pub partitions: Vec<PartitionInfo>,
+    /// Definitions of their tables (each at least once with a changed version, all of them on `Hydrate`).
+    pub tables: Vec<TableDefinition>,
+    /// Partitions that were dropped (their table is deleted).
+    #[serde(default)]
+    pub dropped: Vec<GroupId>,
+}
+
+/// "Push everything to me": memds → all storage nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hydrate {
+    /// The asking memds instance.
+    pub instance: u64,
+}
+
+/// Which table a lookup means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableRef {
+    /// By name: from the API.
+    Name(String),
+    /// By number: system tables.
+    Id(TableId),
+}
+
+/// One route lookup; every item request sends one, hit or miss.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lookup {
+    /// The table.
+    pub table: TableRef,
+    /// The key whose partition is wanted; none for the table's definition alone.
+    pub key: Option<EncodedKey>,
+    /// Version of the definition that the asker has; 0 = none. Not sent back when still the newest.
+    pub known_table_version: u64,
+    /// (generation, ballot) of the partition that the asker has. Not sent back when still the newest.
+    pub known_partition: Option<(u64, Ballot)>,
+}
+
+/// Lookups that share a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LookupRequest {
+    /// The lookups; at most 1,024.
+    pub lookups: Vec<Lookup>,
+}
+
+/// Answers, in the order of the lookups.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LookupReply {
+    /// One a lookup.
+    pub answers: Vec<LookupAnswer>,
+}
+
+/// One answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum LookupAnswer {
+    /// This memds node is not hydrated yet: ask another.
+    NotReady,
+    /// There is no such table.
+    NoTable,
+    /// What the asker has is the newest.
+    Unchanged,
+    /// What changed.
+    Found {
+        /// The definition, when newer than the asker's.
+        table: Option<Box<TableDefinition>>,
+        /// The partition, when a key was given and it is newer than the asker's.
+        partition: Option<Box<PartitionInfo>>,
+    },
+}
+
+/// memds → memds: give me everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// Continue behind this partition number; 0 = from the start.
+    pub after: GroupId,
+}
+
+/// A part of the map.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SyncReply {
+    /// Whether the sender is hydrated; if not, the rest is empty.
+    pub ready: bool,
+    /// Partitions in ascending order of their numbers.
+    pub partitions: Vec<PartitionInfo>,
+    /// Definitions of their tables.
+    pub tables: Vec<TableDefinition>,
+    /// Where to continue; none = complete.
+    pub next: Option<GroupId>,
+}

@@ -1,0 +1,190 @@
+//! Item requests: router (or admin) → storage node.
+
+use bytes::Bytes;
+use expression::{Condition, Projection, Update};
+use model::{ApiError, EncodedKey, KeyRange};
+use paxos::GroupId;
+use serde::{Deserialize, Serialize};
+
+use crate::directory::PartitionInfo;
+
+/// A request on one partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ItemCall {
+    /// The partition that the sender believes responsible.
+    #[serde(rename = "p")]
+    pub partition: GroupId,
+    /// The request.
+    #[serde(rename = "o")]
+    pub operation: ItemOperation,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ItemOperation {
+    /// Read one item.
+    Get(Get),
+    /// Write one item.
+    Write(Box<Write>),
+    /// Read one page of a key range.
+    Page(Box<Page>),
+}
+
+/// Read one item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Get {
+    /// Encoded key.
+    pub key: EncodedKey,
+    /// Strong: leader under its lease only. Otherwise any storage replica.
+    pub strong: bool,
+    /// Attributes to return; the size in the reply is always the whole item's.
+    #[serde(default)]
+    pub projection: Option<Projection>,
+}
+
+/// Write one item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Write {
+    /// Encoded key.
+    pub key: EncodedKey,
+    /// The change.
+    pub action: WriteAction,
+    /// Must hold for the item as it is before the change (an absent item is an empty item).
+    #[serde(default)]
+    pub condition: Option<Condition>,
+    /// What to return on success.
+    #[serde(default)]
+    pub return_values: ReturnValues,
+    /// Return the item when the condition fails.
+    #[serde(default)]
+    pub return_on_failure: bool,
+}
+
+/// The change that a write makes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum WriteAction {
+    /// Replace the item by this one (encoded, validated by the router, at most 400 KB).
+    Put(Bytes),
+    /// Remove the item.
+    Delete,
+    /// Change the item, or make it from its key.
+    Update {
+        /// Encoded item that holds the key attributes only.
+        key_item: Bytes,
+        /// The update; none for an UpdateItem without UpdateExpression.
+        update: Option<Update>,
+    },
+}
+
+/// ReturnValues of the API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum ReturnValues {
+    #[default]
+    None,
+    AllOld,
+    UpdatedOld,
+    AllNew,
+    UpdatedNew,
+}
+
+/// Read one page of a contiguous key range within the partition, in key order or reverse.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Page {
+    /// Keys to read; the node clips it to the partition's own range.
+    pub range: KeyRange,
+    /// Start behind this key (exclusive, in reading direction).
+    #[serde(default)]
+    pub after: Option<EncodedKey>,
+    /// Descending.
+    #[serde(default)]
+    pub reverse: bool,
+    /// Strong: leader under its lease only.
+    pub strong: bool,
+    /// Stop after having evaluated so many items.
+    #[serde(default)]
+    pub limit: Option<u32>,
+    /// Stop once the evaluated items' sizes exceed this (1 MB less what earlier partitions used).
+    pub bytes_max: u64,
+    /// Drop items for which this does not hold, after they were counted.
+    #[serde(default)]
+    pub filter: Option<Condition>,
+    /// Attributes to return.
+    #[serde(default)]
+    pub projection: Option<Projection>,
+    /// Return counts only.
+    #[serde(default)]
+    pub count_only: bool,
+}
+
+/// Answer to an `ItemCall`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ItemReply {
+    /// To `Get`.
+    Item {
+        /// Encoded (projected) item, if there is one.
+        item: Option<Bytes>,
+        /// Size of the whole item in bytes as DynamoDB counts; 0 when absent.
+        size_bytes: u64,
+    },
+    /// To `Write`: done, durable on a quorum.
+    Written {
+        /// Attributes as asked for by `return_values`, encoded.
+        attributes: Option<Bytes>,
+        /// Size before, 0 when absent.
+        old_size_bytes: u64,
+        /// Size after, 0 when absent.
+        new_size_bytes: u64,
+    },
+    /// To `Page`.
+    Page(PageReply),
+    /// Not done, or not known to be done: see the fault.
+    Fault(ItemFault),
+}
+
+/// One page.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PageReply {
+    /// Encoded items that passed the filter (empty when `count_only`).
+    pub items: Vec<Bytes>,
+    /// How many passed the filter.
+    pub count: u64,
+    /// How many were evaluated.
+    pub scanned_count: u64,
+    /// Sizes of the evaluated items, summed.
+    pub bytes_read: u64,
+    /// Set when the page stopped before the end of the range: encoded key of the last evaluated item …
+    pub last_key: Option<EncodedKey>,
+    /// … and that item's key attributes (table keys) as an encoded item.
+    pub last_key_item: Option<Bytes>,
+}
+
+/// Why an item request failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ItemFault {
+    /// The condition did not hold. Final.
+    ConditionFailed {
+        /// The item as it is, encoded, if it was asked for and there is one.
+        item: Option<Bytes>,
+        /// Its size, for capacity.
+        size_bytes: u64,
+    },
+    /// The request is wrong (operand types, item size …). Final.
+    Api(ApiError),
+    /// Not executed: this node does not lead the partition, or does not hold it. Try what `partition` says, if it is there.
+    NotHere {
+        /// The newest membership that the node knows.
+        partition: Option<Box<PartitionInfo>>,
+    },
+    /// Not executed: the key is outside of the partition's range. Look it up again.
+    WrongRange {
+        /// The range that this partition really has.
+        partition: Option<Box<PartitionInfo>>,
+    },
+    /// Not executed: no lease yet, starting, draining. Try again shortly.
+    NotReady,
+    /// Not executed: a bound was reached (queue, in-flight bytes). Shed.
+    Overloaded,
+    /// It may or may not have been executed (leadership lost while in flight, time-out). Never retried as if it had not.
+    Unknown,
+}

@@ -1,0 +1,52 @@
+//! Replication between storage nodes.
+
+use bytes::Bytes;
+use model::{KeyRange, TableDefinition};
+use paxos::{Ballot, Configuration, GroupId, Index, NodeId};
+use serde::{Deserialize, Serialize};
+
+// `GroupMessage { group, from, incarnation, message: paxos::Message }` comes with the owner of `paxos`.
+
+/// Pull one chunk of a consistent copy of a replica's B-tree.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopyRequest {
+    /// The group.
+    pub group: GroupId,
+    /// Who asks.
+    pub to: NodeId,
+    /// Session number from the first chunk; 0 opens a session.
+    pub session: u64,
+    /// Number of the wanted chunk, from 0; a repeated number gives the same chunk again.
+    pub chunk: u64,
+}
+
+/// One chunk, at most about 512 KiB.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopyChunk {
+    /// Session to continue with.
+    pub session: u64,
+    /// Key-value pairs, in key order.
+    pub pairs: Vec<(Bytes, Bytes)>,
+    /// CRC32C over all keys and values of this chunk.
+    pub crc32c: u32,
+    /// Set on the last chunk.
+    pub end: Option<CopyEnd>,
+    /// The session is unknown (expired): start again.
+    #[serde(default)]
+    pub expired: bool,
+}
+
+/// What the copy stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopyEnd {
+    /// Log position of the copied state …
+    pub applied: Index,
+    /// … and the ballot of that entry.
+    pub ballot: Ballot,
+    /// Configuration at that position.
+    pub configuration: Configuration,
+    /// Table definition at that position.
+    pub table: TableDefinition,
+    /// Keys.
+    pub range: KeyRange,
+}

@@ -1,0 +1,36 @@
+//! Subject names. `<id>` is a node's or instance's number.
+
+use paxos::NodeId;
+
+/// Item requests to a storage node: `item::ItemCall` → `item::ItemReply`.
+pub fn node_item(node: NodeId) -> String {
+    format!("node.{}.item", node.0)
+}
+/// Replication messages to a storage node, one way: `replication::GroupMessage`.
+pub fn node_replication(node: NodeId) -> String {
+    format!("node.{}.repl", node.0)
+}
+/// Full copies of replicas: `replication::CopyRequest` → `replication::CopyChunk`.
+pub fn node_bulk(node: NodeId) -> String {
+    format!("node.{}.bulk", node.0)
+}
+/// Orders of the admin to a storage node: `control::Order` → `control::OrderReply`.
+pub fn node_control(node: NodeId) -> String {
+    format!("node.{}.control", node.0)
+}
+/// Lookups to one memds node: `directory::LookupRequest` → `directory::LookupReply`.
+pub fn memds_lookup(instance: u64) -> String {
+    format!("memds.{instance}.lookup")
+}
+/// Whole-map sync from one memds node to another: `directory::SyncRequest` → `directory::SyncReply`.
+pub fn memds_sync(instance: u64) -> String {
+    format!("memds.{instance}.sync")
+}
+/// Membership pushes to every memds node, one way: `directory::Push`.
+pub const MEMDS_PUSH: &str = "memds.push";
+/// A memds node asks all storage nodes to push everything they lead, one way: `directory::Hydrate`.
+pub const MEMDS_HYDRATE: &str = "memds.hydrate";
+/// Every service instance says that it is there, one way, once a second: `health::Heartbeat`.
+pub const HEALTH: &str = "health";
+/// Control-plane API calls (CreateTable …), queue group `admin`: `control::ApiCall` → `control::ApiReply`.
+pub const ADMIN_API: &str = "admin.api";
