@@ -3,63 +3,18 @@
 //!
 //! The flow: the router calls the `parse_*` functions with the request's placeholders, which gives *resolved* expressions (no
 //! placeholders left, all static checks done); these travel to the storage leader in MessagePack and are evaluated there.
+//! Resolved conditions and updates are flat programs, not trees, so that neither decoding nor evaluating one can exhaust the stack.
 
-use model::{AttributeValue, Item};
-use serde::{Deserialize, Serialize};
+pub mod condition;
+pub mod key_condition;
+pub mod path;
+pub mod placeholders;
+pub mod projection;
+pub mod update;
 
-/// A document path: an attribute name, then `.name` and `[index]` steps.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Path(pub Vec<Step>);
-
-/// One step of a path; the first is always a name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Step {
-    /// Attribute or map entry.
-    Name(String),
-    /// List element.
-    Index(usize),
-}
-
-/// A resolved condition or filter. TODO(owner: expression): shape.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Condition {}
-
-/// A resolved update expression. TODO(owner: expression): shape.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Update {}
-
-/// A resolved projection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Projection {
-    /// Paths, none a prefix of another.
-    pub paths: Vec<Path>,
-}
-
-/// A resolved key condition: equality on the partition key, and optionally one condition on the sort key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeyCondition {
-    /// Value of the partition key.
-    pub partition: AttributeValue,
-    /// Condition on the sort key.
-    pub sort: Option<SortCondition>,
-}
-
-/// A condition on the sort key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub enum SortCondition {
-    Equal(AttributeValue),
-    Less(AttributeValue),
-    LessOrEqual(AttributeValue),
-    Greater(AttributeValue),
-    GreaterOrEqual(AttributeValue),
-    Between(AttributeValue, AttributeValue),
-    BeginsWith(AttributeValue),
-}
-
-impl Projection {
-    /// The part of `item` that the paths name.
-    pub fn apply(&self, _item: &Item) -> Item {
-        todo!()
-    }
-}
+pub use condition::{Condition, ConditionKind, parse_condition};
+pub use key_condition::{KeyCondition, KeyTerms, SortCondition, parse_key_condition, parse_key_terms};
+pub use path::{Path, Step};
+pub use placeholders::Placeholders;
+pub use projection::{Projection, parse_projection};
+pub use update::{Update, Updated, parse_update};
