@@ -1,1 +1,15 @@
-//! TODO
+//! Where items live, and how to reach them: the route cache and the storage client of routers and admins. Owns the cache of
+//! table definitions and partitions, the lookups to the memds fleet (one a request, hit or miss) and the retries of what was
+//! certainly not executed. Never evaluates expressions, never decides placement, never keeps what the mesh could not tell again.
+
+mod calls;
+mod client;
+mod fleet;
+mod lookups;
+mod pages;
+mod retry;
+mod routes;
+mod target;
+
+pub use client::{Client, ClientSettings, ClientStats};
+pub use routes::{Routes, RoutesLimits};
