@@ -5,7 +5,22 @@ use model::{KeyRange, TableDefinition};
 use paxos::{Ballot, Configuration, GroupId, Index, NodeId};
 use serde::{Deserialize, Serialize};
 
-// `GroupMessage { group, from, incarnation, message: paxos::Message }` comes with the owner of `paxos`.
+/// A message between two members of a replication group; one way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupMessage {
+    /// The group.
+    #[serde(rename = "g")]
+    pub group: GroupId,
+    /// The sending node.
+    #[serde(rename = "n")]
+    pub from: NodeId,
+    /// The sender's incarnation (identity of its disk).
+    #[serde(rename = "i")]
+    pub incarnation: u64,
+    /// The message; it names the receiver's incarnation itself.
+    #[serde(rename = "m")]
+    pub message: paxos::Message,
+}
 
 /// Pull one chunk of a consistent copy of a replica's B-tree.
 #[derive(Clone, Debug, Serialize, Deserialize)]

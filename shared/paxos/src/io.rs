@@ -1,0 +1,189 @@
+//! What goes into a replica and what comes out of it: the contract with the shell.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Ballot, Configuration, Entry, Index, Message, NodeId, Position, Token};
+
+/// What a replica had on its disk when its node started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Highest ballot promised.
+    pub promised: Ballot,
+    /// Up to here the log is truncated (default: nothing is).
+    pub floor: Position,
+    /// Configuration at the floor. Later ones are found in `entries`.
+    pub configuration: Configuration,
+    /// All entries above the floor, consecutive.
+    pub entries: Vec<Entry>,
+    /// Durable position of the B-tree: index and ballot of the last entry applied and flushed.
+    pub applied: Position,
+    /// Configuration stored with the B-tree. Needed only if the node died between installing a copy of the B-tree and
+    /// the log record that says so.
+    pub applied_configuration: Option<Configuration>,
+    /// The replica is being made and has nothing on disk yet: its first step persists its founding.
+    pub fresh: bool,
+}
+
+impl Restored {
+    /// First member state of a new group. The first step persists `PersistOp::Install` with this configuration.
+    pub fn founding(configuration: Configuration) -> Restored {
+        Restored {
+            promised: Ballot::default(),
+            floor: Position::default(),
+            configuration,
+            entries: Vec::new(),
+            applied: Position::default(),
+            applied_configuration: None,
+            fresh: true,
+        }
+    }
+}
+
+/// What happens to a replica.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed. Needed at `Replica::wake_at`; more often does no harm and costs O(1).
+    Tick,
+    /// A message of another member arrived.
+    Message {
+        /// Its sender.
+        from: NodeId,
+        /// Incarnation of the sender.
+        incarnation: u64,
+        /// The message.
+        message: Message,
+    },
+    /// The batch of this token, and with it all earlier ones, is durable.
+    Persisted(Token),
+    /// Commands to be put in the log, in this order, all or none. Answered in `Output::proposed`.
+    Propose(Vec<Bytes>),
+    /// Answer to `Output::read_log`.
+    LogRead {
+        /// As asked.
+        to: NodeId,
+        /// As asked.
+        from: Index,
+        /// Consecutive entries that start at `from`; empty = no longer to be had.
+        entries: Vec<Entry>,
+    },
+    /// A copy of the B-tree was pulled, installed and synced; it replaces this replica's state machine.
+    CopyInstalled {
+        /// Position that the copy stands for.
+        applied: Position,
+        /// Configuration at that position.
+        configuration: Configuration,
+    },
+    /// The copy asked for by `Output::copy_wanted` could not be had. The old B-tree is unharmed.
+    CopyFailed,
+    /// The B-tree is durable up to here.
+    Flushed {
+        /// Position.
+        index: Index,
+    },
+    /// Hand leadership to this member. Ignored unless this is the serving leader and `to` a storage member.
+    TransferLeadership {
+        /// The successor.
+        to: NodeId,
+    },
+    /// Give up leadership or candidature.
+    StepDown,
+}
+
+/// What the shell has to do, in any order, except: `persist` batches of one replica reach the log in the order of their
+/// tokens, and `committed` is applied before the next question to `Replica::can_serve_reads`.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Make durable, in this order, then answer `Input::Persisted` with `token`.
+    pub persist: Vec<PersistOp>,
+    /// Set if and only if `persist` is not empty.
+    pub token: Option<Token>,
+    /// Send now. (Messages that promise durability stay inside until it is there.)
+    pub send: Vec<(NodeId, Message)>,
+    /// Answer to `Input::Propose`: index of the first command, the others follow it.
+    pub proposed: Option<Result<Index, Refusal>>,
+    /// Newly committed entries to apply, consecutive, durable here.
+    pub committed: Vec<Entry>,
+    /// Read the log, answer with `Input::LogRead`.
+    pub read_log: Vec<ReadLog>,
+    /// Pull a copy of the B-tree from this node; answer with `CopyInstalled` or `CopyFailed`. Apply nothing meanwhile.
+    pub copy_wanted: Option<NodeId>,
+    /// The log up to and including this index is no longer needed.
+    pub truncate_floor: Option<Index>,
+    /// The standing of this replica changed.
+    pub role_changed: Option<Standing>,
+    /// These proposals of this replica may or may not become committed: answer "unknown".
+    pub lost: Option<RangeInclusive<Index>>,
+}
+
+/// What to make durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PersistOp {
+    /// The promised ballot; it only ever rises.
+    #[serde(rename = "p")]
+    Promise(Ballot),
+    /// Forget all entries from this index on.
+    #[serde(rename = "t")]
+    TruncateFrom(Index),
+    /// Entries behind the last one.
+    #[serde(rename = "a")]
+    Append(Vec<Entry>),
+    /// The log is empty and starts behind this position: founding, or a copy of the B-tree was installed.
+    #[serde(rename = "i")]
+    Install {
+        /// Position.
+        index: Index,
+        /// Ballot of the entry there.
+        ballot: Ballot,
+        /// Configuration there.
+        configuration: Configuration,
+    },
+    /// Entries up to this position are no longer needed; later ones stay.
+    #[serde(rename = "f")]
+    Floor {
+        /// Position.
+        index: Index,
+        /// Ballot of the entry there.
+        ballot: Ballot,
+        /// Configuration there.
+        configuration: Configuration,
+    },
+}
+
+/// A wish to read the own log; only entries that are durable and committed are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLog {
+    /// For whom; to be repeated in the answer.
+    pub to: NodeId,
+    /// First index wanted.
+    pub from: Index,
+    /// Stop once so many bytes are read; at least one entry.
+    pub max_bytes: u64,
+}
+
+/// Why a proposal was not taken. It certainly was not executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This replica does not lead; this one does, if known.
+    NotLeader(Option<NodeId>),
+    /// It leads but does not serve (yet, or any more): waiting for leases, quorum lost, handing over.
+    NotServing,
+    /// Too many proposals or bytes are not committed yet.
+    Overloaded,
+}
+
+/// What a replica is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It follows, or nobody leads.
+    Follower,
+    /// It tries to become the leader.
+    Candidate,
+    /// It leads.
+    Leader {
+        /// It takes proposals. (Reads ask `Replica::can_serve_reads`.)
+        serving: bool,
+    },
+}

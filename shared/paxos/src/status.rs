@@ -1,0 +1,38 @@
+//! What can be seen of a replica from outside: metrics, routing, tests. Decides nothing.
+
+use crate::{Ballot, Configuration, Index, Millis, NodeId, Position, Standing};
+
+/// A snapshot of a replica.
+#[derive(Clone, Debug)]
+pub struct Status<'a> {
+    /// What it is.
+    pub standing: Standing,
+    /// Ballot that it promised (a leader's own).
+    pub promised: Ballot,
+    /// The leader that it follows or is, if any.
+    pub leader: Option<NodeId>,
+    /// Known to be committed.
+    pub commit: Index,
+    /// Handed out in `Output::committed`.
+    pub delivered: Index,
+    /// Last entry.
+    pub last: Position,
+    /// Last durable entry.
+    pub durable: Index,
+    /// Truncation floor.
+    pub floor: Position,
+    /// Durable B-tree position.
+    pub flushed: Index,
+    /// Configuration in force.
+    pub configuration: &'a Configuration,
+    /// Leader: until when it may serve reads.
+    pub lease_until: Option<Millis>,
+    /// Leader: it has a recent quorum. Follower: its leader says so, recently.
+    pub healthy: bool,
+    /// Waiting for a full copy.
+    pub copying: bool,
+    /// Bytes of entries in memory.
+    pub memory_bytes: u64,
+    /// Messages that broke the protocol and were dropped; anything but 0 wants an alarm.
+    pub faults: u64,
+}
