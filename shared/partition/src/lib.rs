@@ -2,9 +2,27 @@
 //! reads from overlay and B-tree. Owns the commands that go through the replicated log, the table of writes in flight, the
 //! overlay of applied but not yet flushed writes, and what a replica stores beside its items. Never does I/O (the B-tree
 //! comes in through [`BTree`]), never replicates (`paxos`), never looks at a clock.
+//!
+//! The flow at a leader: [`Partition::evaluate`] turns a write into a command → the shell proposes it →
+//! [`Partition::proposed`] says where it landed → [`Partition::apply`] on the committed entry gives back the caller and its
+//! answer. Every replica: `apply` → [`Partition::seal`] → the shell writes the batch into the B-tree →
+//! [`Partition::flushed`].
 
 pub mod btree;
+pub mod command;
+pub mod error;
+mod evaluate;
+mod flight;
+mod overlay;
+mod partition;
+mod read;
 pub mod state;
 
 pub use btree::{BTree, BTreeError};
+pub use command::Command;
+pub use error::PartitionError;
+pub use partition::{Evaluated, Limits, Partition};
 pub use state::{Batch, PartitionState};
+
+/// Longest encoded key that a partition accepts, in bytes; below LMDB's limit of 1,982.
+pub const KEY_BYTES_MAX: usize = 1_200;

@@ -1,0 +1,121 @@
+//! Commands: what the partition's log entries carry. Physical: the after-image of an item, never an expression.
+//!
+//! Layout, integers big endian:
+//! `version (1) ‖ kind (1) ‖ time_ms (8) ‖ body`; body of Put and Delete:
+//! `old size (4) ‖ new size (4) ‖ key length (2) ‖ key ‖ item (Put only, to the end)`; body of SetTable: the definition as a
+//! MessagePack map.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use model::{EncodedKey, TableDefinition};
+
+/// Version of the layout that this code writes.
+pub const VERSION: u8 = 1;
+
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const SET_TABLE: u8 = 3;
+const HEAD_BYTES: usize = 10;
+const WRITE_HEAD_BYTES: usize = HEAD_BYTES + 10;
+
+/// A decoded command; keys and items share the entry's buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// When the leader made it, milliseconds since the epoch.
+    pub time_ms: u64,
+    /// What to do.
+    pub kind: CommandKind,
+}
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandKind {
+    /// Set or (without an item) remove an item.
+    Write(WriteCommand),
+    /// A newer definition of the table.
+    SetTable(Box<TableDefinition>),
+}
+
+/// The after-image of one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteCommand {
+    /// Its key.
+    pub key: EncodedKey,
+    /// The item; none = removed.
+    pub item: Option<Bytes>,
+    /// Size of the item before in bytes, 0 = absent.
+    pub old_size_bytes: u32,
+    /// Size of the item after in bytes, 0 = absent.
+    pub new_size_bytes: u32,
+}
+
+/// Encodes a write. The key must be at most [`crate::KEY_BYTES_MAX`] long.
+pub fn encode_write(time_ms: u64, key: &[u8], item: Option<&[u8]>, old_size: u64, new_size: u64) -> Bytes {
+    let item_bytes = item.map_or(0, <[u8]>::len);
+    let mut out = BytesMut::with_capacity(WRITE_HEAD_BYTES + key.len() + item_bytes);
+    out.put_u8(VERSION);
+    out.put_u8(if item.is_some() { PUT } else { DELETE });
+    out.put_u64(time_ms);
+    out.put_u32(u32::try_from(old_size).unwrap_or(u32::MAX));
+    out.put_u32(u32::try_from(new_size).unwrap_or(u32::MAX));
+    out.put_u16(u16::try_from(key.len()).unwrap_or(u16::MAX));
+    out.put_slice(key);
+    out.put_slice(item.unwrap_or_default());
+    out.freeze()
+}
+
+/// Where the item lies within an encoded Put, so that the leader's after-image can share the command's buffer.
+pub(crate) fn image_of(command: &Bytes, key: &[u8]) -> Bytes {
+    command.slice(WRITE_HEAD_BYTES + key.len()..)
+}
+
+/// The key within an encoded write, sharing its buffer.
+pub(crate) fn key_of(command: &Bytes, key_bytes: usize) -> Bytes {
+    command.slice(WRITE_HEAD_BYTES..WRITE_HEAD_BYTES + key_bytes)
+}
+
+/// Encodes a change of the table's definition.
+pub fn encode_set_table(time_ms: u64, table: &TableDefinition) -> Result<Bytes, String> {
+    let mut out = Vec::with_capacity(512);
+    out.put_u8(VERSION);
+    out.put_u8(SET_TABLE);
+    out.put_u64(time_ms);
+    rmp_serde::encode::write_named(&mut out, table).map_err(|e| e.to_string())?;
+    Ok(out.into())
+}
+
+impl Command {
+    /// Decodes; any bytes are safe input.
+    pub fn decode(bytes: &Bytes) -> Result<Self, String> {
+        let too_short = || format!("only {} bytes", bytes.len());
+        let head = bytes.get(..HEAD_BYTES).ok_or_else(too_short)?;
+        if head[0] != VERSION {
+            return Err(format!("version {} is not known", head[0]));
+        }
+        let time_ms = be(&head[2..10]);
+        let kind = match head[1] {
+            kind @ (PUT | DELETE) => {
+                let fixed = bytes.get(HEAD_BYTES..WRITE_HEAD_BYTES).ok_or_else(too_short)?;
+                let key_end = WRITE_HEAD_BYTES + be(&fixed[8..10]) as usize;
+                if bytes.len() < key_end || (kind == DELETE && bytes.len() != key_end) {
+                    return Err(format!("{} bytes do not fit a key that ends at {key_end}", bytes.len()));
+                }
+                CommandKind::Write(WriteCommand {
+                    key: bytes.slice(WRITE_HEAD_BYTES..key_end),
+                    item: (kind == PUT).then(|| bytes.slice(key_end..)),
+                    old_size_bytes: be(&fixed[..4]) as u32,
+                    new_size_bytes: be(&fixed[4..8]) as u32,
+                })
+            }
+            SET_TABLE => CommandKind::SetTable(Box::new(
+                rmp_serde::from_slice(&bytes[HEAD_BYTES..]).map_err(|e| e.to_string())?,
+            )),
+            other => return Err(format!("kind {other} is not known")),
+        };
+        Ok(Self { time_ms, kind })
+    }
+}
+
+/// A big-endian number of at most 8 bytes.
+fn be(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}

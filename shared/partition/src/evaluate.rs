@@ -1,0 +1,165 @@
+//! Evaluation of writes at the leader: condition and update against the newest value (in flight, applied, or in the B-tree),
+//! the command that comes of it, and what to answer once it is committed.
+
+use bytes::Bytes;
+use model::codec::{decode_item, encode_item, encoded_item_size};
+use model::size::{ITEM_BYTES_MAX, item_size};
+use model::{ApiError, ErrorKind, Item};
+use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
+
+use crate::partition::{Evaluated, Partition};
+use crate::{BTree, PartitionError, command};
+
+/// DynamoDB's text for an update whose result is above 400 KB.
+const UPDATE_TOO_LARGE: &str = "Item size to update has exceeded the maximum allowed size";
+
+/// A write that may go ahead.
+struct Plan {
+    item: Option<Bytes>,
+    new_size: u64,
+    attributes: Option<Bytes>,
+}
+
+/// The item as the write finds it.
+struct Before {
+    bytes: Option<Bytes>,
+    size: u64,
+    /// Decoded, if something needed it.
+    item: Option<Item>,
+}
+
+impl Before {
+    /// The decoded item, empty when absent.
+    fn item(&mut self) -> Result<&Item, PartitionError> {
+        if self.item.is_none() {
+            let item = self.bytes.as_ref().map_or(Ok(Item::new()), |bytes| decode_item(bytes))?;
+            self.item = Some(item);
+        }
+        Ok(self.item.get_or_insert_default())
+    }
+}
+
+impl<C> Partition<C> {
+    /// Evaluates a write. Only for a leader that may serve reads: a failed condition is a read. `now_ms`: milliseconds since the
+    /// epoch. After any number of `evaluate`, tell `proposed` or `refused`.
+    pub fn evaluate(
+        &mut self,
+        base: &impl BTree,
+        write: &Write,
+        now_ms: u64,
+        caller: C,
+    ) -> Result<Evaluated<C>, PartitionError> {
+        if let Some(refusal) = self.refuse_key(&write.key) {
+            return Ok(Evaluated::Answer(caller, refusal));
+        }
+        if self.flights.len() >= self.limits.in_flight_max
+            || self.flights.bytes() >= self.limits.in_flight_bytes_max
+            || self.overlay.bytes() >= self.limits.overlay_bytes_max
+        {
+            return Ok(Evaluated::Answer(caller, ItemReply::Fault(ItemFault::Overloaded)));
+        }
+        let (flight, bytes) = match self.flights.newest(&write.key) {
+            Some((number, after)) => (Some(number), after.clone()),
+            None => (None, self.lookup(base, &write.key)?),
+        };
+        let size = bytes.as_ref().map_or(Ok(0), |bytes| encoded_item_size(bytes))?;
+        let mut before = Before { bytes, size, item: None };
+        match plan(write, &mut before)? {
+            Err(fault) => {
+                let reply = ItemReply::Fault(fault);
+                let Some(number) = flight else { return Ok(Evaluated::Answer(caller, reply)) };
+                self.flights.wait(number, caller, reply);
+                Ok(Evaluated::Waits)
+            }
+            Ok(Plan { item, new_size, attributes }) => {
+                let command = command::encode_write(now_ms, &write.key, item.as_deref(), before.size, new_size);
+                // Key and image in flight share the command's buffer.
+                let key = command::key_of(&command, write.key.len());
+                let after = item.map(|_| command::image_of(&command, &key));
+                let reply =
+                    ItemReply::Written { attributes, old_size_bytes: before.size, new_size_bytes: new_size };
+                self.flights.push(command.clone(), key, after, caller, reply);
+                Ok(Evaluated::Propose(command))
+            }
+        }
+    }
+}
+
+/// What the write comes to. The inner error is an answer that changes nothing.
+fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, PartitionError> {
+    if let Some(condition) = &write.condition {
+        match condition.evaluate(before.item()?) {
+            Ok(true) => {}
+            Ok(false) => {
+                let item = if write.return_on_failure { before.bytes.clone() } else { None };
+                return Ok(Err(ItemFault::ConditionFailed { item, size_bytes: before.size }));
+            }
+            Err(error) => return Ok(Err(ItemFault::Api(error))),
+        }
+    }
+    let all_old = |before: &Before| match write.return_values {
+        ReturnValues::AllOld => before.bytes.clone(),
+        _ => None,
+    };
+    match &write.action {
+        WriteAction::Put(item) => match encoded_item_size(item) {
+            Ok(new_size) => {
+                let attributes = all_old(before);
+                Ok(Ok(Plan { item: Some(item.clone()), new_size, attributes }))
+            }
+            Err(error) => Ok(Err(malformed(error))),
+        },
+        WriteAction::Delete => Ok(Ok(Plan { item: None, new_size: 0, attributes: all_old(before) })),
+        WriteAction::Update { key_item, update } => {
+            let Some(update) = update else { return Ok(touch(write, before, key_item)) };
+            let existed = before.bytes.is_some();
+            let made;
+            let start = if existed {
+                before.item()?
+            } else {
+                match decode_item(key_item) {
+                    Ok(item) => made = item,
+                    Err(error) => return Ok(Err(malformed(error))),
+                }
+                &made
+            };
+            let updated = match update.apply(start) {
+                Ok(updated) => updated,
+                Err(error) => return Ok(Err(ItemFault::Api(error))),
+            };
+            let new_size = item_size(&updated.item);
+            if new_size > ITEM_BYTES_MAX {
+                return Ok(Err(ItemFault::Api(ApiError::validation(UPDATE_TOO_LARGE))));
+            }
+            let partial = match write.return_values {
+                ReturnValues::UpdatedOld if existed => Some(updated.updated_old(start)),
+                ReturnValues::UpdatedNew => Some(updated.updated_new()),
+                _ => None,
+            };
+            let item = encode_item(&updated.item);
+            let attributes = match write.return_values {
+                ReturnValues::AllOld => before.bytes.clone(),
+                ReturnValues::AllNew => Some(item.clone()),
+                _ => partial.filter(|item| !item.is_empty()).map(|item| encode_item(&item)),
+            };
+            Ok(Ok(Plan { item: Some(item), new_size, attributes }))
+        }
+    }
+}
+
+/// An UpdateItem without an update: makes the item from its key if it is absent.
+fn touch(write: &Write, before: &Before, key_item: &Bytes) -> Result<Plan, ItemFault> {
+    let item = before.bytes.as_ref().unwrap_or(key_item);
+    let new_size = encoded_item_size(item).map_err(malformed)?;
+    let attributes = match write.return_values {
+        ReturnValues::AllOld => before.bytes.clone(),
+        ReturnValues::AllNew => Some(item.clone()),
+        _ => None,
+    };
+    Ok(Plan { item: Some(item.clone()), new_size, attributes })
+}
+
+/// The sender encoded an item wrongly: nothing of it may enter the log.
+fn malformed(error: model::codec::CodecError) -> ItemFault {
+    ItemFault::Api(ApiError::new(ErrorKind::InternalServerError, error.to_string()))
+}

@@ -1,0 +1,134 @@
+//! Writes in flight at the leader: proposed, not yet committed. Later writes to the same key are evaluated against them;
+//! answers that rest on them wait for them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use paxos::Index;
+use protocol::item::{ItemFault, ItemReply};
+
+#[derive(Debug)]
+pub(crate) struct Flights<C> {
+    /// In log order.
+    queue: VecDeque<Flight<C>>,
+    /// Number of the queue's front; numbers grow by one a flight.
+    front: u64,
+    /// Newest flight by key.
+    newest: BTreeMap<Bytes, u64>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Flight<C> {
+    /// Where it is in the log, once it was proposed.
+    index: Option<Index>,
+    command: Bytes,
+    /// Empty for a command that is not about an item.
+    key: Bytes,
+    after: Option<Bytes>,
+    caller: C,
+    reply: ItemReply,
+    /// Answers that rest on this write.
+    waiting: Vec<(C, ItemReply)>,
+}
+
+impl<C> Flights<C> {
+    pub(crate) fn new() -> Self {
+        Self { queue: VecDeque::new(), front: 0, newest: BTreeMap::new(), bytes: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The newest write in flight of `key`: its number and the item it leads to.
+    pub(crate) fn newest(&self, key: &[u8]) -> Option<(u64, &Option<Bytes>)> {
+        let number = *self.newest.get(key)?;
+        let flight = self.queue.get((number - self.front) as usize)?;
+        Some((number, &flight.after))
+    }
+
+    pub(crate) fn push(&mut self, command: Bytes, key: Bytes, after: Option<Bytes>, caller: C, reply: ItemReply) {
+        let number = self.front + self.queue.len() as u64;
+        self.bytes += command.len();
+        if !key.is_empty() {
+            self.newest.insert(key.clone(), number);
+        }
+        self.queue.push_back(Flight { index: None, command, key, after, caller, reply, waiting: Vec::new() });
+    }
+
+    /// Holds an answer back until flight `number` is applied.
+    pub(crate) fn wait(&mut self, number: u64, caller: C, reply: ItemReply) {
+        if let Some(flight) = self.queue.get_mut((number - self.front) as usize) {
+            flight.waiting.push((caller, reply));
+        }
+    }
+
+    /// Gives consecutive log positions from `first` to the flights that have none.
+    pub(crate) fn assign(&mut self, first: Index) {
+        let unassigned = self.queue.iter().rev().take_while(|flight| flight.index.is_none()).count();
+        let start = self.queue.len() - unassigned;
+        for (flight, index) in self.queue.range_mut(start..).zip(first..) {
+            flight.index = Some(index);
+        }
+    }
+
+    /// Whether the oldest flight is what was committed at `index`. An error: that position, or an earlier one, holds something
+    /// else, so the flights are lost.
+    pub(crate) fn matches(&self, index: Index, command: Option<&Bytes>) -> Result<bool, ()> {
+        let Some(flight) = self.queue.front() else { return Ok(false) };
+        match flight.index {
+            Some(position) if position == index && Some(&flight.command) == command => Ok(true),
+            Some(position) if position <= index => Err(()),
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes the oldest flight, now committed, and answers all that rests on it.
+    pub(crate) fn land(&mut self, answers: &mut Vec<(C, ItemReply)>) {
+        let Some(flight) = self.queue.pop_front() else { return };
+        if self.newest.get(&flight.key) == Some(&self.front) {
+            self.newest.remove(&flight.key);
+        }
+        self.front += 1;
+        self.bytes -= flight.command.len();
+        answers.push((flight.caller, flight.reply));
+        answers.extend(flight.waiting);
+    }
+
+    /// Drops everything: nobody knows what became of the writes.
+    pub(crate) fn lose(&mut self, answers: &mut Vec<(C, ItemReply)>) {
+        self.newest.clear();
+        self.bytes = 0;
+        self.front += self.queue.len() as u64;
+        for flight in self.queue.drain(..) {
+            // A write without a log position was never proposed.
+            let fault = if flight.index.is_some() { ItemFault::Unknown } else { ItemFault::NotReady };
+            answers.push((flight.caller, ItemReply::Fault(fault)));
+            // These wrote nothing, they only learnt something that may not come true.
+            let not_done = |(caller, _)| (caller, ItemReply::Fault(ItemFault::NotReady));
+            answers.extend(flight.waiting.into_iter().map(not_done));
+        }
+    }
+
+    /// Drops the flights that have no log position: their proposal was refused.
+    pub(crate) fn refuse(&mut self, fault: &ItemFault, answers: &mut Vec<(C, ItemReply)>) {
+        while self.queue.back().is_some_and(|flight| flight.index.is_none()) {
+            let Some(flight) = self.queue.pop_back() else { break };
+            self.bytes -= flight.command.len();
+            let callers = flight.waiting.into_iter().map(|(caller, _)| caller).chain([flight.caller]);
+            answers.extend(callers.map(|caller| (caller, ItemReply::Fault(fault.clone()))));
+        }
+        // Refusals are rare: rebuild what the dropped flights hid.
+        self.newest.clear();
+        for (number, flight) in (self.front..).zip(&self.queue) {
+            if !flight.key.is_empty() {
+                self.newest.insert(flight.key.clone(), number);
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The partition's state machine: applies committed entries, seals batches for the B-tree, keeps writes in flight.
+
+use bytes::Bytes;
+use model::TableDefinition;
+use paxos::{Entry, Index, Payload};
+use protocol::item::{ItemFault, ItemReply};
+
+use crate::command::{self, Command, CommandKind};
+use crate::flight::Flights;
+use crate::overlay::Overlay;
+use crate::{BTree, Batch, PartitionError, PartitionState};
+
+/// Bounds of one partition; what is beyond is answered with `Overloaded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of applied but unflushed writes above which a leader takes no more writes.
+    pub overlay_bytes_max: usize,
+    /// Writes in flight.
+    pub in_flight_max: usize,
+    /// Bytes of the commands in flight.
+    pub in_flight_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { overlay_bytes_max: 64 << 20, in_flight_max: 8_192, in_flight_bytes_max: 32 << 20 }
+    }
+}
+
+/// What became of a request at the leader. `C` stands for the caller: whatever the shell needs to answer it.
+#[derive(Debug)]
+pub enum Evaluated<C> {
+    /// Propose this command. The caller is kept, and comes back from `apply` (or `lose`, or `refused`).
+    Propose(Bytes),
+    /// Nothing to propose, but the answer rests on a write in flight: it comes back from `apply` (or `lose`).
+    Waits,
+    /// The answer.
+    Answer(C, ItemReply),
+}
+
+/// One replica of a partition.
+#[derive(Debug)]
+pub struct Partition<C> {
+    pub(crate) state: PartitionState,
+    /// Position that the B-tree is known to hold.
+    flushed: Index,
+    pub(crate) limits: Limits,
+    pub(crate) overlay: Overlay,
+    pub(crate) flights: Flights<C>,
+}
+
+impl<C> Partition<C> {
+    /// A replica whose B-tree holds `state`.
+    pub fn new(state: PartitionState, limits: Limits) -> Self {
+        let flushed = state.applied;
+        Self { state, flushed, limits, overlay: Overlay::default(), flights: Flights::new() }
+    }
+
+    /// Applied state, items aside.
+    pub fn state(&self) -> &PartitionState {
+        &self.state
+    }
+
+    /// Position that the B-tree is known to hold.
+    pub fn flushed_position(&self) -> Index {
+        self.flushed
+    }
+
+    /// Bytes of applied but unflushed writes, those being flushed included.
+    pub fn overlay_bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// Bytes of applied writes that no flush has taken yet.
+    pub fn unsealed_bytes(&self) -> usize {
+        self.overlay.active_bytes()
+    }
+
+    /// Writes in flight.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Makes the command that replaces the table's definition, at the leader; answered at once if it is not newer than what is
+    /// there. `now_ms`: milliseconds since the epoch.
+    pub fn evaluate_table(&mut self, table: &TableDefinition, now_ms: u64, caller: C) -> Evaluated<C> {
+        let written = ItemReply::Written { attributes: None, old_size_bytes: 0, new_size_bytes: 0 };
+        if table.version <= self.state.table.version {
+            return Evaluated::Answer(caller, written);
+        }
+        match command::encode_set_table(now_ms, table) {
+            Ok(command) => {
+                self.flights.push(command.clone(), Bytes::new(), None, caller, written);
+                Evaluated::Propose(command)
+            }
+            Err(why) => {
+                let error = model::ApiError::new(model::ErrorKind::InternalServerError, why);
+                Evaluated::Answer(caller, ItemReply::Fault(ItemFault::Api(error)))
+            }
+        }
+    }
+
+    /// The commands given out since the last call went into the log in order, the first at `first`.
+    pub fn proposed(&mut self, first: Index) {
+        self.flights.assign(first);
+    }
+
+    /// The commands given out since the last `proposed` did not go into the log: their callers get `fault`.
+    pub fn refused(&mut self, fault: &ItemFault, answers: &mut Vec<(C, ItemReply)>) {
+        self.flights.refuse(fault, answers);
+    }
+
+    /// Leadership is lost: what was proposed may or may not be committed by the next leader.
+    pub fn lose(&mut self, answers: &mut Vec<(C, ItemReply)>) {
+        self.flights.lose(answers);
+    }
+
+    /// Applies a committed entry; entries at or below the applied position change nothing. What may be answered now is added to
+    /// `answers`.
+    pub fn apply(&mut self, entry: &Entry, answers: &mut Vec<(C, ItemReply)>) -> Result<(), PartitionError> {
+        if entry.index <= self.state.applied {
+            return Ok(());
+        }
+        if entry.index != self.state.applied + 1 {
+            return Err(PartitionError::Gap { expected: self.state.applied + 1, found: entry.index });
+        }
+        let command = match &entry.payload {
+            Payload::Command(command) => Some(command),
+            Payload::Noop | Payload::Config(_) => None,
+        };
+        let ours = self.flights.matches(entry.index, command);
+        match &entry.payload {
+            Payload::Noop => {}
+            Payload::Config(configuration) => self.state.configuration = configuration.clone(),
+            Payload::Command(bytes) => self.apply_command(bytes)?,
+        }
+        self.state.applied = entry.index;
+        self.state.ballot = entry.ballot;
+        match ours {
+            Ok(true) => self.flights.land(answers),
+            Ok(false) => {}
+            Err(()) => self.flights.lose(answers),
+        }
+        Ok(())
+    }
+
+    fn apply_command(&mut self, bytes: &Bytes) -> Result<(), PartitionError> {
+        match Command::decode(bytes).map_err(PartitionError::BadCommand)?.kind {
+            CommandKind::Write(write) => {
+                let (old, new) = (u64::from(write.old_size_bytes), u64::from(write.new_size_bytes));
+                self.state.bytes = (self.state.bytes + new).saturating_sub(old);
+                self.state.items = (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+                self.overlay.put(write.key, write.item);
+            }
+            CommandKind::SetTable(table) => {
+                if table.version > self.state.table.version {
+                    self.state.table = *table;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything applied so far as one batch for the B-tree; none while an earlier batch is under way or when there is
+    /// nothing new. Reads go on seeing the batch until `flushed`.
+    pub fn seal(&mut self) -> Option<Batch> {
+        if self.overlay.is_sealed() || self.state.applied == self.flushed {
+            return None;
+        }
+        let items = self.overlay.seal(self.state.applied);
+        Some(Batch { state: self.state.clone(), items })
+    }
+
+    /// The B-tree durably holds everything up to `position`.
+    pub fn flushed(&mut self, position: Index) {
+        if position > self.flushed {
+            self.flushed = position;
+            self.overlay.drop_sealed(position);
+        }
+    }
+
+    /// The newest applied item under `key`.
+    pub(crate) fn lookup(&self, base: &impl BTree, key: &[u8]) -> Result<Option<Bytes>, PartitionError> {
+        match self.overlay.get(key) {
+            Some(item) => Ok(item.clone()),
+            None => Ok(base.get(key)?),
+        }
+    }
+
+    /// The answer to a request whose key cannot belong to this partition; none if it can.
+    pub(crate) fn refuse_key(&self, key: &[u8]) -> Option<ItemReply> {
+        if key.is_empty() || key.len() > crate::KEY_BYTES_MAX {
+            let text = format!("an encoded key has {} bytes", key.len());
+            return Some(ItemReply::Fault(ItemFault::Api(model::ApiError::validation(text))));
+        }
+        let foreign = !self.state.range.contains(key);
+        foreign.then_some(ItemReply::Fault(ItemFault::WrongRange { partition: None }))
+    }
+}
