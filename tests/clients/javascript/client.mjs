@@ -1,0 +1,66 @@
+// Drives an endpoint with the AWS SDK for JavaScript (v3) and says what it saw, as one line of JSON.
+// Usage: node client.mjs http://127.0.0.1:8000
+import {
+  BatchGetItemCommand, BatchWriteItemCommand, CreateTableCommand, DeleteTableCommand, DynamoDBClient, GetItemCommand,
+  ListTablesCommand, PutItemCommand, QueryCommand, UpdateItemCommand, paginateScan, waitUntilTableExists,
+} from "@aws-sdk/client-dynamodb";
+
+const client = new DynamoDBClient({
+  endpoint: process.argv[2],
+  region: "us-east-1",
+  credentials: { accessKeyId: "evenkeel", secretAccessKey: "evenkeel" },
+});
+const TableName = `js-${Date.now()}`;
+const seen = {};
+
+await client.send(new CreateTableCommand({
+  TableName,
+  BillingMode: "PAY_PER_REQUEST",
+  AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }, { AttributeName: "sk", AttributeType: "N" }],
+  KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }, { AttributeName: "sk", KeyType: "RANGE" }],
+}));
+await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1, maxDelay: 2 }, { TableName });
+seen.listed = (await client.send(new ListTablesCommand({}))).TableNames.includes(TableName);
+
+await client.send(new PutItemCommand({
+  TableName,
+  Item: { pk: { S: "a" }, sk: { N: "1" }, bytes: { B: new Uint8Array([0, 255]) }, tags: { SS: ["x", "y"] } },
+}));
+const got = await client.send(new GetItemCommand({ TableName, Key: { pk: { S: "a" }, sk: { N: "1" } }, ConsistentRead: true }));
+seen.bytes = Array.from(got.Item.bytes.B);
+seen.tags = got.Item.tags.SS;
+
+const updated = await client.send(new UpdateItemCommand({
+  TableName, Key: { pk: { S: "a" }, sk: { N: "1" } },
+  UpdateExpression: "ADD visits :one", ExpressionAttributeValues: { ":one": { N: "1" } }, ReturnValues: "UPDATED_NEW",
+}));
+seen.visits = updated.Attributes.visits.N;
+
+try {
+  await client.send(new PutItemCommand({
+    TableName, Item: { pk: { S: "a" }, sk: { N: "1" } }, ConditionExpression: "attribute_not_exists(pk)",
+  }));
+} catch (error) {
+  seen.conditionError = error.name;
+}
+
+await client.send(new BatchWriteItemCommand({
+  RequestItems: {
+    [TableName]: Array.from({ length: 25 }, (_, i) => ({
+      PutRequest: { Item: { pk: { S: "batch" }, sk: { N: String(i) }, v: { S: `é${i}` } } },
+    })),
+  },
+}));
+const batch = await client.send(new BatchGetItemCommand({
+  RequestItems: { [TableName]: { Keys: [{ pk: { S: "batch" }, sk: { N: "3" } }, { pk: { S: "batch" }, sk: { N: "99" } }] } },
+}));
+seen.batchGot = batch.Responses[TableName].length;
+const page = await client.send(new QueryCommand({
+  TableName, KeyConditionExpression: "pk = :p AND sk BETWEEN :a AND :b", ScanIndexForward: false,
+  ExpressionAttributeValues: { ":p": { S: "batch" }, ":a": { N: "2" }, ":b": { N: "11" } },
+}));
+seen.query = page.Items.map((item) => Number(item.sk.N));
+seen.scanned = 0;
+for await (const part of paginateScan({ client, pageSize: 7 }, { TableName })) seen.scanned += part.Count;
+await client.send(new DeleteTableCommand({ TableName }));
+console.log(JSON.stringify(seen));

@@ -1,0 +1,65 @@
+"""Unmodified AWS clients: the AWS CLI and the SDK for JavaScript (boto3 is what all other tests use)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture
+def aws(endpoint):
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "evenkeel",
+        "AWS_SECRET_ACCESS_KEY": "evenkeel",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_PAGER": "",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+    def run(*arguments):
+        done = subprocess.run(
+            [Path(sys.executable).parent / "aws", "dynamodb", *arguments, "--endpoint-url", endpoint.url, "--output", "json"],
+            env=environment, capture_output=True, text=True, timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    return run
+
+
+def test_aws_cli(aws, endpoint):
+    name = f"cli-{os.getpid()}"
+    aws("create-table", "--table-name", name, "--billing-mode", "PAY_PER_REQUEST",
+        "--attribute-definitions", "AttributeName=pk,AttributeType=S", "--key-schema", "AttributeName=pk,KeyType=HASH")
+    aws("wait", "table-exists", "--table-name", name)
+    assert name in aws("list-tables")["TableNames"]
+    item = {"pk": {"S": "a"}, "n": {"N": "42"}, "b": {"B": "AAE="}}
+    aws("put-item", "--table-name", name, "--item", json.dumps(item))
+    got = aws("get-item", "--table-name", name, "--key", '{"pk":{"S":"a"}}', "--consistent-read")
+    assert got["Item"] == item
+    scanned = aws("scan", "--table-name", name, "--consistent-read")
+    assert scanned["Count"] == 1
+    aws("delete-table", "--table-name", name)
+
+
+def test_javascript_sdk(endpoint):
+    done = subprocess.run(
+        ["node", "client.mjs", endpoint.url], cwd=HERE / "javascript", capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "listed": True,
+        "bytes": [0, 255],
+        "tags": ["x", "y"],
+        "visits": "1",
+        "conditionError": "ConditionalCheckFailedException",
+        "batchGot": 1,
+        "query": list(range(11, 1, -1)),
+        "scanned": 26,
+    }

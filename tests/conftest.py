@@ -1,0 +1,83 @@
+"""Fixtures: a running endpoint (dev and mesh in turn), clients, and tables that clean up after themselves."""
+
+import itertools
+import os
+
+import pytest
+
+import harness
+
+KINDS = os.environ.get("EVENKEEL_TEST_KINDS", "dev,mesh").split(",")
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def endpoint(request):
+    """A running deployment of each kind, shared by all API tests."""
+    target = {"dev": harness.Dev, "mesh": harness.Mesh}[request.param]()
+    try:
+        target.start()
+        yield target
+    finally:
+        target.close()
+
+
+@pytest.fixture(scope="session")
+def ddb(endpoint):
+    return harness.client(endpoint.url)
+
+
+def make_table(ddb, hash_type="S", range_type=None, **options):
+    name = f"t{next(_numbers)}-{os.getpid()}"
+    attributes = [{"AttributeName": "pk", "AttributeType": hash_type}]
+    keys = [{"AttributeName": "pk", "KeyType": "HASH"}]
+    if range_type:
+        attributes.append({"AttributeName": "sk", "AttributeType": range_type})
+        keys.append({"AttributeName": "sk", "KeyType": "RANGE"})
+    options.setdefault("BillingMode", "PAY_PER_REQUEST")
+    ddb.create_table(TableName=name, AttributeDefinitions=attributes, KeySchema=keys, **options)
+    harness.wait_until(
+        f"{name} is active", lambda: ddb.describe_table(TableName=name)["Table"]["TableStatus"] == "ACTIVE"
+    )
+    return name
+
+
+@pytest.fixture
+def table_of(ddb):
+    """Makes tables on demand; drops them after the test."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(make_table(ddb, *arguments, **options))
+        return made[-1]
+
+    yield make
+    for name in made:
+        try:
+            ddb.delete_table(TableName=name)
+        except ddb.exceptions.ResourceNotFoundException:
+            pass
+
+
+@pytest.fixture(scope="session")
+def simple(ddb):
+    """A table with a string partition key `pk` that many tests share; use keys of your own."""
+    return make_table(ddb)
+
+
+@pytest.fixture(scope="session")
+def ranged(ddb):
+    """A table with string `pk` and string `sk`; use partition keys of your own."""
+    return make_table(ddb, range_type="S")
+
+
+@pytest.fixture(scope="session")
+def numbered(ddb):
+    """A table with string `pk` and number `sk`."""
+    return make_table(ddb, range_type="N")
+
+
+@pytest.fixture
+def key():
+    """A partition key that no other test uses."""
+    return f"key-{next(_numbers)}"

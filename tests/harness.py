@@ -1,0 +1,200 @@
+"""Starts and stops the real thing for the tests: `evenkeel dev`, or the mesh of processes through `infra/local`.
+
+Owns processes, ports and folders; never asserts anything about the API.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN_DIR = Path(os.environ.get("EVENKEEL_BIN_DIR", ROOT / "target" / "release"))
+
+
+def wait_until(what, condition, timeout_s=30.0, every_s=0.05):
+    """Polls `condition` until it is true; fails with `what` and the last exception after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    last = None
+    while time.monotonic() < end:
+        try:
+            result = condition()
+            if result:
+                return result
+        except Exception as error:  # the condition is tried again; the last error is shown
+            last = error
+        time.sleep(every_s)
+    raise AssertionError(f"not within {timeout_s} s: {what} (last error: {last!r})")
+
+
+def free_port(count=1):
+    """First of `count` neighbouring ports that are free now."""
+    for _ in range(200):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port + count > 60000:
+            continue
+        try:
+            for p in range(port, port + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", p))
+            return port
+        except OSError:
+            continue
+    raise RuntimeError("no free port range")
+
+
+def client(url, retries=0, read_timeout_s=20, **kwargs):
+    """A boto3 DynamoDB client; without retries unless asked, so that tests see every answer."""
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="evenkeel",
+        aws_secret_access_key="evenkeel",
+        config=Config(
+            retries={"total_max_attempts": retries + 1, "mode": "standard"},
+            read_timeout=read_timeout_s,
+            connect_timeout=3,
+            max_pool_connections=64,
+            **kwargs,
+        ),
+    )
+
+
+def answers(url):
+    """Whether the endpoint serves an API call."""
+    client(url, read_timeout_s=3).list_tables()
+    return True
+
+
+class Dev:
+    """`evenkeel dev` on a free port and a fresh data folder."""
+
+    kind = "dev"
+
+    def __init__(self):
+        self.data = Path(tempfile.mkdtemp(prefix="evenkeel-dev-"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        self.log = open(self.data.with_suffix(".log"), "ab")
+        self.process = subprocess.Popen(
+            [BIN_DIR / "evenkeel", "dev", "--port", str(self.port), "--data-dir", self.data],
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+
+        def up():
+            if self.process.poll() is not None:
+                raise AssertionError(f"dev exited with {self.process.returncode}: {self.output()[-2000:]}")
+            return answers(self.url)
+
+        wait_until("dev answers", up, timeout_s=30)
+        return self
+
+    def output(self):
+        return self.data.with_suffix(".log").read_text(errors="replace")
+
+    def rss_mb(self):
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) / 1024
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, how=signal.SIGTERM, timeout_s=20):
+        self.process.send_signal(how)
+        return self.process.wait(timeout=timeout_s)
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.with_suffix(".log").unlink(missing_ok=True)
+
+
+class Mesh:
+    """NATS, three storage nodes, two memds, two routers and admin as processes of their own, on free ports."""
+
+    kind = "mesh"
+
+    def __init__(self):
+        self.state = Path(tempfile.mkdtemp(prefix="evenkeel-mesh-"))
+        self.port = free_port(count=40)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.second_url = f"http://127.0.0.1:{self.port + 1}"
+        self.environment = {
+            **os.environ,
+            "EVENKEEL_PORT": str(self.port),
+            "EVENKEEL_STATE_DIR": str(self.state),
+            "EVENKEEL_BIN_DIR": str(BIN_DIR),
+        }
+
+    def run(self, script, *arguments, timeout_s=180):
+        done = subprocess.run(
+            [ROOT / "infra" / "local" / script, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"infra/local/{script} {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def start(self):
+        self.run("up")
+        wait_until("both routers answer", lambda: answers(self.url) and answers(self.second_url), timeout_s=60)
+        return self
+
+    def status(self):
+        return json.loads(self.run("status", "--output", "json"))
+
+    def kill(self, name):
+        """kill -9."""
+        self.run("kill", name)
+
+    def start_one(self, name):
+        self.run("start", name)
+
+    def logs(self):
+        return {p.name: p.read_text(errors="replace") for p in self.state.rglob("*.log")}
+
+    def close(self):
+        try:
+            self.run("down", "--wipe")
+        finally:
+            shutil.rmtree(self.state, ignore_errors=True)
+
+
+def metric(text, name):
+    """Sum of a metric's samples in Prometheus text."""
+    total, found = 0.0, False
+    for line in text.splitlines():
+        if re.match(rf"{re.escape(name)}(\{{|\s)", line):
+            total += float(line.rsplit(" ", 1)[1])
+            found = True
+    if not found:
+        raise KeyError(name)
+    return total
+
+
+def http_get(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
