@@ -1,0 +1,118 @@
+# Shared by up, down, status, kill and start: the processes of the local mesh, their ports, folders and pid files.
+# Sourced, never run. Owns nothing but names; every path is below EVENKEEL_STATE_DIR.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+state=${EVENKEEL_STATE_DIR:-$root/infra/local/state}
+port=${EVENKEEL_PORT:-8000}
+bin=${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
+
+# In the order in which they start; stopped in reverse.
+processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 admin router-1 router-2)
+
+die() { echo "$(basename "$0"): $*" >&2; exit 1; }
+
+known() { # NAME
+  local name
+  for name in "${processes[@]}"; do [ "$name" = "$1" ] && return 0; done
+  die "no process '$1'; there are: ${processes[*]}"
+}
+
+zone_of() { # NAME
+  case $1 in
+    nats) echo - ;;
+    *-2) echo az2 ;;
+    *-3) echo az3 ;;
+    *) echo az1 ;;
+  esac
+}
+
+# Port of the service itself (routers, NATS) and of its health endpoints.
+service_port() { case $1 in router-1) echo "$port" ;; router-2) echo $((port + 1)) ;; nats) echo $((port + 2)) ;; *) echo - ;; esac; }
+health_port() {
+  case $1 in
+    nats) echo $((port + 5)) ;;
+    router-*) echo $((port + 5 + ${1##*-})) ;;
+    storage-*) echo $((port + 10 + ${1##*-})) ;;
+    memds-*) echo $((port + 20 + ${1##*-})) ;;
+    admin) echo $((port + 30)) ;;
+  esac
+}
+
+pid_of() { cat "$state/$1.pid" 2>/dev/null || true; }
+
+# The pid file's process lives and is still ours (a pid can be reused by a stranger).
+alive() { # NAME
+  local pid
+  pid=$(pid_of "$1")
+  [ -n "$pid" ] && [ -d "/proc/$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$state/$1.conf"
+}
+
+ready() { # NAME
+  local path=/readyz
+  [ "$1" = nats ] && path=/healthz
+  python3 - "http://127.0.0.1:$(health_port "$1")$path" <<'PY' 2>/dev/null
+import sys, urllib.request
+sys.exit(0 if urllib.request.urlopen(sys.argv[1], timeout=1).status == 200 else 1)
+PY
+}
+
+write_settings() { # NAME
+  local name=$1 number=${1##*-} file="$state/$1.conf"
+  {
+    case $name in
+      nats)
+        printf 'listen: "127.0.0.1:%s"\nhttp: "127.0.0.1:%s"\nmax_payload: 1MB\n' "$(service_port nats)" "$(health_port nats)"
+        ;;
+      *)
+        printf '[bus]\nurls = ["nats://127.0.0.1:%s"]\n\n' "$(service_port nats)"
+        case $name in
+          storage-*)
+            printf '[storage]\nnode_id = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n' \
+              "$number" "$(zone_of "$name")" "$state/data/$name" "$(health_port "$name")"
+            ;;
+          memds-*)
+            printf '[memds]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n' "$number" "$(zone_of "$name")" "$(health_port "$name")"
+            ;;
+          admin) printf '[admin]\ninstance = 1\nzone = "az1"\nhttp = "127.0.0.1:%s"\n' "$(health_port admin)" ;;
+          router-*)
+            printf '[router]\ninstance = %s\nzone = "%s"\nlisten = "127.0.0.1:%s"\nhttp = "127.0.0.1:%s"\n\n' \
+              "$number" "$(zone_of "$name")" "$(service_port "$name")" "$(health_port "$name")"
+            printf '[[router.access_keys]]\nid = "evenkeel"\nsecret = "evenkeel"\n'
+            ;;
+        esac
+        ;;
+    esac
+  } >"$file"
+}
+
+start() { # NAME
+  local name=$1 service=${1%-[0-9]} command
+  alive "$name" && return 0
+  mkdir -p "$state/data" "$state/logs"
+  write_settings "$name"
+  if [ "$service" = nats ]; then
+    command=("$("$root/infra/local/install-nats")" --config "$state/nats.conf")
+  else
+    command=("$bin/evenkeel-$service" --config "$state/$name.conf")
+    [ -x "${command[0]}" ] || die "${command[0]} is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
+  fi
+  setsid nohup "${command[@]}" >>"$state/logs/$name.log" 2>&1 </dev/null &
+  echo $! >"$state/$name.pid"
+}
+
+# Waits until NAME is gone; SIGKILL after SECONDS.
+stop() { # NAME SIGNAL SECONDS
+  local name=$1 pid step
+  alive "$name" || { rm -f "$state/$name.pid"; return 0; }
+  pid=$(pid_of "$name")
+  kill "-$2" "$pid" 2>/dev/null || true
+  for ((step = 0; step < $3 * 20; step++)); do
+    alive "$name" || break
+    sleep 0.05
+  done
+  if alive "$name"; then
+    echo "$name did not stop within $3 s: killed" >&2
+    kill -KILL "$pid" 2>/dev/null || true
+  fi
+  rm -f "$state/$name.pid"
+}
