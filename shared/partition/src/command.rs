@@ -49,7 +49,13 @@ pub struct WriteCommand {
 }
 
 /// Encodes a write. The key must be at most [`crate::KEY_BYTES_MAX`] long.
-pub fn encode_write(time_ms: u64, key: &[u8], item: Option<&[u8]>, old_size: u64, new_size: u64) -> Bytes {
+pub fn encode_write(
+    time_ms: u64,
+    key: &[u8],
+    item: Option<&[u8]>,
+    old_size: u64,
+    new_size: u64,
+) -> Bytes {
     let item_bytes = item.map_or(0, <[u8]>::len);
     let mut out = BytesMut::with_capacity(WRITE_HEAD_BYTES + key.len() + item_bytes);
     out.put_u8(VERSION);
@@ -94,10 +100,15 @@ impl Command {
         let time_ms = be(&head[2..10]);
         let kind = match head[1] {
             kind @ (PUT | DELETE) => {
-                let fixed = bytes.get(HEAD_BYTES..WRITE_HEAD_BYTES).ok_or_else(too_short)?;
+                let fixed = bytes
+                    .get(HEAD_BYTES..WRITE_HEAD_BYTES)
+                    .ok_or_else(too_short)?;
                 let key_end = WRITE_HEAD_BYTES + be(&fixed[8..10]) as usize;
                 if bytes.len() < key_end || (kind == DELETE && bytes.len() != key_end) {
-                    return Err(format!("{} bytes do not fit a key that ends at {key_end}", bytes.len()));
+                    return Err(format!(
+                        "{} bytes do not fit a key that ends at {key_end}",
+                        bytes.len()
+                    ));
                 }
                 CommandKind::Write(WriteCommand {
                     key: bytes.slice(WRITE_HEAD_BYTES..key_end),
@@ -117,5 +128,7 @@ impl Command {
 
 /// A big-endian number of at most 8 bytes.
 fn be(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

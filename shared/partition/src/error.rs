@@ -28,7 +28,9 @@ impl std::fmt::Display for PartitionError {
             Self::BTree(error) => error.fmt(f),
             Self::CorruptItem(why) => write!(f, "a stored item is corrupt: {why}"),
             Self::BadCommand(why) => write!(f, "a committed command cannot be applied: {why}"),
-            Self::Gap { expected, found } => write!(f, "entry {found} came where {expected} was due"),
+            Self::Gap { expected, found } => {
+                write!(f, "entry {found} came where {expected} was due")
+            }
         }
     }
 }

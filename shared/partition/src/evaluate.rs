@@ -32,7 +32,10 @@ impl Before {
     /// The decoded item, empty when absent.
     fn item(&mut self) -> Result<&Item, PartitionError> {
         if self.item.is_none() {
-            let item = self.bytes.as_ref().map_or(Ok(Item::new()), |bytes| decode_item(bytes))?;
+            let item = self
+                .bytes
+                .as_ref()
+                .map_or(Ok(Item::new()), |bytes| decode_item(bytes))?;
             self.item = Some(item);
         }
         Ok(self.item.get_or_insert_default())
@@ -56,29 +59,54 @@ impl<C> Partition<C> {
             || self.flights.bytes() >= self.limits.in_flight_bytes_max
             || self.overlay.bytes() >= self.limits.overlay_bytes_max
         {
-            return Ok(Evaluated::Answer(caller, ItemReply::Fault(ItemFault::Overloaded)));
+            return Ok(Evaluated::Answer(
+                caller,
+                ItemReply::Fault(ItemFault::Overloaded),
+            ));
         }
         let (flight, bytes) = match self.flights.newest(&write.key) {
             Some((number, after)) => (Some(number), after.clone()),
             None => (None, self.lookup(base, &write.key)?),
         };
-        let size = bytes.as_ref().map_or(Ok(0), |bytes| encoded_item_size(bytes))?;
-        let mut before = Before { bytes, size, item: None };
+        let size = bytes
+            .as_ref()
+            .map_or(Ok(0), |bytes| encoded_item_size(bytes))?;
+        let mut before = Before {
+            bytes,
+            size,
+            item: None,
+        };
         match plan(write, &mut before)? {
             Err(fault) => {
                 let reply = ItemReply::Fault(fault);
-                let Some(number) = flight else { return Ok(Evaluated::Answer(caller, reply)) };
+                let Some(number) = flight else {
+                    return Ok(Evaluated::Answer(caller, reply));
+                };
                 self.flights.wait(number, caller, reply);
                 Ok(Evaluated::Waits)
             }
-            Ok(Plan { item, new_size, attributes }) => {
-                let command = command::encode_write(now_ms, &write.key, item.as_deref(), before.size, new_size);
+            Ok(Plan {
+                item,
+                new_size,
+                attributes,
+            }) => {
+                let command = command::encode_write(
+                    now_ms,
+                    &write.key,
+                    item.as_deref(),
+                    before.size,
+                    new_size,
+                );
                 // Key and image in flight share the command's buffer.
                 let key = command::key_of(&command, write.key.len());
                 let after = item.map(|_| command::image_of(&command, &key));
-                let reply =
-                    ItemReply::Written { attributes, old_size_bytes: before.size, new_size_bytes: new_size };
-                self.flights.push(command.clone(), key, after, caller, reply);
+                let reply = ItemReply::Written {
+                    attributes,
+                    old_size_bytes: before.size,
+                    new_size_bytes: new_size,
+                };
+                self.flights
+                    .push(command.clone(), key, after, caller, reply);
                 Ok(Evaluated::Propose(command))
             }
         }
@@ -91,8 +119,15 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
         match condition.evaluate(before.item()?) {
             Ok(true) => {}
             Ok(false) => {
-                let item = if write.return_on_failure { before.bytes.clone() } else { None };
-                return Ok(Err(ItemFault::ConditionFailed { item, size_bytes: before.size }));
+                let item = if write.return_on_failure {
+                    before.bytes.clone()
+                } else {
+                    None
+                };
+                return Ok(Err(ItemFault::ConditionFailed {
+                    item,
+                    size_bytes: before.size,
+                }));
             }
             Err(error) => return Ok(Err(ItemFault::Api(error))),
         }
@@ -105,13 +140,23 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
         WriteAction::Put(item) => match encoded_item_size(item) {
             Ok(new_size) => {
                 let attributes = all_old(before);
-                Ok(Ok(Plan { item: Some(item.clone()), new_size, attributes }))
+                Ok(Ok(Plan {
+                    item: Some(item.clone()),
+                    new_size,
+                    attributes,
+                }))
             }
             Err(error) => Ok(Err(malformed(error))),
         },
-        WriteAction::Delete => Ok(Ok(Plan { item: None, new_size: 0, attributes: all_old(before) })),
+        WriteAction::Delete => Ok(Ok(Plan {
+            item: None,
+            new_size: 0,
+            attributes: all_old(before),
+        })),
         WriteAction::Update { key_item, update } => {
-            let Some(update) = update else { return Ok(touch(write, before, key_item)) };
+            let Some(update) = update else {
+                return Ok(touch(write, before, key_item));
+            };
             let existed = before.bytes.is_some();
             let made;
             let start = if existed {
@@ -140,9 +185,15 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
             let attributes = match write.return_values {
                 ReturnValues::AllOld => before.bytes.clone(),
                 ReturnValues::AllNew => Some(item.clone()),
-                _ => partial.filter(|item| !item.is_empty()).map(|item| encode_item(&item)),
+                _ => partial
+                    .filter(|item| !item.is_empty())
+                    .map(|item| encode_item(&item)),
             };
-            Ok(Ok(Plan { item: Some(item), new_size, attributes }))
+            Ok(Ok(Plan {
+                item: Some(item),
+                new_size,
+                attributes,
+            }))
         }
     }
 }
@@ -156,10 +207,17 @@ fn touch(write: &Write, before: &Before, key_item: &Bytes) -> Result<Plan, ItemF
         ReturnValues::AllNew => Some(item.clone()),
         _ => None,
     };
-    Ok(Plan { item: Some(item.clone()), new_size, attributes })
+    Ok(Plan {
+        item: Some(item.clone()),
+        new_size,
+        attributes,
+    })
 }
 
 /// The sender encoded an item wrongly: nothing of it may enter the log.
 fn malformed(error: model::codec::CodecError) -> ItemFault {
-    ItemFault::Api(ApiError::new(ErrorKind::InternalServerError, error.to_string()))
+    ItemFault::Api(ApiError::new(
+        ErrorKind::InternalServerError,
+        error.to_string(),
+    ))
 }

@@ -34,7 +34,12 @@ struct Flight<C> {
 
 impl<C> Flights<C> {
     pub(crate) fn new() -> Self {
-        Self { queue: VecDeque::new(), front: 0, newest: BTreeMap::new(), bytes: 0 }
+        Self {
+            queue: VecDeque::new(),
+            front: 0,
+            newest: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -52,13 +57,28 @@ impl<C> Flights<C> {
         Some((number, &flight.after))
     }
 
-    pub(crate) fn push(&mut self, command: Bytes, key: Bytes, after: Option<Bytes>, caller: C, reply: ItemReply) {
+    pub(crate) fn push(
+        &mut self,
+        command: Bytes,
+        key: Bytes,
+        after: Option<Bytes>,
+        caller: C,
+        reply: ItemReply,
+    ) {
         let number = self.front + self.queue.len() as u64;
         self.bytes += command.len();
         if !key.is_empty() {
             self.newest.insert(key.clone(), number);
         }
-        self.queue.push_back(Flight { index: None, command, key, after, caller, reply, waiting: Vec::new() });
+        self.queue.push_back(Flight {
+            index: None,
+            command,
+            key,
+            after,
+            caller,
+            reply,
+            waiting: Vec::new(),
+        });
     }
 
     /// Holds an answer back until flight `number` is applied.
@@ -70,7 +90,12 @@ impl<C> Flights<C> {
 
     /// Gives consecutive log positions from `first` to the flights that have none.
     pub(crate) fn assign(&mut self, first: Index) {
-        let unassigned = self.queue.iter().rev().take_while(|flight| flight.index.is_none()).count();
+        let unassigned = self
+            .queue
+            .iter()
+            .rev()
+            .take_while(|flight| flight.index.is_none())
+            .count();
         let start = self.queue.len() - unassigned;
         for (flight, index) in self.queue.range_mut(start..).zip(first..) {
             flight.index = Some(index);
@@ -80,7 +105,9 @@ impl<C> Flights<C> {
     /// Whether the oldest flight is what was committed at `index`. An error: that position, or an earlier one, holds something
     /// else, so the flights are lost.
     pub(crate) fn matches(&self, index: Index, command: Option<&Bytes>) -> Result<bool, ()> {
-        let Some(flight) = self.queue.front() else { return Ok(false) };
+        let Some(flight) = self.queue.front() else {
+            return Ok(false);
+        };
         match flight.index {
             Some(position) if position == index && Some(&flight.command) == command => Ok(true),
             Some(position) if position <= index => Err(()),
@@ -90,7 +117,9 @@ impl<C> Flights<C> {
 
     /// Takes the oldest flight, now committed, and answers all that rests on it.
     pub(crate) fn land(&mut self, answers: &mut Vec<(C, ItemReply)>) {
-        let Some(flight) = self.queue.pop_front() else { return };
+        let Some(flight) = self.queue.pop_front() else {
+            return;
+        };
         if self.newest.get(&flight.key) == Some(&self.front) {
             self.newest.remove(&flight.key);
         }
@@ -107,7 +136,11 @@ impl<C> Flights<C> {
         self.front += self.queue.len() as u64;
         for flight in self.queue.drain(..) {
             // A write without a log position was never proposed.
-            let fault = if flight.index.is_some() { ItemFault::Unknown } else { ItemFault::NotReady };
+            let fault = if flight.index.is_some() {
+                ItemFault::Unknown
+            } else {
+                ItemFault::NotReady
+            };
             answers.push((flight.caller, ItemReply::Fault(fault)));
             // These wrote nothing, they only learnt something that may not come true.
             let not_done = |(caller, _)| (caller, ItemReply::Fault(ItemFault::NotReady));
@@ -117,10 +150,20 @@ impl<C> Flights<C> {
 
     /// Drops the flights that have no log position: their proposal was refused.
     pub(crate) fn refuse(&mut self, fault: &ItemFault, answers: &mut Vec<(C, ItemReply)>) {
-        while self.queue.back().is_some_and(|flight| flight.index.is_none()) {
-            let Some(flight) = self.queue.pop_back() else { break };
+        while self
+            .queue
+            .back()
+            .is_some_and(|flight| flight.index.is_none())
+        {
+            let Some(flight) = self.queue.pop_back() else {
+                break;
+            };
             self.bytes -= flight.command.len();
-            let callers = flight.waiting.into_iter().map(|(caller, _)| caller).chain([flight.caller]);
+            let callers = flight
+                .waiting
+                .into_iter()
+                .map(|(caller, _)| caller)
+                .chain([flight.caller]);
             answers.extend(callers.map(|caller| (caller, ItemReply::Fault(fault.clone()))));
         }
         // Refusals are rare: rebuild what the dropped flights hid.

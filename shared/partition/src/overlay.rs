@@ -37,7 +37,9 @@ fn weight(key: &Bytes, item: &Option<Bytes>) -> usize {
 impl Overlay {
     /// The newest item under `key`; the outer option says whether the overlay knows it at all.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
-        self.active.get(key).or_else(|| self.sealed.as_ref()?.items.get(key))
+        self.active
+            .get(key)
+            .or_else(|| self.sealed.as_ref()?.items.get(key))
     }
 
     pub(crate) fn put(&mut self, key: Bytes, item: Option<Bytes>) {
@@ -67,13 +69,20 @@ impl Overlay {
     pub(crate) fn seal(&mut self, position: Index) -> Arc<Layer> {
         let items = Arc::new(std::mem::take(&mut self.active));
         let bytes = std::mem::take(&mut self.active_bytes);
-        self.sealed = Some(Sealed { items: items.clone(), bytes, position });
+        self.sealed = Some(Sealed {
+            items: items.clone(),
+            bytes,
+            position,
+        });
         items
     }
 
     /// Drops the sealed layer if the B-tree now holds it.
     pub(crate) fn drop_sealed(&mut self, position: Index) -> bool {
-        let held = self.sealed.as_ref().is_some_and(|sealed| sealed.position <= position);
+        let held = self
+            .sealed
+            .as_ref()
+            .is_some_and(|sealed| sealed.position <= position);
         if held {
             self.sealed = None;
         }
@@ -87,7 +96,10 @@ impl Overlay {
         reverse: bool,
     ) -> impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)> + use<'a> {
         let mut active = layer_range(&self.active, range, reverse).peekable();
-        let sealed = self.sealed.as_ref().map(|sealed| layer_range(&sealed.items, range, reverse));
+        let sealed = self
+            .sealed
+            .as_ref()
+            .map(|sealed| layer_range(&sealed.items, range, reverse));
         let mut sealed = sealed.into_iter().flatten().peekable();
         std::iter::from_fn(move || {
             let order = match (active.peek(), sealed.peek()) {
@@ -99,7 +111,11 @@ impl Overlay {
             if order.is_eq() {
                 sealed.next();
             }
-            if order.is_le() { active.next() } else { sealed.next() }
+            if order.is_le() {
+                active.next()
+            } else {
+                sealed.next()
+            }
         })
     }
 }
@@ -109,7 +125,17 @@ fn layer_range<'a>(
     range: &KeyRange,
     reverse: bool,
 ) -> impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)> + use<'a> {
-    let end = if range.end.is_empty() { Bound::Unbounded } else { Bound::Excluded(&range.end[..]) };
+    let end = if range.end.is_empty() {
+        Bound::Unbounded
+    } else {
+        Bound::Excluded(&range.end[..])
+    };
     let mut entries = layer.range::<[u8], _>((Bound::Included(&range.start[..]), end));
-    std::iter::from_fn(move || if reverse { entries.next_back() } else { entries.next() })
+    std::iter::from_fn(move || {
+        if reverse {
+            entries.next_back()
+        } else {
+            entries.next()
+        }
+    })
 }

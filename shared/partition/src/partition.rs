@@ -23,7 +23,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { overlay_bytes_max: 64 << 20, in_flight_max: 8_192, in_flight_bytes_max: 32 << 20 }
+        Self {
+            overlay_bytes_max: 64 << 20,
+            in_flight_max: 8_192,
+            in_flight_bytes_max: 32 << 20,
+        }
     }
 }
 
@@ -53,7 +57,13 @@ impl<C> Partition<C> {
     /// A replica whose B-tree holds `state`.
     pub fn new(state: PartitionState, limits: Limits) -> Self {
         let flushed = state.applied;
-        Self { state, flushed, limits, overlay: Overlay::default(), flights: Flights::new() }
+        Self {
+            state,
+            flushed,
+            limits,
+            overlay: Overlay::default(),
+            flights: Flights::new(),
+        }
     }
 
     /// Applied state, items aside.
@@ -83,14 +93,24 @@ impl<C> Partition<C> {
 
     /// Makes the command that replaces the table's definition, at the leader; answered at once if it is not newer than what is
     /// there. `now_ms`: milliseconds since the epoch.
-    pub fn evaluate_table(&mut self, table: &TableDefinition, now_ms: u64, caller: C) -> Evaluated<C> {
-        let written = ItemReply::Written { attributes: None, old_size_bytes: 0, new_size_bytes: 0 };
+    pub fn evaluate_table(
+        &mut self,
+        table: &TableDefinition,
+        now_ms: u64,
+        caller: C,
+    ) -> Evaluated<C> {
+        let written = ItemReply::Written {
+            attributes: None,
+            old_size_bytes: 0,
+            new_size_bytes: 0,
+        };
         if table.version <= self.state.table.version {
             return Evaluated::Answer(caller, written);
         }
         match command::encode_set_table(now_ms, table) {
             Ok(command) => {
-                self.flights.push(command.clone(), Bytes::new(), None, caller, written);
+                self.flights
+                    .push(command.clone(), Bytes::new(), None, caller, written);
                 Evaluated::Propose(command)
             }
             Err(why) => {
@@ -117,12 +137,19 @@ impl<C> Partition<C> {
 
     /// Applies a committed entry; entries at or below the applied position change nothing. What may be answered now is added to
     /// `answers`.
-    pub fn apply(&mut self, entry: &Entry, answers: &mut Vec<(C, ItemReply)>) -> Result<(), PartitionError> {
+    pub fn apply(
+        &mut self,
+        entry: &Entry,
+        answers: &mut Vec<(C, ItemReply)>,
+    ) -> Result<(), PartitionError> {
         if entry.index <= self.state.applied {
             return Ok(());
         }
         if entry.index != self.state.applied + 1 {
-            return Err(PartitionError::Gap { expected: self.state.applied + 1, found: entry.index });
+            return Err(PartitionError::Gap {
+                expected: self.state.applied + 1,
+                found: entry.index,
+            });
         }
         let command = match &entry.payload {
             Payload::Command(command) => Some(command),
@@ -145,11 +172,18 @@ impl<C> Partition<C> {
     }
 
     fn apply_command(&mut self, bytes: &Bytes) -> Result<(), PartitionError> {
-        match Command::decode(bytes).map_err(PartitionError::BadCommand)?.kind {
+        match Command::decode(bytes)
+            .map_err(PartitionError::BadCommand)?
+            .kind
+        {
             CommandKind::Write(write) => {
-                let (old, new) = (u64::from(write.old_size_bytes), u64::from(write.new_size_bytes));
+                let (old, new) = (
+                    u64::from(write.old_size_bytes),
+                    u64::from(write.new_size_bytes),
+                );
                 self.state.bytes = (self.state.bytes + new).saturating_sub(old);
-                self.state.items = (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+                self.state.items =
+                    (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
                 self.overlay.put(write.key, write.item);
             }
             CommandKind::SetTable(table) => {
@@ -168,7 +202,10 @@ impl<C> Partition<C> {
             return None;
         }
         let items = self.overlay.seal(self.state.applied);
-        Some(Batch { state: self.state.clone(), items })
+        Some(Batch {
+            state: self.state.clone(),
+            items,
+        })
     }
 
     /// The B-tree durably holds everything up to `position`.
@@ -180,7 +217,11 @@ impl<C> Partition<C> {
     }
 
     /// The newest applied item under `key`.
-    pub(crate) fn lookup(&self, base: &impl BTree, key: &[u8]) -> Result<Option<Bytes>, PartitionError> {
+    pub(crate) fn lookup(
+        &self,
+        base: &impl BTree,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, PartitionError> {
         match self.overlay.get(key) {
             Some(item) => Ok(item.clone()),
             None => Ok(base.get(key)?),
@@ -191,7 +232,9 @@ impl<C> Partition<C> {
     pub(crate) fn refuse_key(&self, key: &[u8]) -> Option<ItemReply> {
         if key.is_empty() || key.len() > crate::KEY_BYTES_MAX {
             let text = format!("an encoded key has {} bytes", key.len());
-            return Some(ItemReply::Fault(ItemFault::Api(model::ApiError::validation(text))));
+            return Some(ItemReply::Fault(ItemFault::Api(
+                model::ApiError::validation(text),
+            )));
         }
         let foreign = !self.state.range.contains(key);
         foreign.then_some(ItemReply::Fault(ItemFault::WrongRange { partition: None }))

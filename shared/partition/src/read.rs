@@ -21,14 +21,20 @@ impl<C> Partition<C> {
             return Ok(refusal);
         }
         let Some(item) = self.lookup(base, &get.key)? else {
-            return Ok(ItemReply::Item { item: None, size_bytes: 0 });
+            return Ok(ItemReply::Item {
+                item: None,
+                size_bytes: 0,
+            });
         };
         let size_bytes = encoded_item_size(&item)?;
         let item = match &get.projection {
             Some(projection) => encode_item(&projection.apply(&decode_item(&item)?)),
             None => item,
         };
-        Ok(ItemReply::Item { item: Some(item), size_bytes })
+        Ok(ItemReply::Item {
+            item: Some(item),
+            size_bytes,
+        })
     }
 
     /// Reads one page. For a strong read the shell has checked the lease.
@@ -74,9 +80,13 @@ impl<C> Partition<C> {
     /// The keys to read: the page's range within the partition, behind `after`; none when nothing is left.
     fn clip(&self, page: &Page) -> Result<Option<KeyRange>, ItemFault> {
         let own = &self.state.range;
-        let bounds = [&page.range.start, &page.range.end].into_iter().chain(&page.after);
+        let bounds = [&page.range.start, &page.range.end]
+            .into_iter()
+            .chain(&page.after);
         if bounds.into_iter().any(|bound| bound.len() > KEY_BYTES_MAX) {
-            return Err(ItemFault::Api(ApiError::validation("an encoded range bound is too long")));
+            return Err(ItemFault::Api(ApiError::validation(
+                "an encoded range bound is too long",
+            )));
         }
         let mut range = page.range.clone();
         if range.start < own.start {
@@ -121,7 +131,13 @@ enum Failure {
 
 impl<'a> Reader<'a> {
     fn new(page: &'a Page, table: &'a TableDefinition) -> Self {
-        Self { page, table, reply: PageReply::default(), stopped: false, failure: None }
+        Self {
+            page,
+            table,
+            reply: PageReply::default(),
+            stopped: false,
+            failure: None,
+        }
     }
 
     fn visit(&mut self, key: &[u8], item: &[u8], raw: impl FnOnce() -> Bytes) -> ControlFlow<()> {
@@ -135,13 +151,20 @@ impl<'a> Reader<'a> {
         }
         let reply = &mut self.reply;
         let full = reply.bytes_read >= self.page.bytes_max.min(PAGE_BYTES_MAX)
-            || self.page.limit.is_some_and(|limit| reply.scanned_count >= u64::from(limit));
+            || self
+                .page
+                .limit
+                .is_some_and(|limit| reply.scanned_count >= u64::from(limit));
         if !full {
             return ControlFlow::Continue(());
         }
         let keys = &self.table.keys;
         let names = [Some(&keys.partition), keys.sort.as_ref()];
-        let names: Vec<&str> = names.into_iter().flatten().map(|key| key.name.as_str()).collect();
+        let names: Vec<&str> = names
+            .into_iter()
+            .flatten()
+            .map(|key| key.name.as_str())
+            .collect();
         match pick_attributes(item, &names) {
             Ok(keys) => reply.last_key_item = Some(keys),
             Err(error) => self.failure = Some(Failure::Error(error.into())),
