@@ -1,1 +1,42 @@
-fn main() {}
+//! The memds service: `evenkeel-memds --config FILE`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use memds::MemdsSettings;
+use mesh::{BusSettings, Identity, Mesh};
+use serde::Deserialize;
+
+/// Answers the route lookups of the mesh from memory.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings file (TOML); the environment (EVENKEEL_MEMDS__INSTANCE=2 …) has precedence.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    bus: BusSettings,
+    memds: MemdsSettings,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init("memds");
+    let file: File = settings::load("memds", arguments.config.as_deref())?;
+    actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
+        let identity = Identity {
+            service: "memds".to_owned(),
+            instance: file.memds.instance,
+            incarnation: telemetry::incarnation(),
+        };
+        let mesh = Mesh::connect(&file.bus, identity).await?;
+        let running = memds::start(file.memds, mesh).await?;
+        telemetry::wait_for_shutdown().await;
+        running.stop().await;
+        Ok(())
+    })
+}

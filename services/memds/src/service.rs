@@ -1,0 +1,330 @@
+//! The shell: subjects, metrics, heartbeat, and the actor that keeps the map complete.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::prelude::*;
+use anyhow::Context as _;
+use mesh::{Delivery, Mesh, Subscription};
+use parking_lot::RwLock;
+use prometheus::{IntCounterVec, IntGaugeVec, register_int_counter_vec, register_int_gauge_vec};
+use protocol::directory::{LookupAnswer, LookupReply, LookupRequest, Push, SyncRequest};
+use protocol::health::Heartbeat;
+use protocol::subjects;
+use telemetry::Health;
+use tracing::{info, warn};
+
+use crate::hydration::{self, Peers};
+use crate::{MemdsSettings, RouteMap};
+
+/// Lookups that one message may hold.
+const LOOKUPS_MAX: usize = 1_024;
+
+/// The map as the handlers share it. Handlers only look up or insert; nothing waits while it holds the lock.
+pub(crate) type SharedMap = Arc<RwLock<RouteMap>>;
+
+/// A running memds node.
+pub struct Running {
+    keeper: Addr<Keeper>,
+    http: Option<telemetry::HttpServer>,
+    health: Health,
+    mesh: Mesh,
+}
+
+impl Running {
+    /// Says good-bye and stops.
+    pub async fn stop(self) {
+        self.health.ready.store(false, Ordering::Relaxed);
+        // The keeper may be gone already (its system stopped): then there is nothing left to stop.
+        let _ = self.keeper.send(Stop).await;
+        self.mesh.drain(Duration::from_secs(1)).await;
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Metrics {
+    lookups: IntCounterVec,
+    pushes: IntCounterVec,
+    entries: IntGaugeVec,
+    instance: String,
+}
+
+impl Metrics {
+    fn new(instance: u64) -> anyhow::Result<Self> {
+        // A second memds in the same process (tests, dev) finds the metrics registered already.
+        static ALL: std::sync::OnceLock<(IntCounterVec, IntCounterVec, IntGaugeVec)> =
+            std::sync::OnceLock::new();
+        if ALL.get().is_none() {
+            let made = (
+                register_int_counter_vec!(
+                    "evenkeel_memds_lookups_total",
+                    "Route lookups answered, by answer.",
+                    &["instance", "answer"]
+                )?,
+                register_int_counter_vec!(
+                    "evenkeel_memds_pushes_total",
+                    "Membership pushes taken in.",
+                    &["instance"]
+                )?,
+                register_int_gauge_vec!(
+                    "evenkeel_memds_partitions",
+                    "Partitions in the map.",
+                    &["instance"]
+                )?,
+            );
+            let _ = ALL.set(made);
+        }
+        let (lookups, pushes, entries) = ALL.get().context("metrics are registered")?.clone();
+        Ok(Self {
+            lookups,
+            pushes,
+            entries,
+            instance: instance.to_string(),
+        })
+    }
+
+    fn answered(&self, answers: &[LookupAnswer]) {
+        let mut counts = [0u64; 4];
+        for answer in answers {
+            counts[match answer {
+                LookupAnswer::Unchanged => 0,
+                LookupAnswer::Found { .. } => 1,
+                LookupAnswer::NoTable => 2,
+                LookupAnswer::NotReady => 3,
+            }] += 1;
+        }
+        for (count, answer) in counts
+            .iter()
+            .zip(["unchanged", "found", "no_table", "not_ready"])
+        {
+            if *count > 0 {
+                self.lookups
+                    .with_label_values(&[self.instance.as_str(), answer])
+                    .inc_by(*count);
+            }
+        }
+    }
+}
+
+/// Starts a memds node.
+///
+/// # Errors
+/// When the bus or the health address can't be had.
+pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Running> {
+    let map = SharedMap::default();
+    let metrics = Metrics::new(settings.instance)?;
+    let health = Health::default();
+    let peers = Peers::default();
+    let mut subscriptions = Vec::new();
+
+    let (m, counters) = (map.clone(), metrics.clone());
+    subscriptions.push(
+        mesh.serve(
+            &subjects::memds_lookup(settings.instance),
+            None,
+            move |delivery| answer_lookups(&m, &counters, delivery),
+        )
+        .await?,
+    );
+    let (m, counters) = (map.clone(), metrics.clone());
+    subscriptions.push(
+        mesh.serve(subjects::MEMDS_PUSH, None, move |delivery| {
+            take_push(&m, &counters, &delivery);
+        })
+        .await?,
+    );
+    let m = map.clone();
+    subscriptions.push(
+        mesh.serve(
+            &subjects::memds_sync(settings.instance),
+            None,
+            move |delivery| match delivery.decode::<SyncRequest>() {
+                Ok(request) => {
+                    let part = m.read().part(request.after);
+                    delivery.reply(&part);
+                }
+                Err(error) => warn!(%error, "a sync request can't be read; it is dropped"),
+            },
+        )
+        .await?,
+    );
+    let known = peers.clone();
+    let me = settings.instance;
+    subscriptions.push(
+        mesh.serve(subjects::HEALTH, None, move |delivery| {
+            if let Ok(heartbeat) = delivery.decode::<Heartbeat>()
+                && heartbeat.service == "memds"
+                && heartbeat.instance != me
+            {
+                known.seen(heartbeat.instance, heartbeat.ready);
+            }
+        })
+        .await?,
+    );
+    let http = match settings.http.as_str() {
+        "" => None,
+        address => {
+            let address = address
+                .parse()
+                .with_context(|| format!("memds.http: '{address}' is not host:port"))?;
+            Some(telemetry::serve_http(address, health.clone()).await?)
+        }
+    };
+    let keeper = Keeper {
+        heartbeat: Heartbeat {
+            service: "memds".to_owned(),
+            instance: settings.instance,
+            zone: settings.zone.clone(),
+            incarnation: mesh.identity().incarnation,
+            http: settings.http.clone(),
+            ready: false,
+            draining: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            storage: None,
+        },
+        settings,
+        mesh: mesh.clone(),
+        map,
+        metrics,
+        health: health.clone(),
+        peers,
+        subscriptions,
+        hydrating: false,
+    }
+    .start();
+    Ok(Running {
+        keeper,
+        http,
+        health,
+        mesh,
+    })
+}
+
+fn answer_lookups(map: &SharedMap, metrics: &Metrics, delivery: Delivery) {
+    let request = match delivery.decode::<LookupRequest>() {
+        Ok(request) if request.lookups.len() <= LOOKUPS_MAX => request,
+        Ok(request) => {
+            warn!(
+                lookups = request.lookups.len(),
+                "a message with too many lookups is dropped"
+            );
+            return;
+        }
+        Err(error) => {
+            warn!(%error, "a lookup can't be read; it is dropped");
+            return;
+        }
+    };
+    let answers: Vec<LookupAnswer> = {
+        let map = map.read();
+        request
+            .lookups
+            .iter()
+            .map(|lookup| map.lookup(lookup))
+            .collect()
+    };
+    metrics.answered(&answers);
+    delivery.reply(&LookupReply { answers });
+}
+
+fn take_push(map: &SharedMap, metrics: &Metrics, delivery: &Delivery) {
+    match delivery.decode::<Push>() {
+        Ok(push) => {
+            metrics
+                .pushes
+                .with_label_values(&[metrics.instance.as_str()])
+                .inc();
+            map.write().push(push);
+        }
+        Err(error) => warn!(%error, "a membership push can't be read; it is dropped"),
+    }
+}
+
+/// Keeps the map complete and the fleet informed.
+struct Keeper {
+    settings: MemdsSettings,
+    mesh: Mesh,
+    map: SharedMap,
+    metrics: Metrics,
+    health: Health,
+    peers: Peers,
+    heartbeat: Heartbeat,
+    #[expect(dead_code, reason = "held so that the subjects stay served")]
+    subscriptions: Vec<Subscription>,
+    hydrating: bool,
+}
+
+impl Keeper {
+    fn beat(&mut self) {
+        let (ready, partitions) = {
+            let map = self.map.read();
+            (map.ready(), map.partitions())
+        };
+        if ready && !self.heartbeat.ready {
+            info!(partitions, "the map is ready");
+        }
+        self.heartbeat.ready = ready;
+        self.health.ready.store(ready, Ordering::Relaxed);
+        self.metrics
+            .entries
+            .with_label_values(&[self.metrics.instance.as_str()])
+            .set(i64::try_from(partitions).unwrap_or(i64::MAX));
+        // A lost heartbeat means nothing; the next one follows in a second.
+        let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);
+    }
+
+    fn hydrate(&mut self, context: &mut Context<Self>) {
+        {
+            let map = self.map.read();
+            if self.hydrating || (map.ready() && !map.incomplete()) {
+                return;
+            }
+        }
+        self.hydrating = true;
+        let work = hydration::once(
+            self.mesh.clone(),
+            self.map.clone(),
+            self.peers.clone(),
+            self.settings.instance,
+            Duration::from_millis(self.settings.call_ms_max),
+        );
+        context.spawn(work.into_actor(self).map(|(), keeper, _| {
+            keeper.hydrating = false;
+            if keeper.map.read().ready() != keeper.heartbeat.ready {
+                keeper.beat();
+            }
+        }));
+    }
+}
+
+impl Actor for Keeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.beat();
+        self.hydrate(context);
+        context.run_interval(Duration::from_secs(1), |keeper, _| keeper.beat());
+        let every = Duration::from_millis(self.settings.hydrate_every_ms.max(10));
+        context.run_interval(every, Self::hydrate);
+    }
+}
+
+/// Stop the keeper after a last heartbeat.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+impl Handler<Stop> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, context: &mut Context<Self>) {
+        self.heartbeat.draining = true;
+        self.heartbeat.ready = false;
+        let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);
+        context.stop();
+    }
+}

@@ -1,0 +1,31 @@
+//! Settings of a memds node, each with its unit and its reason.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of a memds node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemdsSettings {
+    /// Instance number, unique among memds nodes.
+    pub instance: u64,
+    /// Availability zone.
+    pub zone: String,
+    /// Address of `/healthz`, `/readyz` and `/metrics`, `host:port`; empty = none (another part of the process serves them).
+    pub http: String,
+    /// Time between questions to storage nodes while the map is not complete, milliseconds.
+    pub hydrate_every_ms: u64,
+    /// Time for one question to a peer or a storage node, milliseconds.
+    pub call_ms_max: u64,
+}
+
+impl Default for MemdsSettings {
+    fn default() -> Self {
+        Self {
+            instance: 1,
+            zone: "az1".to_owned(),
+            http: String::new(),
+            hydrate_every_ms: 100,
+            call_ms_max: 1_000,
+        }
+    }
+}
