@@ -1,15 +1,21 @@
-//! Table definitions: what CreateTable fixes and UpdateTable changes, as every service sees it.
+//! Table definitions: what CreateTable fixes and UpdateTable changes, as every service sees it, and how the API describes
+//! them. Never validates a request: that is done before a definition is made.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Number of a table, unique for ever within a mesh. Below 16: system tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct TableId(pub u64);
 
 /// Number of an index within its table; 0 is the base table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct IndexId(pub u16);
 
 /// The types a key attribute can have.
@@ -21,6 +27,17 @@ pub enum ScalarType {
     N,
     /// Binary.
     B,
+}
+
+impl ScalarType {
+    /// DynamoDB's letter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::S => "S",
+            Self::N => "N",
+            Self::B => "B",
+        }
+    }
 }
 
 /// A key attribute: its name and type.
@@ -125,4 +142,130 @@ pub struct ThroughputChanges {
     pub decreases_today: u64,
     /// Last switch to on-demand, milliseconds since the epoch; 0 = never.
     pub on_demand_ms: u64,
+}
+
+/// On-demand tables start with room for so many reads and writes a second (developer guide, "Warm throughput").
+const WARM_READ_UNITS: u64 = 12_000;
+const WARM_WRITE_UNITS: u64 = 4_000;
+
+/// What the API tells of a table beside its definition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounts {
+    /// Items in the base table.
+    pub items: u64,
+    /// Their sizes, summed, in bytes.
+    pub size_bytes: u64,
+}
+
+/// Amazon Resource Name of a table.
+pub fn table_arn(region: &str, name: &str) -> String {
+    format!("arn:aws:dynamodb:{region}:000000000000:table/{name}")
+}
+
+/// The API gives times as seconds since the epoch with a fraction.
+fn api_time(ms: u64) -> Value {
+    json!(ms as f64 / 1000.0)
+}
+
+impl TableDefinition {
+    /// Amazon Resource Name of the table.
+    pub fn arn(&self, region: &str) -> String {
+        table_arn(region, &self.name)
+    }
+
+    /// The table as `TableDescription` of the API; `counts` may lag behind.
+    pub fn describe(&self, region: &str, counts: TableCounts) -> Value {
+        let (read_units, write_units) = match self.billing {
+            BillingMode::Provisioned {
+                read_units,
+                write_units,
+            } => (read_units, write_units),
+            BillingMode::PayPerRequest => (0, 0),
+        };
+        let changes = &self.throughput_changes;
+        let mut throughput = json!({
+            "NumberOfDecreasesToday": changes.decreases_today,
+            "ReadCapacityUnits": read_units,
+            "WriteCapacityUnits": write_units,
+        });
+        for (field, ms) in [
+            ("LastIncreaseDateTime", changes.increased_ms),
+            ("LastDecreaseDateTime", changes.decreased_ms),
+        ] {
+            if ms > 0 {
+                throughput[field] = api_time(ms);
+            }
+        }
+        let mut table = json!({
+            "AttributeDefinitions": self.keys.attribute_definitions(),
+            "TableName": self.name,
+            "KeySchema": self.keys.describe(),
+            "TableStatus": self.status.as_str(),
+            "CreationDateTime": api_time(self.created_ms),
+            "ProvisionedThroughput": throughput,
+            "TableSizeBytes": counts.size_bytes,
+            "ItemCount": counts.items,
+            "TableArn": self.arn(region),
+            "TableId": self.uuid,
+            "DeletionProtectionEnabled": self.deletion_protection,
+        });
+        // The service says nothing of the mode of a table that was provisioned all along.
+        match self.billing {
+            BillingMode::PayPerRequest => {
+                let since = match changes.on_demand_ms {
+                    0 => self.created_ms,
+                    ms => ms,
+                };
+                table["BillingModeSummary"] = json!({
+                    "BillingMode": "PAY_PER_REQUEST",
+                    "LastUpdateToPayPerRequestDateTime": api_time(since),
+                });
+            }
+            BillingMode::Provisioned { .. } if changes.on_demand_ms > 0 => {
+                table["BillingModeSummary"] = json!({
+                    "BillingMode": "PROVISIONED",
+                    "LastUpdateToPayPerRequestDateTime": api_time(changes.on_demand_ms),
+                });
+            }
+            BillingMode::Provisioned { .. } => {}
+        }
+        if let Some(class) = &self.table_class {
+            table["TableClassSummary"] = json!({ "TableClass": class });
+        }
+        if matches!(self.status, TableStatus::Active | TableStatus::Updating) {
+            let (reads, writes) = match self.billing {
+                BillingMode::Provisioned { .. } => (read_units, write_units),
+                BillingMode::PayPerRequest => (WARM_READ_UNITS, WARM_WRITE_UNITS),
+            };
+            table["WarmThroughput"] = json!({
+                "ReadUnitsPerSecond": reads,
+                "WriteUnitsPerSecond": writes,
+                "Status": self.status.as_str(),
+            });
+        }
+        table
+    }
+}
+
+impl KeySchema {
+    /// `KeySchema` of the API.
+    pub fn describe(&self) -> Value {
+        let element =
+            |key: &KeyAttribute, kind: &str| json!({ "AttributeName": key.name, "KeyType": kind });
+        std::iter::once(element(&self.partition, "HASH"))
+            .chain(self.sort.as_ref().map(|sort| element(sort, "RANGE")))
+            .collect()
+    }
+
+    /// `AttributeDefinitions` of the API, in the order of the names.
+    pub fn attribute_definitions(&self) -> Value {
+        let mut attributes: Vec<_> = std::iter::once(&self.partition)
+            .chain(self.sort.as_ref())
+            .collect();
+        attributes.sort_by(|a, b| a.name.cmp(&b.name));
+        attributes
+            .iter()
+            .map(|key| json!({ "AttributeName": key.name, "AttributeType": key.kind.as_str() }))
+            .collect()
+    }
 }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Number;
 
+/// How deep values may be nested: the attribute itself is level 1, an element of a list in it level 2, and so on.
+pub const NESTING_LEVELS_MAX: usize = 32;
+
 /// An item, or a map attribute: attribute name to value, ordered by name so that every encoding is deterministic.
 pub type Item = BTreeMap<String, AttributeValue>;
 
@@ -56,5 +59,16 @@ impl AttributeValue {
             Self::M(_) => "M",
             Self::L(_) => "L",
         }
+    }
+
+    /// Whether the value is nested at most `levels` deep; 1 suffices for scalars, sets, and empty lists and maps. Looks
+    /// no deeper than `levels`.
+    pub fn within_levels(&self, levels: usize) -> bool {
+        levels > 0
+            && match self {
+                Self::M(map) => map.values().all(|value| value.within_levels(levels - 1)),
+                Self::L(list) => list.iter().all(|value| value.within_levels(levels - 1)),
+                _ => true,
+            }
     }
 }
