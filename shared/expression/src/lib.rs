@@ -7,13 +7,21 @@
 
 pub mod condition;
 pub mod key_condition;
+mod lexer;
+mod operand;
+mod parser;
 pub mod path;
 pub mod placeholders;
 pub mod projection;
+mod reserved;
+mod resolver;
+mod texts;
 pub mod update;
 
 pub use condition::{Condition, ConditionKind, parse_condition};
-pub use key_condition::{KeyCondition, KeyTerms, SortCondition, parse_key_condition, parse_key_terms};
+pub use key_condition::{
+    KeyCondition, KeyTerms, SortCondition, parse_key_condition, parse_key_terms,
+};
 pub use path::{Path, Step};
 pub use placeholders::Placeholders;
 pub use projection::{Projection, parse_projection};
