@@ -47,13 +47,13 @@ alive() { # NAME
   [ -n "$pid" ] && [ -d "/proc/$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$state/$1.conf"
 }
 
+# Its health endpoint answers 200. Plain bash: a fresh machine has no curl.
 ready() { # NAME
-  local path=/readyz
+  local path=/readyz line
   [ "$1" = nats ] && path=/healthz
-  python3 - "http://127.0.0.1:$(health_port "$1")$path" <<'PY' 2>/dev/null
-import sys, urllib.request
-sys.exit(0 if urllib.request.urlopen(sys.argv[1], timeout=1).status == 200 else 1)
-PY
+  line=$(timeout 2 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0" && printf "GET $1 HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3 && head -n 1 <&3' \
+    "$(health_port "$1")" "$path" 2>/dev/null) || return 1
+  [[ $line == *" 200 "* ]]
 }
 
 write_settings() { # NAME

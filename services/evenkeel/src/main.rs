@@ -1,1 +1,40 @@
-fn main() {}
+//! The operator's binary. `evenkeel dev` runs the whole mesh in one process.
+
+mod banner;
+mod dev;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Evenkeel: a self-hosted database that speaks the DynamoDB API.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole mesh in this process: three storage nodes in three zones, memds, admin and router.
+    Dev(dev::Options),
+}
+
+// LMDB pages are mapped, items are short-lived buffers: an allocator that gives memory back matters more than the last percent.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Dev(options) => dev::run(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("evenkeel: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -382,10 +382,7 @@ mod tests {
         let mut map = two_partitions();
         map.push(push(vec![], vec![partition(7, 20, b"a", b"m", 5)]));
         map.push(push(vec![], vec![partition(7, 20, b"a", b"m", 3)]));
-        assert_eq!(
-            map.partition(GroupId(7)).map(|p| p.ballot.round),
-            Some(5)
-        );
+        assert_eq!(map.partition(GroupId(7)).map(|p| p.ballot.round), Some(5));
         let mut known = by_name("t", b"b");
         known.known_table_version = 1;
         known.known_partition = Some((

@@ -6,5 +6,5 @@ mod logs;
 mod process;
 
 pub use http::{Health, HttpServer, serve_http};
-pub use logs::init;
+pub use logs::{init, init_at};
 pub use process::{incarnation, runtime, wait_for_shutdown};

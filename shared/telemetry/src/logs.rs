@@ -12,9 +12,14 @@ static INIT: Once = Once::new();
 /// `EVENKEEL_LOG` sets the levels (`info`, `warn,storage=debug` …; default `info`); `EVENKEEL_LOG_FORMAT` is `json` or `text` (default:
 /// text on a terminal, JSON lines otherwise).
 pub fn init(service: &str) {
+    init_at(service, "info,async_nats=warn,actix_server=warn");
+}
+
+/// As `init`, with other default levels.
+pub fn init_at(service: &str, default_levels: &str) {
     INIT.call_once(|| {
         let filter = EnvFilter::try_from_env("EVENKEEL_LOG")
-            .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,actix_server=warn"));
+            .unwrap_or_else(|_| EnvFilter::new(default_levels));
         let json = match std::env::var("EVENKEEL_LOG_FORMAT").as_deref() {
             Ok("json") => true,
             Ok("text") => false,

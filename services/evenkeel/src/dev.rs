@@ -1,0 +1,138 @@
+//! `evenkeel dev`: the whole mesh in one process on the in-process bus. Owns the order in which services start and stop, and the data
+//! folder's lock; everything else is the services' own.
+
+use std::fs::{File, TryLockError};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use admin::AdminSettings;
+use anyhow::{Context as _, bail};
+use memds::MemdsSettings;
+use mesh::{Identity, LocalBus, Mesh};
+use router::RouterSettings;
+use storage::StorageSettings;
+
+use crate::banner;
+
+/// Options of `evenkeel dev`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Port of the DynamoDB endpoint.
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// Address to listen on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Data folder; made if absent.
+    #[arg(long, default_value = "evenkeel-data")]
+    data_dir: PathBuf,
+    /// Address of /healthz, /readyz and /metrics (host:port); off by default.
+    #[arg(long)]
+    http: Option<SocketAddr>,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    // A developer's terminal shows the banner and what goes wrong; EVENKEEL_LOG=info shows the rest.
+    telemetry::init_at("dev", "warn");
+    let data = lock_folder(&options.data_dir)?;
+    let endpoint = SocketAddr::new(options.host, options.port);
+    // Said early, before anything is started; the router binds it for good.
+    TcpListener::bind(endpoint)
+        .with_context(|| format!("port {} on {} can't be had", options.port, options.host))?;
+    let result = actix::System::with_tokio_rt(telemetry::runtime).block_on(serve(
+        endpoint,
+        &data.path,
+        options.http,
+    ));
+    drop(data);
+    result
+}
+
+/// The data folder, ours alone while this lives.
+struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("the data folder {} can't be made", folder.display()))?;
+    let path = folder.canonicalize()?;
+    let lock = path.join("dev.lock");
+    let file = File::create(&lock).with_context(|| format!("{} can't be made", lock.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Folder { path, _lock: file }),
+        Err(TryLockError::WouldBlock) => bail!(
+            "the data folder {} is in use by another `evenkeel dev`; stop it or choose another --data-dir",
+            path.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} can't be locked", lock.display()))
+        }
+    }
+}
+
+async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> anyhow::Result<()> {
+    let bus = LocalBus::new();
+    let join = |service: &str, instance: u64| {
+        Mesh::local(
+            &bus,
+            Identity {
+                service: service.to_owned(),
+                instance,
+                incarnation: telemetry::incarnation(),
+            },
+        )
+    };
+
+    // memds first: it misses no push.
+    let memds = memds::start(MemdsSettings::default(), join("memds", 1)).await?;
+    let mut nodes = Vec::new();
+    for node in 1..=3u64 {
+        let settings = StorageSettings {
+            node_id: node,
+            zone: format!("az{node}"),
+            data_dir: data.join(format!("storage-{node}")),
+            shards: 1,
+            ..StorageSettings::default()
+        };
+        let running = storage::start(settings, join("storage", node))
+            .await
+            .with_context(|| format!("storage node {node}"))?;
+        nodes.push(running);
+    }
+    let admin = admin::start(AdminSettings::default(), join("admin", 1)).await?;
+    let router = router::start(
+        RouterSettings {
+            listen: endpoint.to_string(),
+            accept_any_key: true,
+            ..RouterSettings::default()
+        },
+        join("router", 1),
+    )
+    .await?;
+    let health = telemetry::Health::default();
+    let health_server = match http {
+        Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),
+        None => None,
+    };
+    health
+        .ready
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    println!("{}", banner::text(router.address(), data));
+
+    telemetry::wait_for_shutdown().await;
+    println!("Stopping …");
+    // From the client inwards; each bounds its own draining.
+    router.stop().await;
+    admin.stop().await;
+    for node in nodes {
+        node.stop().await;
+    }
+    memds.stop().await;
+    if let Some(server) = health_server {
+        server.stop().await;
+    }
+    Ok(())
+}
