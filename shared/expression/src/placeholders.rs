@@ -40,9 +40,14 @@ impl Placeholders {
         }
     }
 
-    /// `check_use`, then `check_syntax`. Call it before parsing.
-    pub fn check(&self, parameters: &[(&str, bool)]) -> Result<(), ApiError> {
-        self.check_use(parameters)?;
+    /// Refuses placeholders in a request that `has_expression` none, then does `check_syntax`. Call it before parsing. `parameters`:
+    /// the operation's expression parameters that take values, in DynamoDB's order.
+    pub fn check(&self, has_expression: bool, parameters: &[&str]) -> Result<(), ApiError> {
+        let parameters: Vec<_> = parameters
+            .iter()
+            .map(|name| (*name, has_expression))
+            .collect();
+        self.check_use(&parameters)?;
         self.check_syntax()
     }
 
@@ -52,18 +57,18 @@ impl Placeholders {
         if self.names.is_some() && !parameters.iter().any(|(_, present)| *present) {
             return Err(ApiError::validation(texts::NAMES_WITHOUT_EXPRESSION));
         }
-        let mut with_values = parameters
+        let with_values: Vec<_> = parameters
             .iter()
-            .filter(|(name, _)| *name != "ProjectionExpression");
-        if self.values.is_some() && with_values.clone().all(|(_, present)| !present) {
-            let first = with_values.next();
-            if let Some((first, _)) = first {
-                let mut names = vec![*first];
-                names.extend(with_values.map(|(name, _)| *name));
-                return Err(ApiError::validation(texts::values_without_expression(
-                    &names,
-                )));
-            }
+            .filter(|(name, _)| *name != "ProjectionExpression")
+            .collect();
+        if self.values.is_some()
+            && !with_values.is_empty()
+            && !with_values.iter().any(|(_, present)| *present)
+        {
+            let names: Vec<_> = with_values.iter().map(|(name, _)| *name).collect();
+            return Err(ApiError::validation(texts::values_without_expression(
+                &names,
+            )));
         }
         Ok(())
     }
@@ -214,43 +219,47 @@ mod tests {
     fn placeholders_need_an_expression() {
         let both = [("UpdateExpression", false), ("ConditionExpression", false)];
         assert_eq!(
-            message(names(&["#a"]).check(&both)),
+            message(names(&["#a"]).check_use(&both)),
             "ExpressionAttributeNames can only be specified when using expressions"
         );
         assert_eq!(
-            message(values(&[":a"]).check(&both)),
+            message(values(&[":a"]).check_use(&both)),
             "ExpressionAttributeValues can only be specified when using expressions: \
              UpdateExpression and ConditionExpression are null"
         );
         assert_eq!(
             message(
                 values(&[":a"])
-                    .check(&[("ProjectionExpression", true), ("FilterExpression", false)])
+                    .check_use(&[("ProjectionExpression", true), ("FilterExpression", false)])
             ),
             "ExpressionAttributeValues can only be specified when using expressions: \
              FilterExpression is null"
         );
         assert_eq!(
-            names(&["#a"]).check(&[("ProjectionExpression", true)]),
+            names(&["#a"]).check_use(&[("ProjectionExpression", true)]),
             Ok(())
         );
-        assert_eq!(Placeholders::default().check(&both), Ok(()));
+        assert_eq!(Placeholders::default().check_use(&both), Ok(()));
+        assert_eq!(
+            message(values(&[":a"]).check(false, &["FilterExpression", "KeyConditionExpression"])),
+            "ExpressionAttributeValues can only be specified when using expressions: \
+             FilterExpression and KeyConditionExpression are null"
+        );
     }
 
     #[test]
     fn keys_are_checked() {
-        let used = [("FilterExpression", true)];
         assert_eq!(
-            message(names(&[]).check(&used)),
+            message(names(&[]).check_syntax()),
             "ExpressionAttributeNames must not be empty"
         );
         assert_eq!(
-            message(values(&[]).check(&used)),
+            message(values(&[]).check_syntax()),
             "ExpressionAttributeValues must not be empty"
         );
         for key in ["a", "#", "#a-b", "#é", "", ":a"] {
             assert_eq!(
-                message(names(&[key]).check(&used)),
+                message(names(&[key]).check_syntax()),
                 format!(
                     "ExpressionAttributeNames contains invalid key: Syntax error; key: \"{key}\""
                 )
@@ -258,15 +267,15 @@ mod tests {
         }
         for key in ["a", ":", ":a b", "#a"] {
             assert_eq!(
-                message(values(&[key]).check(&used)),
+                message(values(&[key]).check_syntax()),
                 format!(
                     "ExpressionAttributeValues contains invalid key: Syntax error; key: \"{key}\""
                 )
             );
         }
-        assert_eq!(names(&["#_", "#0a"]).check(&used), Ok(()));
+        assert_eq!(names(&["#_", "#0a"]).check_syntax(), Ok(()));
         let long = format!(":{}", "a".repeat(255));
-        assert!(message(values(&[&long]).check(&used)).contains("too long"));
+        assert!(message(values(&[&long]).check_syntax()).contains("too long"));
     }
 
     #[test]
