@@ -1,12 +1,21 @@
-//! The client's public face.
+//! The client's public face: tables, items, pages, partitions. Owns the shared state of all clones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::{Deadline, Mesh, MeshError, TraceContext};
-use model::{ApiError, EncodedKey, KeyRange, TableDefinition};
-use protocol::directory::PartitionInfo;
-use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
+use mesh::{Deadline, Mesh, MeshError, Subscription, TraceContext};
+use model::{ApiError, EncodedKey, ErrorKind, KeyRange, TableDefinition, TableId};
+use parking_lot::RwLock;
+use paxos::GroupId;
+use protocol::directory::{Lookup, LookupAnswer, PartitionInfo, TableRef};
+use protocol::health::Heartbeat;
+use protocol::item::{ItemOperation, ItemReply};
+use protocol::subjects;
+use tokio::sync::Semaphore;
+
+use crate::lookups::Lookups;
+use crate::resolve::Resolved;
+use crate::routes::{Routes, RoutesLimits};
 
 /// Limits and timings of a client.
 #[derive(Clone, Debug)]
@@ -15,33 +24,117 @@ pub struct ClientSettings {
     pub zone: String,
     /// Requests to storage under way at once; above it they are shed with a ThrottlingException.
     pub calls_in_flight_max: usize,
+    /// How long one try of a read may take before another replica is asked.
+    pub read_try: Duration,
+    /// Bounds of the route cache.
+    pub routes: RoutesLimits,
+}
+
+impl ClientSettings {
+    /// Defaults for a caller in `zone`.
+    pub fn new(zone: impl Into<String>) -> Self {
+        Self {
+            zone: zone.into(),
+            calls_in_flight_max: 16_384,
+            // Far above a slow disk's p99.9, and several tries fit into a client's patience.
+            read_try: Duration::from_millis(800),
+            routes: RoutesLimits::default(),
+        }
+    }
 }
 
 /// Finds partitions and calls the storage nodes that hold them. Cheap to clone; all clones share one cache.
 #[derive(Clone)]
-pub struct Client {}
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) mesh: Mesh,
+    pub(crate) settings: ClientSettings,
+    pub(crate) routes: Arc<RwLock<Routes>>,
+    pub(crate) lookups: Arc<Lookups>,
+    pub(crate) calls: Semaphore,
+    _heartbeats: Subscription,
+}
 
 /// Counters since the start.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientStats {
-    /// Lookups sent to memds nodes.
+    /// Lookups sent to memds nodes: one a hit, two a miss.
     pub lookups: u64,
+    /// Messages that these lookups shared.
+    pub lookup_messages: u64,
+    /// Lookups that were not sent: full queue, or no memds node alive.
+    pub lookups_dropped: u64,
+    /// Tables in the cache.
+    pub tables: u64,
+    /// Partitions in the cache.
+    pub partitions: u64,
+    /// Requests to storage under way.
+    pub calls_in_flight: u64,
 }
 
 impl Client {
     /// Starts a client on the bus: listens to heartbeats to find the memds fleet, and serves until the last clone is dropped.
-    pub async fn start(_mesh: Mesh, _settings: ClientSettings) -> Result<Self, MeshError> {
-        todo!()
+    pub async fn start(mesh: Mesh, settings: ClientSettings) -> Result<Self, MeshError> {
+        let routes = Arc::new(RwLock::new(Routes::new(settings.routes.clone())));
+        let lookups = Arc::new(Lookups::new(mesh.clone(), routes.clone()));
+        let listener = lookups.clone();
+        let heartbeats = mesh
+            .serve(subjects::HEALTH, None, move |delivery| {
+                match delivery.decode::<Heartbeat>() {
+                    Ok(beat) => listener.heard(&beat),
+                    Err(error) => tracing::debug!(%error, "not a heartbeat"),
+                }
+            })
+            .await?;
+        let calls = Semaphore::new(settings.calls_in_flight_max.max(1));
+        let shared = Shared {
+            mesh,
+            settings,
+            routes,
+            lookups,
+            calls,
+            _heartbeats: heartbeats,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Definition of the table called `name`. ResourceNotFoundException if two memds nodes (or the only one) know no such table.
     pub async fn table(
         &self,
-        _name: &str,
-        _deadline: Deadline,
-        _trace: &TraceContext,
+        name: &str,
+        deadline: Deadline,
+        trace: &TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
-        todo!()
+        let _ = trace;
+        let mut lookup = Lookup {
+            table: TableRef::Name(name.to_owned()),
+            key: None,
+            known_table_version: 0,
+            known_partition: None,
+        };
+        let known = self.shared.routes.read().table(name);
+        if let Some(table) = known {
+            lookup.known_table_version = table.version;
+            self.shared.lookups.refresh(lookup);
+            return Ok(table);
+        }
+        match self.resolve(&lookup, deadline).await? {
+            Resolved::Positive(LookupAnswer::Found {
+                table: Some(table), ..
+            }) => Ok(Arc::new(*table)),
+            Resolved::Positive(_) => self
+                .shared
+                .routes
+                .read()
+                .table(name)
+                .ok_or_else(crate::errors::unavailable),
+            Resolved::NoTable => Err(crate::errors::no_table()),
+        }
     }
 
     /// One item request (`Get`, `Write`, or one `Page` of the partition that holds `key`). The only fault that comes back inside
@@ -50,46 +143,185 @@ impl Client {
     /// ThrottlingException.
     pub async fn item(
         &self,
-        _table: &TableDefinition,
-        _key: &EncodedKey,
-        _operation: ItemOperation,
-        _deadline: Deadline,
-        _trace: &TraceContext,
+        table: &TableDefinition,
+        key: &EncodedKey,
+        operation: ItemOperation,
+        deadline: Deadline,
+        trace: &TraceContext,
     ) -> Result<ItemReply, ApiError> {
-        todo!()
-    }
-
-    /// One page of a key range that may cover many partitions, for Query and Scan: reads partition after partition in reading
-    /// order until `limit` items are evaluated, `bytes_max` is exceeded or the range ends. `last_key` in the reply is set when
-    /// there may be more; continue with it as `Page::after`.
-    pub async fn page(
-        &self,
-        _table: &TableDefinition,
-        _page: Page,
-        _deadline: Deadline,
-        _trace: &TraceContext,
-    ) -> Result<PageReply, ApiError> {
-        todo!()
+        self.call_storage(table.id, key, operation, deadline, trace)
+            .await
+            .map(|(reply, _)| reply)
     }
 
     /// The partitions that cover `range`, in key order.
     pub async fn partitions(
         &self,
-        _table: &TableDefinition,
-        _range: &KeyRange,
-        _deadline: Deadline,
-        _trace: &TraceContext,
+        table: &TableDefinition,
+        range: &KeyRange,
+        deadline: Deadline,
+        trace: &TraceContext,
     ) -> Result<Vec<Arc<PartitionInfo>>, ApiError> {
-        todo!()
+        let _ = trace;
+        self.covering(table.id, range, deadline).await
     }
 
     /// Whether at least one memds node reports ready: a router without one can only serve what it has cached.
     pub fn has_directory(&self) -> bool {
-        todo!()
+        self.shared.lookups.ready() > 0
+    }
+
+    /// Whether every ready memds node (and at least one) knows the given partition of table `id`, and that table by its name:
+    /// from then on no router can miss it.
+    pub async fn known_everywhere(&self, table: &TableDefinition, ranges: &[KeyRange]) -> bool {
+        let by_name = Lookup {
+            table: TableRef::Name(table.name.clone()),
+            key: None,
+            known_table_version: 0,
+            known_partition: None,
+        };
+        let by_key = ranges.iter().map(|range| Lookup {
+            table: TableRef::Id(table.id),
+            key: Some(range.start.clone()),
+            known_table_version: 0,
+            known_partition: None,
+        });
+        let mut asked = Vec::new();
+        for lookup in std::iter::once(by_name).chain(by_key) {
+            let wants_partition = lookup.key.is_some();
+            let answers = self.shared.lookups.ask_all(&lookup);
+            if answers.is_empty() {
+                return false;
+            }
+            asked.extend(answers.into_iter().map(|answer| (wants_partition, answer)));
+        }
+        for (wants_partition, answer) in asked {
+            let Ok(Ok(LookupAnswer::Found {
+                table: Some(found),
+                partition,
+            })) = answer.await
+            else {
+                return false;
+            };
+            let led = partition.is_some_and(|p| p.leader.is_some());
+            if found.id != table.id || found.version < table.version || (wants_partition && !led) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes in what somebody else learned about a partition.
+    pub fn learn_partition(&self, info: PartitionInfo) {
+        self.shared.routes.write().learn_partition(info);
+    }
+
+    /// Forgets a table that is gone.
+    pub fn forget_table(&self, id: TableId) {
+        self.shared.routes.write().forget_table(id);
     }
 
     /// Counters since the start.
     pub fn stats(&self) -> ClientStats {
-        todo!()
+        let (lookups, lookup_messages, lookups_dropped) = self.shared.lookups.counters();
+        let (tables, partitions) = self.shared.routes.read().len();
+        let free = self.shared.calls.available_permits();
+        let in_flight = self
+            .shared
+            .settings
+            .calls_in_flight_max
+            .max(1)
+            .saturating_sub(free);
+        ClientStats {
+            lookups,
+            lookup_messages,
+            lookups_dropped,
+            tables: tables as u64,
+            partitions: partitions as u64,
+            calls_in_flight: in_flight as u64,
+        }
     }
+
+    /// The partition of table `id` that holds `key`: from the cache, with a refresh under way, or from memds.
+    pub(crate) async fn locate(
+        &self,
+        id: TableId,
+        key: &EncodedKey,
+        deadline: Deadline,
+    ) -> Result<Arc<PartitionInfo>, ApiError> {
+        let (known, version) = {
+            let routes = self.shared.routes.read();
+            (routes.partition(id, key), routes.table_version(id))
+        };
+        let lookup = Lookup {
+            table: TableRef::Id(id),
+            key: Some(key.clone()),
+            known_table_version: version,
+            known_partition: known.as_ref().map(|p| (p.generation, p.ballot)),
+        };
+        if let Some(info) = known {
+            self.shared.lookups.refresh(lookup);
+            return Ok(info);
+        }
+        self.locate_anew(id, lookup, deadline).await
+    }
+
+    async fn locate_anew(
+        &self,
+        id: TableId,
+        lookup: Lookup,
+        deadline: Deadline,
+    ) -> Result<Arc<PartitionInfo>, ApiError> {
+        match self.resolve(&lookup, deadline).await? {
+            Resolved::Positive(LookupAnswer::Found {
+                partition: Some(info),
+                ..
+            }) => Ok(Arc::new(*info)),
+            Resolved::Positive(_) => {
+                let key = lookup.key.as_deref().unwrap_or_default();
+                let known = self.shared.routes.read().partition(id, key);
+                known.ok_or_else(crate::errors::unavailable)
+            }
+            Resolved::NoTable => Err(crate::errors::no_table()),
+        }
+    }
+
+    /// Asks memds what is newer than `stale`, which turned out not to work. Only the end of the table is an error: whoever
+    /// cannot get an answer goes on with what it has.
+    pub(crate) async fn recheck(
+        &self,
+        id: TableId,
+        key: &EncodedKey,
+        stale: Option<GroupId>,
+    ) -> Result<(), ApiError> {
+        let known = self.shared.routes.read().partition(id, key);
+        let known = known.filter(|info| Some(info.partition) == stale);
+        let lookup = Lookup {
+            table: TableRef::Id(id),
+            key: Some(key.clone()),
+            known_table_version: self.shared.routes.read().table_version(id),
+            known_partition: known.map(|p| (p.generation, p.ballot)),
+        };
+        match self.ask_once(&lookup).await {
+            Some(Resolved::NoTable) => {
+                self.shared.routes.write().forget_table(id);
+                Err(crate::errors::no_table())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.lookups.close();
+    }
+}
+
+/// Whether retrying an error of this client elsewhere could help; for callers that answer partial results.
+pub fn is_shed(error: &ApiError) -> bool {
+    matches!(
+        error.kind,
+        ErrorKind::Throttling | ErrorKind::ProvisionedThroughputExceeded
+    )
 }

@@ -2,14 +2,18 @@
 //! table definitions and partitions, the lookups to the memds fleet (one a request, hit or miss) and the retries of what was
 //! certainly not executed. Never evaluates expressions, never decides placement, never keeps what the mesh could not tell again.
 
-mod calls;
+mod attempts;
 mod client;
+mod errors;
 mod fleet;
 mod lookups;
 mod pages;
-mod retry;
+mod resolve;
 mod routes;
-mod target;
+mod storage_calls;
+#[cfg(test)]
+mod testing;
 
-pub use client::{Client, ClientSettings, ClientStats};
+pub use client::{Client, ClientSettings, ClientStats, is_shed};
 pub use routes::{Routes, RoutesLimits};
+pub use storage_calls::REQUEST_TIME;
