@@ -1,19 +1,27 @@
-//! The router: HTTP front door of the mesh.
+//! The router: the HTTP front door of the mesh. Checks signatures, validates requests, resolves expressions, finds the
+//! partition and asks its storage node; passes control-plane calls on to the admin. Holds caches only, never data; never
+//! evaluates an expression (storage leaders do).
+
+mod admission;
+mod answer;
+mod auth;
+mod backend;
+mod constraints;
+mod consumed;
+mod http;
+mod metrics;
+mod operation;
+mod operations;
+mod parameters;
+mod request_id;
+mod requests;
+mod server;
 mod settings;
+mod supervisor;
+mod texts;
+
+#[cfg(test)]
+mod fake;
+
+pub use server::{Running, start};
 pub use settings::{AccessKey, RouterSettings, Secret};
-
-/// A running router.
-pub struct Running {}
-impl Running {
-    /// Address of the DynamoDB endpoint (the port that was drawn, if 0 was asked for).
-    pub fn address(&self) -> std::net::SocketAddr {
-        todo!()
-    }
-    /// Drains and stops: no new connections, requests under way finish (bounded), then everything is gone.
-    pub async fn stop(self) {}
-}
-
-/// Starts a router: connects nothing itself (`mesh` does), listens before it returns.
-pub async fn start(_settings: RouterSettings, _mesh: mesh::Mesh) -> anyhow::Result<Running> {
-    todo!()
-}

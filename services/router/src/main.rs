@@ -1,1 +1,55 @@
-fn main() {}
+//! The `evenkeel-router` process: settings, bus, router, signals.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use mesh::{BusSettings, Identity, Mesh};
+use router::RouterSettings;
+use serde::Deserialize;
+
+/// The router: HTTP front door of an Evenkeel mesh.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// TOML file with the sections `[bus]` and `[router]`. Environment variables (`EVENKEEL_ROUTER__LISTEN`) win over it.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Settings {
+    bus: BusSettings,
+    router: RouterSettings,
+}
+
+// Requests are many short-lived buffers.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init("router");
+    match telemetry::runtime().block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings: Settings = settings::load("router", arguments.config.as_deref())?;
+    let identity = Identity {
+        service: "router".to_owned(),
+        instance: settings.router.instance,
+        incarnation: telemetry::incarnation(),
+    };
+    let mesh = Mesh::connect(&settings.bus, identity).await?;
+    let running = router::start(settings.router, mesh).await?;
+    telemetry::wait_for_shutdown().await;
+    running.stop().await;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What is behind the front door: storage through the routing client, the control plane through the bus. A trait, so that
+//! validation and answers are tested without a mesh.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use mesh::{CallError, Deadline, Mesh, TraceContext};
+use model::{ApiError, EncodedKey, TableDefinition};
+use protocol::control::{ApiCall, ApiReply};
+use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
+use protocol::subjects;
+
+use crate::texts;
+
+/// What travels with one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// By when it must be answered.
+    pub(crate) deadline: Deadline,
+    /// The client's trace.
+    pub(crate) trace: TraceContext,
+}
+
+/// Storage and control plane.
+pub(crate) trait Backend: Clone + Send + Sync + 'static {
+    /// Definition of a table; ResourceNotFoundException if there is none.
+    fn table(
+        &self,
+        name: &str,
+        context: &Context,
+    ) -> impl Future<Output = Result<Arc<TableDefinition>, ApiError>>;
+
+    /// One item request. Of the faults only `ConditionFailed` comes back inside `Ok`.
+    fn item(
+        &self,
+        table: &TableDefinition,
+        key: &EncodedKey,
+        operation: ItemOperation,
+        context: &Context,
+    ) -> impl Future<Output = Result<ItemReply, ApiError>>;
+
+    /// One page of a key range over any number of partitions.
+    fn page(
+        &self,
+        table: &TableDefinition,
+        page: Page,
+        context: &Context,
+    ) -> impl Future<Output = Result<PageReply, ApiError>>;
+
+    /// A control-plane call.
+    fn control(
+        &self,
+        call: ApiCall,
+        context: &Context,
+    ) -> impl Future<Output = Result<ApiReply, ApiError>>;
+}
+
+/// The real one.
+#[derive(Clone)]
+pub(crate) struct MeshBackend {
+    pub(crate) mesh: Mesh,
+    pub(crate) client: routing::Client,
+}
+
+impl Backend for MeshBackend {
+    async fn table(&self, name: &str, context: &Context) -> Result<Arc<TableDefinition>, ApiError> {
+        self.client
+            .table(name, context.deadline, &context.trace)
+            .await
+    }
+
+    async fn item(
+        &self,
+        table: &TableDefinition,
+        key: &EncodedKey,
+        operation: ItemOperation,
+        context: &Context,
+    ) -> Result<ItemReply, ApiError> {
+        self.client
+            .item(table, key, operation, context.deadline, &context.trace)
+            .await
+    }
+
+    async fn page(
+        &self,
+        table: &TableDefinition,
+        page: Page,
+        context: &Context,
+    ) -> Result<PageReply, ApiError> {
+        self.client
+            .page(table, page, context.deadline, &context.trace)
+            .await
+    }
+
+    async fn control(&self, call: ApiCall, context: &Context) -> Result<ApiReply, ApiError> {
+        self.mesh
+            .call(subjects::ADMIN_API, &call, context.deadline, &context.trace)
+            .await
+            .map_err(|error| match error {
+                CallError::NoResponders | CallError::Incompatible => texts::no_admin(),
+                CallError::Overloaded => texts::router_busy("control-plane calls"),
+                CallError::TimedOut | CallError::Closed => texts::admin_late(),
+                CallError::Malformed(what) => texts::internal(what),
+            })
+    }
+}

@@ -1,0 +1,61 @@
+//! `ConsumedCapacity`: what a request cost, in the detail that it asked for.
+
+use model::json;
+
+use crate::answer::{Answer, comma};
+
+/// `ReturnConsumedCapacity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    None,
+    Total,
+    Indexes,
+}
+
+impl Detail {
+    /// From the parameter (validated before).
+    pub(crate) fn of(parameter: Option<&str>) -> Self {
+        match parameter {
+            Some("TOTAL") => Self::Total,
+            Some("INDEXES") => Self::Indexes,
+            _ => Self::None,
+        }
+    }
+
+    /// Adds `ConsumedCapacity` of one table, if it was asked for.
+    pub(crate) fn add(self, answer: &mut Answer, table: &str, units: f64) {
+        if self != Self::None {
+            self.write(answer.member("ConsumedCapacity"), table, units);
+        }
+    }
+
+    /// Adds the list of a batch.
+    pub(crate) fn add_list<'a>(
+        self,
+        answer: &mut Answer,
+        tables: impl IntoIterator<Item = (&'a str, f64)>,
+    ) {
+        if self == Self::None {
+            return;
+        }
+        let out = answer.member("ConsumedCapacity");
+        out.push(b'[');
+        let mut first = true;
+        for (table, units) in tables {
+            comma(out, &mut first);
+            self.write(out, table, units);
+        }
+        out.push(b']');
+    }
+
+    fn write(self, out: &mut Vec<u8>, table: &str, units: f64) {
+        // {:?} of a float always has a decimal point: 1.0, 0.5, as DynamoDB writes them
+        out.extend_from_slice(b"{\"TableName\":");
+        json::write_string(table, out);
+        out.extend_from_slice(format!(",\"CapacityUnits\":{units:?}").as_bytes());
+        if self == Self::Indexes {
+            out.extend_from_slice(format!(",\"Table\":{{\"CapacityUnits\":{units:?}}}").as_bytes());
+        }
+        out.push(b'}');
+    }
+}

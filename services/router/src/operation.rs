@@ -1,0 +1,166 @@
+//! The operations of the API, as `X-Amz-Target` names them. Never does anything itself.
+
+/// Version prefix of every target.
+const PREFIX: &[u8] = b"DynamoDB_20120810.";
+
+/// An operation that this endpoint knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    GetItem,
+    PutItem,
+    UpdateItem,
+    DeleteItem,
+    BatchGetItem,
+    BatchWriteItem,
+    Query,
+    Scan,
+    DescribeEndpoints,
+    /// Answered by the admin.
+    Control(Control),
+}
+
+/// Control-plane operations, which the admin answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    CreateTable,
+    DescribeTable,
+    ListTables,
+    UpdateTable,
+    DeleteTable,
+    DescribeLimits,
+    TagResource,
+    UntagResource,
+    ListTagsOfResource,
+}
+
+impl Operation {
+    /// Number of different operations (`index` is below it).
+    #[cfg(test)]
+    pub(crate) const COUNT: usize = 18;
+
+    /// From the `X-Amz-Target` header.
+    pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
+        let name = target.strip_prefix(PREFIX)?;
+        Some(match name {
+            b"GetItem" => Self::GetItem,
+            b"PutItem" => Self::PutItem,
+            b"UpdateItem" => Self::UpdateItem,
+            b"DeleteItem" => Self::DeleteItem,
+            b"BatchGetItem" => Self::BatchGetItem,
+            b"BatchWriteItem" => Self::BatchWriteItem,
+            b"Query" => Self::Query,
+            b"Scan" => Self::Scan,
+            b"DescribeEndpoints" => Self::DescribeEndpoints,
+            b"CreateTable" => Self::Control(Control::CreateTable),
+            b"DescribeTable" => Self::Control(Control::DescribeTable),
+            b"ListTables" => Self::Control(Control::ListTables),
+            b"UpdateTable" => Self::Control(Control::UpdateTable),
+            b"DeleteTable" => Self::Control(Control::DeleteTable),
+            b"DescribeLimits" => Self::Control(Control::DescribeLimits),
+            b"TagResource" => Self::Control(Control::TagResource),
+            b"UntagResource" => Self::Control(Control::UntagResource),
+            b"ListTagsOfResource" => Self::Control(Control::ListTagsOfResource),
+            _ => return None,
+        })
+    }
+
+    /// Its name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::GetItem => "GetItem",
+            Self::PutItem => "PutItem",
+            Self::UpdateItem => "UpdateItem",
+            Self::DeleteItem => "DeleteItem",
+            Self::BatchGetItem => "BatchGetItem",
+            Self::BatchWriteItem => "BatchWriteItem",
+            Self::Query => "Query",
+            Self::Scan => "Scan",
+            Self::DescribeEndpoints => "DescribeEndpoints",
+            Self::Control(control) => match control {
+                Control::CreateTable => "CreateTable",
+                Control::DescribeTable => "DescribeTable",
+                Control::ListTables => "ListTables",
+                Control::UpdateTable => "UpdateTable",
+                Control::DeleteTable => "DeleteTable",
+                Control::DescribeLimits => "DescribeLimits",
+                Control::TagResource => "TagResource",
+                Control::UntagResource => "UntagResource",
+                Control::ListTagsOfResource => "ListTagsOfResource",
+            },
+        }
+    }
+
+    /// A small number, for arrays of counters.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::GetItem => 0,
+            Self::PutItem => 1,
+            Self::UpdateItem => 2,
+            Self::DeleteItem => 3,
+            Self::BatchGetItem => 4,
+            Self::BatchWriteItem => 5,
+            Self::Query => 6,
+            Self::Scan => 7,
+            Self::DescribeEndpoints => 8,
+            Self::Control(control) => 9 + control as usize,
+        }
+    }
+
+    /// All of them, by index.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        const CONTROL: [Control; 9] = [
+            Control::CreateTable,
+            Control::DescribeTable,
+            Control::ListTables,
+            Control::UpdateTable,
+            Control::DeleteTable,
+            Control::DescribeLimits,
+            Control::TagResource,
+            Control::UntagResource,
+            Control::ListTagsOfResource,
+        ];
+        [
+            Self::GetItem,
+            Self::PutItem,
+            Self::UpdateItem,
+            Self::DeleteItem,
+            Self::BatchGetItem,
+            Self::BatchWriteItem,
+            Self::Query,
+            Self::Scan,
+            Self::DescribeEndpoints,
+        ]
+        .into_iter()
+        .chain(CONTROL.into_iter().map(Self::Control))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Operation;
+
+    #[test]
+    fn every_operation_is_found_by_its_name_and_has_its_own_index() {
+        let mut seen = 0;
+        for (index, operation) in Operation::all().enumerate() {
+            assert_eq!(operation.index(), index);
+            let target = format!("DynamoDB_20120810.{}", operation.name());
+            assert_eq!(Operation::from_target(target.as_bytes()), Some(operation));
+            seen += 1;
+        }
+        assert_eq!(seen, Operation::COUNT);
+    }
+
+    #[test]
+    fn other_versions_and_names_are_unknown() {
+        for target in [
+            "",
+            "GetItem",
+            "DynamoDB_20111205.GetItem",
+            "DynamoDB_20120810.getItem",
+            "DynamoDB_20120810.",
+        ] {
+            assert_eq!(Operation::from_target(target.as_bytes()), None, "{target}");
+        }
+    }
+}

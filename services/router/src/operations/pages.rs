@@ -1,0 +1,74 @@
+//! What Query and Scan share: `Select`, `Limit` and the answer.
+
+use model::{ApiError, Item, capacity};
+use protocol::item::PageReply;
+
+use crate::answer::{Answer, write_items};
+use crate::consumed::Detail;
+use crate::parameters::item;
+use crate::requests::Integer;
+use crate::texts;
+use model::json::JsonItem;
+
+/// Sizes of evaluated items that end a page, bytes.
+pub(super) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Checks `Select` against the other parameters; whether only counts are wanted.
+pub(super) fn counts_only(
+    select: Option<&str>,
+    projected: bool,
+    index: Option<&str>,
+) -> Result<bool, ApiError> {
+    match select {
+        Some(select) if select != "SPECIFIC_ATTRIBUTES" && projected => {
+            Err(texts::select_excludes_projection(select))
+        }
+        Some("SPECIFIC_ATTRIBUTES") if !projected => Err(texts::select_needs_projection()),
+        Some("ALL_PROJECTED_ATTRIBUTES") if index.is_none() => Err(texts::select_needs_index()),
+        select => Ok(select == Some("COUNT")),
+    }
+}
+
+/// `Limit`, which was validated before.
+pub(super) fn limit(parameter: Option<Integer>) -> Option<u32> {
+    parameter.map(|limit| u32::try_from(limit.0).unwrap_or(u32::MAX))
+}
+
+/// `ExclusiveStartKey`, its values checked.
+pub(super) fn start_key(parameter: Option<JsonItem>) -> Result<Option<Item>, ApiError> {
+    if parameter.is_none() {
+        return Ok(None);
+    }
+    item(parameter)
+        .map(Some)
+        .map_err(|error| texts::start_key_invalid_because(&error.message))
+}
+
+/// The answer of a page.
+pub(super) fn answer(
+    table: &str,
+    page: &PageReply,
+    counts_only: bool,
+    strong: bool,
+    detail: Detail,
+) -> Result<Vec<u8>, ApiError> {
+    let encoded: usize = page.items.iter().map(|item| item.len()).sum();
+    let mut answer = Answer::with_capacity(encoded * 2 + page.items.len() * 16 + 256);
+    if !counts_only {
+        write_items(
+            page.items.iter().map(|item| &item[..]),
+            answer.member("Items"),
+        )?;
+    }
+    answer.number("Count", page.count);
+    answer.number("ScannedCount", page.scanned_count);
+    if let (Some(_), Some(key)) = (&page.last_key, &page.last_key_item) {
+        answer.item("LastEvaluatedKey", key)?;
+    }
+    detail.add(
+        &mut answer,
+        table,
+        capacity::read_units(page.bytes_read, strong),
+    );
+    Ok(answer.finish())
+}

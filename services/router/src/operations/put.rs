@@ -1,0 +1,88 @@
+//! PutItem.
+
+use expression::{ConditionKind, parse_condition};
+use model::{ApiError, codec, key, size};
+use protocol::item::{ItemOperation, Write, WriteAction};
+
+use super::{return_values, usable_table, write_answer, written};
+use crate::backend::{Backend, Context};
+use crate::constraints::{Constraints, owned_table_of};
+use crate::consumed::Detail;
+use crate::parameters::{Unchecked, item, refuse_legacy};
+use crate::requests::PutItem;
+use crate::texts;
+
+pub(super) async fn execute<B: Backend>(
+    request: PutItem,
+    backend: &B,
+    context: &Context,
+) -> Result<Vec<u8>, ApiError> {
+    let mut constraints = Constraints::default();
+    constraints.return_consumed_capacity(request.return_consumed_capacity.as_deref());
+    constraints.table_name(request.table_name.as_deref());
+    constraints.return_item_collection_metrics(request.return_item_collection_metrics.as_deref());
+    constraints.return_values(request.return_values.as_deref());
+    constraints
+        .return_values_on_failure(request.return_values_on_condition_check_failure.as_deref());
+    constraints.present("item", request.item.is_some());
+    constraints.finish()?;
+
+    let condition = request.condition_expression;
+    refuse_legacy(
+        &[
+            (
+                "Expected",
+                request.expected.is_some(),
+                "ConditionExpression",
+            ),
+            (
+                "ConditionalOperator",
+                request.conditional_operator.is_some(),
+                "ConditionExpression",
+            ),
+        ],
+        &[("ConditionExpression", condition.is_some())],
+    )?;
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        request.expression_attribute_values,
+        condition.is_some(),
+        &["ConditionExpression"],
+    )?;
+    let item = item(request.item)?;
+    if !matches!(
+        request.return_values.as_deref(),
+        None | Some("NONE" | "ALL_OLD")
+    ) {
+        return Err(texts::return_values());
+    }
+    if size::item_size(&item) > size::ITEM_BYTES_MAX {
+        return Err(texts::item_too_large());
+    }
+    let mut placeholders = placeholders.check()?;
+    let condition = match condition {
+        Some(text) => Some(parse_condition(
+            ConditionKind::Condition,
+            &text,
+            &mut placeholders,
+        )?),
+        None => None,
+    };
+    placeholders.finish()?;
+
+    let name = owned_table_of(request.table_name.unwrap_or_default());
+    let table = usable_table(backend, &name, context).await?;
+    let key = key::key_from_item(&table, &item)?;
+    let write = Write {
+        key: key.clone(),
+        action: WriteAction::Put(codec::encode_item(&item)),
+        condition,
+        return_values: return_values(request.return_values.as_deref()),
+        return_on_failure: request.return_values_on_condition_check_failure.as_deref()
+            == Some("ALL_OLD"),
+    };
+    let operation = ItemOperation::Write(Box::new(write));
+    let written = written(backend.item(&table, &key, operation, context).await?)?;
+    let detail = Detail::of(request.return_consumed_capacity.as_deref());
+    write_answer(&table.name, detail, &written)
+}

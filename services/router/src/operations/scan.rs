@@ -1,0 +1,143 @@
+//! Scan.
+
+use expression::{ConditionKind, parse_condition, parse_projection};
+use model::key;
+use model::{ApiError, IndexId};
+use protocol::item::Page;
+
+use super::{pages, usable_table};
+use crate::backend::{Backend, Context};
+use crate::constraints::{Constraints, owned_table_of};
+use crate::consumed::Detail;
+use crate::parameters::{Unchecked, refuse_legacy};
+use crate::requests::Scan;
+use crate::texts;
+
+/// The base table.
+const BASE: IndexId = IndexId(0);
+/// Most segments of a parallel scan.
+const SEGMENTS_MAX: i64 = 1_000_000;
+
+pub(super) async fn execute<B: Backend>(
+    request: Scan,
+    backend: &B,
+    context: &Context,
+) -> Result<Vec<u8>, ApiError> {
+    let segment = request.segment.map(|segment| segment.0);
+    let total = request.total_segments.map(|total| total.0);
+    let mut constraints = Constraints::default();
+    constraints.return_consumed_capacity(request.return_consumed_capacity.as_deref());
+    constraints.table_name(request.table_name.as_deref());
+    constraints.index_name(request.index_name.as_deref());
+    constraints.select(request.select.as_deref());
+    constraints.between("limit", request.limit.map(|limit| limit.0), 1, i64::MAX);
+    constraints.between("segment", segment, 0, SEGMENTS_MAX - 1);
+    constraints.between("totalSegments", total, 1, SEGMENTS_MAX);
+    constraints.finish()?;
+
+    let filter = request.filter_expression;
+    let projection = request.projection_expression;
+    refuse_legacy(
+        &[
+            (
+                "AttributesToGet",
+                request.attributes_to_get.is_some(),
+                "ProjectionExpression",
+            ),
+            (
+                "ScanFilter",
+                request.scan_filter.is_some(),
+                "FilterExpression",
+            ),
+            (
+                "ConditionalOperator",
+                request.conditional_operator.is_some(),
+                "FilterExpression",
+            ),
+        ],
+        &[
+            ("ProjectionExpression", projection.is_some()),
+            ("FilterExpression", filter.is_some()),
+        ],
+    )?;
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        request.expression_attribute_values,
+        filter.is_some() || projection.is_some(),
+        &["FilterExpression"],
+    )?;
+    let start = pages::start_key(request.exclusive_start_key)?;
+    let mut placeholders = placeholders.check()?;
+    let filter = match filter {
+        Some(text) => Some(parse_condition(
+            ConditionKind::Filter,
+            &text,
+            &mut placeholders,
+        )?),
+        None => None,
+    };
+    let projection = match projection {
+        Some(text) => Some(parse_projection(&text, &mut placeholders)?),
+        None => None,
+    };
+    placeholders.finish()?;
+    let counts_only = pages::counts_only(
+        request.select.as_deref(),
+        projection.is_some(),
+        request.index_name.as_deref(),
+    )?;
+    let segment = match (segment, total) {
+        (None, None) => None,
+        (Some(_), None) => return Err(texts::total_segments_missing()),
+        (None, Some(_)) => return Err(texts::segment_missing()),
+        (Some(segment), Some(total)) if segment >= total => {
+            return Err(texts::segment_too_large(segment, total));
+        }
+        (Some(segment), Some(total)) => Some((segment, total)),
+    };
+
+    let name = owned_table_of(request.table_name.unwrap_or_default());
+    let table = usable_table(backend, &name, context).await?;
+    if let Some(index) = &request.index_name {
+        return Err(texts::no_such_index(index));
+    }
+    let after = match &start {
+        Some(start) => Some(
+            key::key_from_key(&table, start)
+                .map_err(|error| texts::start_key_invalid_because(&error.message))?,
+        ),
+        None => None,
+    };
+    let range = match segment {
+        None => key::index_range(table.id, BASE),
+        Some((segment, total)) => {
+            let (number, of) = (small(segment), small(total));
+            let range = key::segment_range(table.id, BASE, number, of);
+            if after.as_ref().is_some_and(|after| !range.contains(after)) {
+                return Err(texts::start_key_of_other_segment(segment, total));
+            }
+            range
+        }
+    };
+
+    let strong = request.consistent_read.unwrap_or(false);
+    let page = Page {
+        range,
+        after,
+        reverse: false,
+        strong,
+        limit: pages::limit(request.limit),
+        bytes_max: pages::PAGE_BYTES_MAX,
+        filter,
+        projection,
+        count_only: counts_only,
+    };
+    let page = backend.page(&table, page, context).await?;
+    let detail = Detail::of(request.return_consumed_capacity.as_deref());
+    pages::answer(&table.name, &page, counts_only, strong, detail)
+}
+
+/// A segment number, which was checked to be at most a million.
+fn small(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

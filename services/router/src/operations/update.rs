@@ -1,0 +1,97 @@
+//! UpdateItem.
+
+use expression::{ConditionKind, parse_condition, parse_update};
+use model::{ApiError, key};
+use protocol::item::{ItemOperation, Write, WriteAction};
+
+use super::{encode, return_values, usable_table, write_answer, written};
+use crate::backend::{Backend, Context};
+use crate::constraints::{Constraints, owned_table_of};
+use crate::consumed::Detail;
+use crate::parameters::{Unchecked, item, refuse_legacy};
+use crate::requests::UpdateItem;
+
+pub(super) async fn execute<B: Backend>(
+    request: UpdateItem,
+    backend: &B,
+    context: &Context,
+) -> Result<Vec<u8>, ApiError> {
+    let mut constraints = Constraints::default();
+    constraints.return_consumed_capacity(request.return_consumed_capacity.as_deref());
+    constraints.table_name(request.table_name.as_deref());
+    constraints.return_item_collection_metrics(request.return_item_collection_metrics.as_deref());
+    constraints.return_values(request.return_values.as_deref());
+    constraints
+        .return_values_on_failure(request.return_values_on_condition_check_failure.as_deref());
+    constraints.present("key", request.key.is_some());
+    constraints.finish()?;
+
+    let update = request.update_expression;
+    let condition = request.condition_expression;
+    refuse_legacy(
+        &[
+            (
+                "AttributeUpdates",
+                request.attribute_updates.is_some(),
+                "UpdateExpression",
+            ),
+            (
+                "Expected",
+                request.expected.is_some(),
+                "ConditionExpression",
+            ),
+            (
+                "ConditionalOperator",
+                request.conditional_operator.is_some(),
+                "ConditionExpression",
+            ),
+        ],
+        &[
+            ("UpdateExpression", update.is_some()),
+            ("ConditionExpression", condition.is_some()),
+        ],
+    )?;
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        request.expression_attribute_values,
+        update.is_some() || condition.is_some(),
+        &["UpdateExpression", "ConditionExpression"],
+    )?;
+    let key_item = item(request.key)?;
+    let mut placeholders = placeholders.check()?;
+    let update = match update {
+        Some(text) => Some(parse_update(&text, &mut placeholders)?),
+        None => None,
+    };
+    let condition = match condition {
+        Some(text) => Some(parse_condition(
+            ConditionKind::Condition,
+            &text,
+            &mut placeholders,
+        )?),
+        None => None,
+    };
+    placeholders.finish()?;
+
+    let name = owned_table_of(request.table_name.unwrap_or_default());
+    let table = usable_table(backend, &name, context).await?;
+    let key = key::key_from_key(&table, &key_item)?;
+    if let Some(update) = &update {
+        update.check_keys(&table.keys)?;
+    }
+    let write = Write {
+        key: key.clone(),
+        action: WriteAction::Update {
+            key_item: encode(&key_item),
+            update,
+        },
+        condition,
+        return_values: return_values(request.return_values.as_deref()),
+        return_on_failure: request.return_values_on_condition_check_failure.as_deref()
+            == Some("ALL_OLD"),
+    };
+    let operation = ItemOperation::Write(Box::new(write));
+    let written = written(backend.item(&table, &key, operation, context).await?)?;
+    let detail = Detail::of(request.return_consumed_capacity.as_deref());
+    write_answer(&table.name, detail, &written)
+}

@@ -1,0 +1,212 @@
+//! The shapes of data-plane requests. Parsed straight from JSON; fields that DynamoDB does not know are ignored, as it does;
+//! fields that it knows and we do not support are noticed (`Present`), so that the operations can refuse them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use model::json::{JsonItem, JsonValue};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, Visitor};
+
+/// A parameter of which only the presence matters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Present;
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+/// A whole number; fractions are cut off, as DynamoDB does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Integer(pub(crate) i64);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+        impl Visitor<'_> for Whole {
+            type Value = Integer;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer")
+            }
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Integer, E> {
+                Ok(Integer(value))
+            }
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Integer, E> {
+                Ok(Integer(i64::try_from(value).unwrap_or(i64::MAX)))
+            }
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Integer, E> {
+                // `as` saturates: exactly what a limit needs
+                Ok(Integer(value as i64))
+            }
+        }
+        deserializer.deserialize_any(Whole)
+    }
+}
+
+/// `ExpressionAttributeNames`.
+pub(crate) type Names = Option<BTreeMap<String, String>>;
+/// `ExpressionAttributeValues`.
+pub(crate) type Values = Option<BTreeMap<String, JsonValue>>;
+
+/// PutItem.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PutItem {
+    pub(crate) table_name: Option<String>,
+    pub(crate) item: Option<JsonItem>,
+    pub(crate) condition_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) expression_attribute_values: Values,
+    pub(crate) return_values: Option<String>,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) return_item_collection_metrics: Option<String>,
+    pub(crate) return_values_on_condition_check_failure: Option<String>,
+    pub(crate) expected: Option<Present>,
+    pub(crate) conditional_operator: Option<Present>,
+}
+
+/// GetItem.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GetItem {
+    pub(crate) table_name: Option<String>,
+    pub(crate) key: Option<JsonItem>,
+    pub(crate) consistent_read: Option<bool>,
+    pub(crate) projection_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) attributes_to_get: Option<Present>,
+}
+
+/// DeleteItem.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DeleteItem {
+    pub(crate) table_name: Option<String>,
+    pub(crate) key: Option<JsonItem>,
+    pub(crate) condition_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) expression_attribute_values: Values,
+    pub(crate) return_values: Option<String>,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) return_item_collection_metrics: Option<String>,
+    pub(crate) return_values_on_condition_check_failure: Option<String>,
+    pub(crate) expected: Option<Present>,
+    pub(crate) conditional_operator: Option<Present>,
+}
+
+/// UpdateItem.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct UpdateItem {
+    pub(crate) table_name: Option<String>,
+    pub(crate) key: Option<JsonItem>,
+    pub(crate) update_expression: Option<String>,
+    pub(crate) condition_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) expression_attribute_values: Values,
+    pub(crate) return_values: Option<String>,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) return_item_collection_metrics: Option<String>,
+    pub(crate) return_values_on_condition_check_failure: Option<String>,
+    pub(crate) attribute_updates: Option<Present>,
+    pub(crate) expected: Option<Present>,
+    pub(crate) conditional_operator: Option<Present>,
+}
+
+/// Query.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Query {
+    pub(crate) table_name: Option<String>,
+    pub(crate) index_name: Option<String>,
+    pub(crate) select: Option<String>,
+    pub(crate) limit: Option<Integer>,
+    pub(crate) consistent_read: Option<bool>,
+    pub(crate) scan_index_forward: Option<bool>,
+    pub(crate) exclusive_start_key: Option<JsonItem>,
+    pub(crate) key_condition_expression: Option<String>,
+    pub(crate) filter_expression: Option<String>,
+    pub(crate) projection_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) expression_attribute_values: Values,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) attributes_to_get: Option<Present>,
+    pub(crate) key_conditions: Option<Present>,
+    pub(crate) query_filter: Option<Present>,
+    pub(crate) conditional_operator: Option<Present>,
+}
+
+/// Scan.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Scan {
+    pub(crate) table_name: Option<String>,
+    pub(crate) index_name: Option<String>,
+    pub(crate) select: Option<String>,
+    pub(crate) limit: Option<Integer>,
+    pub(crate) consistent_read: Option<bool>,
+    pub(crate) segment: Option<Integer>,
+    pub(crate) total_segments: Option<Integer>,
+    pub(crate) exclusive_start_key: Option<JsonItem>,
+    pub(crate) filter_expression: Option<String>,
+    pub(crate) projection_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) expression_attribute_values: Values,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) attributes_to_get: Option<Present>,
+    pub(crate) scan_filter: Option<Present>,
+    pub(crate) conditional_operator: Option<Present>,
+}
+
+/// BatchGetItem.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BatchGetItem {
+    pub(crate) request_items: Option<BTreeMap<String, KeysAndAttributes>>,
+    pub(crate) return_consumed_capacity: Option<String>,
+}
+
+/// What BatchGetItem wants of one table.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeysAndAttributes {
+    pub(crate) keys: Option<Vec<JsonItem>>,
+    pub(crate) consistent_read: Option<bool>,
+    pub(crate) projection_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) attributes_to_get: Option<Present>,
+}
+
+/// BatchWriteItem.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BatchWriteItem {
+    pub(crate) request_items: Option<BTreeMap<String, Vec<WriteRequest>>>,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) return_item_collection_metrics: Option<String>,
+}
+
+/// A put or a delete of BatchWriteItem.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct WriteRequest {
+    pub(crate) put_request: Option<PutRequest>,
+    pub(crate) delete_request: Option<DeleteRequest>,
+}
+
+/// The put of a `WriteRequest`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PutRequest {
+    pub(crate) item: Option<JsonItem>,
+}
+
+/// The delete of a `WriteRequest`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DeleteRequest {
+    pub(crate) key: Option<JsonItem>,
+}

@@ -1,0 +1,221 @@
+//! Starting and stopping a router. The HTTP server and the supervisor live in an actix system on a thread of their own, so that
+//! a router can be started from any runtime.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::http::KeepAlive;
+use actix_web::{App as HttpApp, HttpServer, web};
+use anyhow::Context;
+use mesh::Mesh;
+use routing::{Client, ClientSettings};
+use telemetry::{Health, HttpServer as HealthServer};
+use tokio::sync::oneshot;
+
+use crate::admission::Admission;
+use crate::auth::Keys;
+use crate::backend::{Backend, MeshBackend};
+use crate::http::{App, handle};
+use crate::settings::RouterSettings;
+use crate::supervisor::{Drain, Ready, Supervisor};
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 2048;
+
+/// A running router.
+pub struct Running {
+    address: SocketAddr,
+    supervisor: Addr<Supervisor>,
+    thread: Option<JoinHandle<()>>,
+    health: Option<HealthServer>,
+}
+
+impl Running {
+    /// Address of the DynamoDB endpoint (the port that was drawn, if 0 was asked for).
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Drains and stops: no new connections, requests under way finish (bounded), then everything is gone.
+    pub async fn stop(mut self) {
+        // an error means that the system is gone already
+        if self.supervisor.send(Drain).await.is_err() {
+            tracing::debug!("the router had stopped before");
+        }
+        if let Some(thread) = self.thread.take() {
+            // it ends right after the drain; joining it must not block the caller's runtime
+            let joined = tokio::task::spawn_blocking(move || thread.join());
+            if !matches!(joined.await, Ok(Ok(()))) {
+                tracing::error!("the router's thread panicked");
+            }
+        }
+        if let Some(health) = self.health.take() {
+            health.stop().await;
+        }
+    }
+}
+
+/// Starts a router on the bus; it listens when this returns. An error names the address or the file that is to blame.
+pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Running> {
+    let client = Client::start(
+        mesh.clone(),
+        ClientSettings {
+            calls_in_flight_max: settings.calls_in_flight_max,
+            ..ClientSettings::new(settings.zone.as_str())
+        },
+    )
+    .await
+    .context("cannot start the routing client")?;
+    let directory = client.clone();
+    let ready: Ready = Box::new(move || directory.has_directory());
+    start_with(settings, mesh.clone(), MeshBackend { mesh, client }, ready).await
+}
+
+/// Starts a router in front of any backend.
+async fn start_with<B: Backend>(
+    settings: RouterSettings,
+    mesh: Mesh,
+    backend: B,
+    ready: Ready,
+) -> anyhow::Result<Running> {
+    let listener = listen(&settings.listen)?;
+    let address = listener
+        .local_addr()
+        .context("cannot find out the own address")?;
+    let keys = Keys::load(&settings)?;
+    let health = Health::default();
+    let health_server = if settings.http.is_empty() {
+        None
+    } else {
+        let at = resolve(&settings.http)?;
+        let server = telemetry::serve_http(at, health.clone())
+            .await
+            .with_context(|| format!("cannot listen on {at} (http)"))?;
+        Some(server)
+    };
+    let http = health_server
+        .as_ref()
+        .map_or_else(String::new, |server| server.address().to_string());
+
+    let (started, starting) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("router".to_owned())
+        .spawn(move || {
+            run(
+                &settings,
+                listener,
+                keys,
+                mesh,
+                backend,
+                (health, http, ready),
+                started,
+            )
+        })
+        .context("cannot start the router's thread")?;
+    let supervisor = starting
+        .await
+        .context("the router's thread ended while starting")??;
+    tracing::info!(%address, "router listens");
+    Ok(Running {
+        address,
+        supervisor,
+        thread: Some(thread),
+        health: health_server,
+    })
+}
+
+/// Body of the router's thread.
+fn run<B: Backend>(
+    settings: &RouterSettings,
+    listener: TcpListener,
+    keys: Keys,
+    mesh: Mesh,
+    backend: B,
+    (health, http, ready): (Health, String, Ready),
+    started: oneshot::Sender<anyhow::Result<Addr<Supervisor>>>,
+) {
+    let system = System::new();
+    let admission = Admission::new(
+        settings.requests_in_flight_max,
+        settings.body_bytes_in_flight_max,
+    );
+    let app = web::Data::new(App::new(settings, keys, admission.clone(), backend));
+    let workers = match settings.workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        workers => workers,
+    };
+    let drain_max = Duration::from_millis(settings.drain_ms_max);
+    let result = system.block_on(async move {
+        let server = HttpServer::new(move || {
+            HttpApp::new()
+                .app_data(app.clone())
+                .default_service(web::to(handle::<B>))
+        })
+        .workers(workers)
+        .worker_max_blocking_threads(1)
+        .backlog(BACKLOG)
+        .max_connections((settings.connections_max / workers).max(1))
+        .client_request_timeout(Duration::from_millis(settings.head_ms_max))
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .keep_alive(KeepAlive::Timeout(Duration::from_secs(
+            settings.keep_alive_s,
+        )))
+        .tcp_nodelay(true)
+        .shutdown_timeout(drain_max.as_secs().max(1))
+        .disable_signals()
+        .listen(listener)
+        .context("cannot serve on the router's listener")?
+        .run();
+        let supervisor = Supervisor {
+            mesh,
+            zone: settings.zone.clone(),
+            http,
+            server: server.handle(),
+            admission,
+            health,
+            ready,
+            drain_max,
+        }
+        .start();
+        actix::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the HTTP server failed");
+            }
+        });
+        anyhow::Ok(supervisor)
+    });
+    match result {
+        Ok(supervisor) => {
+            if started.send(Ok(supervisor)).is_ok()
+                && let Err(error) = system.run()
+            {
+                tracing::error!(%error, "the router's actor system failed");
+            }
+        }
+        // nobody to tell means nobody is interested
+        Err(error) => drop(started.send(Err(error))),
+    }
+}
+
+fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
+    address
+        .to_socket_addrs()
+        .with_context(|| format!("{address:?} is not host:port"))?
+        .next()
+        .with_context(|| format!("{address:?} resolves to no address"))
+}
+
+fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    let at = resolve(address)?;
+    let listener = TcpListener::bind(at)
+        .with_context(|| format!("cannot listen on {at}; is another process using the port?"))?;
+    listener
+        .set_nonblocking(true)
+        .context("cannot make the listener non-blocking")?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests;
