@@ -1,0 +1,291 @@
+//! Error answers, table descriptions and capacity reports, as the API shows them.
+
+mod values;
+
+use model::capacity::{ConsumedCapacity, ReturnConsumedCapacity, read_units, write_units};
+use model::codec::encode_item;
+use model::error::texts;
+use model::table::{
+    BillingMode, KeyAttribute, KeySchema, ScalarType, TableCounts, TableStatus, ThroughputChanges,
+};
+use model::{ApiError, AttributeValue, ErrorKind, Item, Number, TableDefinition, TableId};
+use serde_json::{Value, json};
+
+fn body(error: &ApiError) -> Value {
+    serde_json::from_slice(&error.to_json()).unwrap()
+}
+
+#[test]
+fn errors_have_the_services_names_and_statuses() {
+    for (kind, name, status) in [
+        (
+            ErrorKind::Validation,
+            "com.amazon.coral.validate#ValidationException",
+            400,
+        ),
+        (
+            ErrorKind::Serialization,
+            "com.amazon.coral.service#SerializationException",
+            400,
+        ),
+        (
+            ErrorKind::ResourceNotFound,
+            "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException",
+            400,
+        ),
+        (
+            ErrorKind::ResourceInUse,
+            "com.amazonaws.dynamodb.v20120810#ResourceInUseException",
+            400,
+        ),
+        (
+            ErrorKind::ConditionalCheckFailed,
+            "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+            400,
+        ),
+        (
+            ErrorKind::InternalServerError,
+            "com.amazonaws.dynamodb.v20120810#InternalServerError",
+            500,
+        ),
+        (
+            ErrorKind::ServiceUnavailable,
+            "com.amazon.coral.service#ServiceUnavailableException",
+            503,
+        ),
+        (
+            ErrorKind::Throttling,
+            "com.amazon.coral.availability#ThrottlingException",
+            400,
+        ),
+        (
+            ErrorKind::UnknownOperation,
+            "com.amazon.coral.service#UnknownOperationException",
+            400,
+        ),
+    ] {
+        let error = ApiError::new(kind, "why");
+        assert_eq!((error.type_name(), error.http_status()), (name, status));
+        assert_eq!(kind.short_name(), name.split('#').nth(1).unwrap());
+    }
+}
+
+#[test]
+fn error_bodies_look_like_the_services() {
+    assert_eq!(
+        body(&ApiError::validation("quoted \"é\"\n")),
+        json!({"__type": "com.amazon.coral.validate#ValidationException", "message": "quoted \"é\"\n"})
+    );
+    assert_eq!(
+        body(&ApiError::serialization("why")),
+        json!({"__type": "com.amazon.coral.service#SerializationException", "Message": "why"})
+    );
+    assert_eq!(
+        body(&ApiError::serialization("")),
+        json!({"__type": "com.amazon.coral.service#SerializationException"})
+    );
+    let item = Item::from([("pk".to_owned(), AttributeValue::N(Number::from(7u64)))]);
+    let failed = ApiError::condition_failed(Some(encode_item(&item)));
+    assert_eq!(
+        body(&failed),
+        json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+            "Item": {"pk": {"N": "7"}},
+            "message": "The conditional request failed",
+        })
+    );
+    // An unreadable item does not hide the error.
+    let damaged = ApiError::condition_failed(Some(bytes::Bytes::from_static(b"\x01\x02")));
+    assert_eq!(body(&damaged), body(&ApiError::condition_failed(None)));
+    assert_eq!(
+        texts::table_not_found("t"),
+        "Requested resource not found: Table: t not found"
+    );
+}
+
+#[test]
+fn errors_survive_their_serde_form() {
+    let error = ApiError::condition_failed(Some(encode_item(&Item::new())));
+    let text = serde_json::to_string(&error).unwrap();
+    assert_eq!(serde_json::from_str::<ApiError>(&text).unwrap(), error);
+    let old = r#"{"kind":"Validation","message":"m"}"#;
+    assert_eq!(
+        serde_json::from_str::<ApiError>(old).unwrap(),
+        ApiError::validation("m")
+    );
+}
+
+fn table() -> TableDefinition {
+    let key = |name: &str, kind| KeyAttribute {
+        name: name.to_owned(),
+        kind,
+    };
+    TableDefinition {
+        id: TableId(100),
+        name: "places".to_owned(),
+        version: 3,
+        keys: KeySchema {
+            partition: key("country", ScalarType::S),
+            sort: Some(key("area", ScalarType::N)),
+        },
+        billing: BillingMode::Provisioned {
+            read_units: 5,
+            write_units: 6,
+        },
+        status: TableStatus::Active,
+        created_ms: 1_700_000_000_123,
+        uuid: "0b7d5c1e-0000-4000-8000-000000000000".to_owned(),
+        deletion_protection: true,
+        table_class: Some("STANDARD".to_owned()),
+        tags: [("team".to_owned(), "maps".to_owned())].into(),
+        throughput_changes: ThroughputChanges {
+            increased_ms: 1_700_000_001_000,
+            ..Default::default()
+        },
+    }
+}
+
+#[test]
+fn provisioned_tables_are_described() {
+    assert_eq!(
+        table().describe(
+            "eu-west-1",
+            TableCounts {
+                items: 7,
+                size_bytes: 900
+            }
+        ),
+        json!({
+            "AttributeDefinitions": [
+                {"AttributeName": "area", "AttributeType": "N"},
+                {"AttributeName": "country", "AttributeType": "S"},
+            ],
+            "TableName": "places",
+            "KeySchema": [
+                {"AttributeName": "country", "KeyType": "HASH"},
+                {"AttributeName": "area", "KeyType": "RANGE"},
+            ],
+            "TableStatus": "ACTIVE",
+            "CreationDateTime": 1_700_000_000.123,
+            "ProvisionedThroughput": {
+                "LastIncreaseDateTime": 1_700_000_001.0,
+                "NumberOfDecreasesToday": 0,
+                "ReadCapacityUnits": 5,
+                "WriteCapacityUnits": 6,
+            },
+            "TableSizeBytes": 900,
+            "ItemCount": 7,
+            "TableArn": "arn:aws:dynamodb:eu-west-1:000000000000:table/places",
+            "TableId": "0b7d5c1e-0000-4000-8000-000000000000",
+            "DeletionProtectionEnabled": true,
+            "TableClassSummary": {"TableClass": "STANDARD"},
+            "WarmThroughput": {
+                "ReadUnitsPerSecond": 5,
+                "WriteUnitsPerSecond": 6,
+                "Status": "ACTIVE",
+            },
+        })
+    );
+}
+
+#[test]
+fn on_demand_tables_are_described() {
+    let mut table = TableDefinition {
+        billing: BillingMode::PayPerRequest,
+        status: TableStatus::Creating,
+        table_class: None,
+        ..table()
+    };
+    let described = table.describe("local", TableCounts::default());
+    assert_eq!(
+        described["BillingModeSummary"],
+        json!({
+            "BillingMode": "PAY_PER_REQUEST",
+            "LastUpdateToPayPerRequestDateTime": 1_700_000_000.123,
+        })
+    );
+    assert_eq!(
+        described["ProvisionedThroughput"]["ReadCapacityUnits"],
+        json!(0)
+    );
+    assert_eq!(described["TableStatus"], json!("CREATING"));
+    assert_eq!(described.get("WarmThroughput"), None);
+    assert_eq!(described.get("TableClassSummary"), None);
+    table.throughput_changes.on_demand_ms = 1_700_000_002_000;
+    table.billing = BillingMode::Provisioned {
+        read_units: 1,
+        write_units: 1,
+    };
+    assert_eq!(
+        table.describe("local", TableCounts::default())["BillingModeSummary"]["BillingMode"],
+        json!("PROVISIONED")
+    );
+}
+
+#[test]
+fn definitions_survive_their_serde_form() {
+    let table = table();
+    let text = serde_json::to_string(&table).unwrap();
+    assert_eq!(
+        serde_json::from_str::<TableDefinition>(&text).unwrap(),
+        table
+    );
+    // What a later version adds is optional.
+    let mut tree = serde_json::to_value(&table).unwrap();
+    let fields = tree.as_object_mut().unwrap();
+    for optional in [
+        "deletion_protection",
+        "table_class",
+        "tags",
+        "throughput_changes",
+    ] {
+        fields.remove(optional);
+    }
+    fields.insert("new".to_owned(), json!(1));
+    let read: TableDefinition = serde_json::from_value(tree).unwrap();
+    assert_eq!((read.name, read.tags.len()), (table.name, 0));
+}
+
+#[test]
+fn capacity_units_are_rounded_up() {
+    for (bytes, strong, units) in [
+        (0, true, 1.0),
+        (0, false, 0.5),
+        (4096, true, 1.0),
+        (4097, true, 2.0),
+        (8193, false, 1.5),
+    ] {
+        assert_eq!(read_units(bytes, strong), units, "{bytes}");
+    }
+    for (bytes, units) in [
+        (0, 1.0),
+        (1, 1.0),
+        (1024, 1.0),
+        (1025, 2.0),
+        (409_600, 400.0),
+    ] {
+        assert_eq!(write_units(bytes), units, "{bytes}");
+    }
+}
+
+#[test]
+fn capacity_is_reported_as_asked() {
+    let report = |asked| ConsumedCapacity::of_table("t", 1.5, asked);
+    assert_eq!(report(ReturnConsumedCapacity::None), None);
+    let total = report(ReturnConsumedCapacity::Total).unwrap();
+    assert_eq!(
+        serde_json::to_string(&total).unwrap(),
+        r#"{"TableName":"t","CapacityUnits":1.5}"#
+    );
+    let mut indexes = report(ReturnConsumedCapacity::Indexes).unwrap();
+    indexes.merge(&indexes.clone());
+    assert_eq!(
+        serde_json::to_string(&indexes).unwrap(),
+        r#"{"TableName":"t","CapacityUnits":3.0,"Table":{"CapacityUnits":3.0}}"#
+    );
+    for name in ReturnConsumedCapacity::NAMES {
+        let asked = ReturnConsumedCapacity::from_name(name).unwrap();
+        assert_eq!(serde_json::to_value(asked).unwrap(), json!(name));
+    }
+    assert_eq!(ReturnConsumedCapacity::from_name("total"), None);
+}
