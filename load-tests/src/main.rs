@@ -1,1 +1,42 @@
-fn main() {}
+//! Load driver for any DynamoDB endpoint, and the floors it is compared with.
+
+mod connection;
+mod floor;
+mod report;
+mod run;
+mod signature;
+mod table;
+
+use clap::{Parser, Subcommand};
+
+/// Drives a DynamoDB endpoint with a fixed number of connections and measures throughput and latency.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make and fill a table, then send requests for some seconds.
+    Run(run::Options),
+    /// Serve the floor: an actix-web handler that echoes the request, with or without one NATS request inside.
+    Floor(floor::FloorOptions),
+    /// Answer the floor's NATS requests.
+    Echo(floor::EchoOptions),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Run(options) => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?
+            .block_on(run::run(options)),
+        Command::Floor(options) => actix_web::rt::System::new().block_on(floor::serve(options)),
+        Command::Echo(options) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(floor::echo(options)),
+    }
+}

@@ -165,14 +165,9 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
         })
         .await?,
     );
-    let http = match settings.http.as_str() {
-        "" => None,
-        address => {
-            let address = address
-                .parse()
-                .with_context(|| format!("memds.http: '{address}' is not host:port"))?;
-            Some(telemetry::serve_http(address, health.clone()).await?)
-        }
+    let http = match settings.http {
+        None => None,
+        Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),
     };
     let keeper = Keeper {
         heartbeat: Heartbeat {
@@ -180,7 +175,7 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
             instance: settings.instance,
             zone: settings.zone.clone(),
             incarnation: mesh.identity().incarnation,
-            http: settings.http.clone(),
+            http: settings.http.map_or(String::new(), |a| a.to_string()),
             ready: false,
             draining: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),

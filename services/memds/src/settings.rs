@@ -1,5 +1,7 @@
 //! Settings of a memds node, each with its unit and its reason.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Settings of a memds node.
@@ -10,8 +12,8 @@ pub struct MemdsSettings {
     pub instance: u64,
     /// Availability zone.
     pub zone: String,
-    /// Address of `/healthz`, `/readyz` and `/metrics`, `host:port`; empty = none (another part of the process serves them).
-    pub http: String,
+    /// Address of `/healthz`, `/readyz` and `/metrics`; none = no server.
+    pub http: Option<SocketAddr>,
     /// Time between questions to storage nodes while the map is not complete, milliseconds.
     pub hydrate_every_ms: u64,
     /// Time for one question to a peer or a storage node, milliseconds.
@@ -23,7 +25,7 @@ impl Default for MemdsSettings {
         Self {
             instance: 1,
             zone: "az1".to_owned(),
-            http: String::new(),
+            http: None,
             hydrate_every_ms: 100,
             call_ms_max: 1_000,
         }
