@@ -6,9 +6,15 @@
 //! counting the exponent of the first digit; then two digits a byte, first digit leftmost, as `pair * 2 + more`. Negative
 //! numbers have the complement of these bytes. 2 bytes for zero, 3 for a number of one or two digits, 21 at most.
 
+mod digits;
+mod parse;
+
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use digits::Encoded;
+use digits::{fill_pairs, lay_out, size_bytes};
 
 /// Most significant digits that a number can have.
 pub const DIGITS_MAX: u32 = 38;
@@ -64,9 +70,9 @@ impl Number {
     /// Parses a decimal text (`-12.5e3`); bounded work whatever the exponent says.
     pub fn parse(text: &str) -> Result<Self, NumberError> {
         let bytes = text.as_bytes();
-        match small_integer(bytes) {
+        match parse::small_integer(bytes) {
             Some(value) => Ok(Self::from(value)),
-            None => parse_general(bytes),
+            None => parse::general(bytes),
         }
     }
 
@@ -245,16 +251,14 @@ impl Number {
     /// None if that is not what `encode_into` writes.
     pub fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let encoded = Encoded::read(bytes)?;
-        let mut coefficient = 0u128;
-        let (head, tail) = encoded.pairs().split_at(encoded.count.min(9));
-        let mut low = 0u64;
-        for pair in head {
-            low = low * 100 + u64::from(*pair);
-        }
-        coefficient += u128::from(low);
-        for pair in tail {
-            coefficient = coefficient * 100 + u128::from(*pair);
-        }
+        // Nine pairs fit in 64 bits: most numbers need no wide arithmetic.
+        let (head, tail) = encoded.pairs().split_at(encoded.pairs().len().min(9));
+        let head = head
+            .iter()
+            .fold(0u64, |value, pair| value * 100 + u64::from(*pair));
+        let mut coefficient = tail.iter().fold(u128::from(head), |value, pair| {
+            value * 100 + u128::from(*pair)
+        });
         if encoded.digits % 2 == 1 {
             coefficient /= 10;
         }
@@ -288,273 +292,6 @@ impl Number {
             self.leading(),
             buffer,
         )
-    }
-}
-
-/// Value of a text of up to 18 plain digits: what nearly all numbers are.
-fn small_integer(bytes: &[u8]) -> Option<u64> {
-    if bytes.is_empty() || bytes.len() > 18 {
-        return None;
-    }
-    let mut value = 0u64;
-    for byte in bytes {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value * 10 + u64::from(digit);
-    }
-    Some(value)
-}
-
-fn parse_general(bytes: &[u8]) -> Result<Number, NumberError> {
-    let (negative, bytes) = match bytes {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, bytes),
-    };
-    let mut coefficient = 0u128;
-    // Digits from the first one that is not zero on; they are folded into the coefficient while they fit. Zeros wait
-    // until another digit follows them, so trailing zeros never count.
-    let (mut significant, mut zeros) = (0i64, 0i64);
-    let (mut any_digit, mut point_at, mut at) = (false, None, 0);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'0' => {
-                any_digit = true;
-                if significant > 0 {
-                    zeros += 1;
-                }
-            }
-            digit @ b'1'..=b'9' => {
-                any_digit = true;
-                significant += zeros + 1;
-                if significant <= i64::from(DIGITS_MAX) {
-                    coefficient *= 10u128.pow(zeros as u32 + 1);
-                    coefficient += u128::from(digit - b'0');
-                }
-                zeros = 0;
-            }
-            b'.' if point_at.is_none() => point_at = Some(at),
-            b'e' | b'E' => break,
-            _ => return Err(NumberError::Malformed),
-        }
-        at += 1;
-    }
-    if !any_digit {
-        return Err(NumberError::Malformed);
-    }
-    let fraction_digits = point_at.map_or(0, |point| (at - point - 1) as i64);
-    let written = if at < bytes.len() {
-        parse_exponent(&bytes[at + 1..])?
-    } else {
-        0
-    };
-    if significant == 0 {
-        return Ok(Number::ZERO);
-    }
-    let exponent = i64::from(written) - fraction_digits + zeros;
-    let leading = exponent + significant - 1;
-    if leading > i64::from(LEADING_MAX) {
-        return Err(NumberError::Overflow);
-    }
-    if leading < i64::from(LEADING_MIN) {
-        return Err(NumberError::Underflow);
-    }
-    if significant > i64::from(DIGITS_MAX) {
-        return Err(NumberError::TooPrecise);
-    }
-    Ok(Number::from_normal(negative, coefficient, exponent as i32))
-}
-
-/// An exponent that 32 bits cannot hold makes the whole text malformed, as it does in the service.
-fn parse_exponent(bytes: &[u8]) -> Result<i32, NumberError> {
-    let (negative, bytes) = match bytes {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, bytes),
-    };
-    if bytes.is_empty() {
-        return Err(NumberError::Malformed);
-    }
-    let mut value = 0i32;
-    for byte in bytes {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return Err(NumberError::Malformed);
-        }
-        value = value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(i32::from(digit)))
-            .ok_or(NumberError::Malformed)?;
-    }
-    Ok(if negative { -value } else { value })
-}
-
-/// Writes the last `pairs.len()` pairs of decimal digits of `value`.
-fn fill_pairs(mut value: u128, pairs: &mut [u8]) {
-    const CHUNK: u128 = 10u128.pow(18);
-    let mut end = pairs.len();
-    while value > u128::from(u64::MAX) {
-        let mut chunk = (value % CHUNK) as u64;
-        value /= CHUNK;
-        for _ in 0..9 {
-            end -= 1;
-            pairs[end] = (chunk % 100) as u8;
-            chunk /= 100;
-        }
-    }
-    let mut rest = value as u64;
-    while end > 0 {
-        end -= 1;
-        pairs[end] = (rest % 100) as u8;
-        rest /= 100;
-    }
-}
-
-/// Puts digits, zeros and the decimal point where they belong; gives the length.
-fn lay_out(
-    negative: bool,
-    pairs: &[u8],
-    digits: usize,
-    leading: i32,
-    buffer: &mut [u8; TEXT_BYTES_MAX],
-) -> usize {
-    if digits == 0 {
-        buffer[0] = b'0';
-        return 1;
-    }
-    let mut text = [b'0'; PAIRS_MAX * 2];
-    for (pair, out) in pairs.iter().zip(text.chunks_exact_mut(2)) {
-        out[0] = b'0' + pair / 10;
-        out[1] = b'0' + pair % 10;
-    }
-    let text = &text[..digits];
-    let mut at = 0;
-    let mut put = |part: &[u8]| {
-        buffer[at..at + part.len()].copy_from_slice(part);
-        at += part.len();
-    };
-    const ZEROS: [u8; 130] = [b'0'; 130];
-    if negative {
-        put(b"-");
-    }
-    if leading < 0 {
-        put(b"0.");
-        put(&ZEROS[..(-leading - 1) as usize]);
-        put(text);
-    } else {
-        let whole = leading as usize + 1;
-        if whole >= digits {
-            put(text);
-            put(&ZEROS[..whole - digits]);
-        } else {
-            put(&text[..whole]);
-            put(b".");
-            put(&text[whole..]);
-        }
-    }
-    at
-}
-
-/// Bytes that a number counts in an item's size: one, and one for two digits on each side of the decimal point
-/// (zeros at either end do not count), and one for a minus sign. Measured against the service; the developer guide's
-/// "one byte for two significant digits" is an approximation.
-fn size_bytes(negative: bool, digits: u32, leading: i32) -> u64 {
-    let whole = (leading + 1).max(0) as u32;
-    let halves = if whole == 0 || whole >= digits {
-        digits.div_ceil(2)
-    } else {
-        whole.div_ceil(2) + (digits - whole).div_ceil(2)
-    };
-    1 + u64::from(halves) + u64::from(negative)
-}
-
-/// The binary form taken apart: what its text and its size need, without making a `Number`.
-pub(crate) struct Encoded {
-    negative: bool,
-    leading: i32,
-    digits: u32,
-    count: usize,
-    pairs: [u8; PAIRS_MAX],
-}
-
-impl Encoded {
-    /// Reads from the start of `bytes`; None if that is not what `Number::encode_into` writes.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let (header, rest) = bytes.split_first_chunk::<2>()?;
-        let header = u16::from_be_bytes(*header);
-        if header == ZERO_HEADER {
-            let pairs = [0; PAIRS_MAX];
-            return Some(Self {
-                negative: false,
-                leading: 0,
-                digits: 0,
-                count: 0,
-                pairs,
-            });
-        }
-        let negative = header < ZERO_HEADER;
-        let leading = LEADING_MIN + i32::from(header.abs_diff(ZERO_HEADER)) - 1;
-        if leading > LEADING_MAX {
-            return None;
-        }
-        let mask = if negative { 0xff } else { 0 };
-        let mut pairs = [0; PAIRS_MAX];
-        let mut count = 0;
-        loop {
-            let byte = rest.get(count)? ^ mask;
-            let pair = byte / 2;
-            if pair > 99 {
-                return None;
-            }
-            *pairs.get_mut(count)? = pair;
-            count += 1;
-            if byte % 2 == 0 {
-                break;
-            }
-        }
-        let last = pairs[count - 1];
-        // The first digit is never zero, and neither is the last pair: the form is unique.
-        if pairs[0] < 10 || last == 0 {
-            return None;
-        }
-        let digits = count as u32 * 2 - u32::from(last.is_multiple_of(10));
-        Some(Self {
-            negative,
-            leading,
-            digits,
-            count,
-            pairs,
-        })
-    }
-
-    fn pairs(&self) -> &[u8] {
-        &self.pairs[..self.count]
-    }
-
-    /// Length of the binary form.
-    pub(crate) fn len(&self) -> usize {
-        2 + self.count
-    }
-
-    /// As `Number::write_text`.
-    pub(crate) fn write_text(&self, out: &mut Vec<u8>) {
-        let mut buffer = [0; TEXT_BYTES_MAX];
-        let digits = self.digits as usize;
-        let length = lay_out(
-            self.negative,
-            self.pairs(),
-            digits,
-            self.leading,
-            &mut buffer,
-        );
-        out.extend_from_slice(&buffer[..length]);
-    }
-
-    /// As `Number::size_bytes`.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        size_bytes(self.negative, self.digits, self.leading)
     }
 }
 
