@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 #[test]
 fn numbers_count_pairs_of_digits_on_each_side_of_the_point() {
-    // Measured against the service.
+    // Figures that the public suite nubo-db/dynamodb-conformance measured against the service.
     for (text, bytes) in [
         ("0", 1),
         ("1", 2),

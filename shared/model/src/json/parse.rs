@@ -116,7 +116,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
                     .next_value::<OrNull<Flag>>()?
                     .0
                     .map(|flag| Ok(AttributeValue::Bool(flag.0))),
-                // The service takes `false` too, and gives it back as `true`.
+                // nubo-db/dynamodb-conformance saw the service take `false` too and give it back as `true`.
                 Kind::Null => map
                     .next_value::<OrNull<Flag>>()?
                     .0

@@ -69,7 +69,7 @@ pub(super) fn lay_out(
 }
 
 /// Bytes that a number counts in an item's size: one, and one for two digits on each side of the decimal point
-/// (zeros at either end do not count), and one for a minus sign. Measured against the service; the developer guide's
+/// (zeros at either end do not count), and one for a minus sign. As the public suite nubo-db/dynamodb-conformance measured it; the developer guide's
 /// "one byte for two significant digits" is an approximation.
 pub(super) fn size_bytes(negative: bool, digits: u32, leading: i32) -> u64 {
     let whole = (leading + 1).max(0) as u32;
