@@ -36,7 +36,9 @@ impl Deadline {
 
 /// Wall clock, milliseconds since the Unix epoch.
 pub(crate) fn now_unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -56,7 +58,9 @@ impl TraceContext {
         let fits = !traceparent.is_empty()
             && traceparent.len() <= Self::BYTES_MAX
             && traceparent.bytes().all(|byte| byte.is_ascii_graphic());
-        Self { traceparent: fits.then(|| Arc::from(traceparent)) }
+        Self {
+            traceparent: fits.then(|| Arc::from(traceparent)),
+        }
     }
 }
 

@@ -58,7 +58,10 @@ pub enum CallError {
 impl CallError {
     /// Whether the request was certainly not executed, so that even a write may be sent again.
     pub fn certainly_not_executed(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::NoResponders | Self::Incompatible)
+        matches!(
+            self,
+            Self::Overloaded | Self::NoResponders | Self::Incompatible
+        )
     }
 }
 

@@ -1,110 +1,34 @@
-//! The services' only way to each other. (signatures published first; bodies follow)
+//! The services' only way to each other: subjects, calls with deadlines, one-way casts; over NATS or within one process,
+//! with the same semantics. Owns envelopes, batching, chunking, correlation and the bounds on all of them; never knows what
+//! a body means (that is `protocol`).
+//!
+//! What a caller may rely on: a message arrives at most once and in order for one sender and subject; it may get lost; it
+//! is dropped unread once its deadline has passed. A time-out never means "not done".
+//!
+//! Three connections a process, each opened at first use: subjects that end in `.repl` (consensus), in `.bulk` (copies),
+//! and all others; so a copy never delays a heartbeat.
+//!
+//! A frame above 512 KiB travels in chunks; do not send such to a queue group of several members (each would get a part).
 
 mod bus_settings;
+mod calls;
+mod chunk;
 mod deadline;
+mod delivery;
+mod envelope;
 mod error;
-
-use std::time::Duration;
+mod inbound;
+mod link;
+mod local;
+mod mesh;
+mod nats;
+mod outbox;
+mod stats;
 
 pub use bus_settings::{BusSettings, Identity, SenderId};
-use bytes::Bytes;
 pub use deadline::{Deadline, TraceContext};
+pub use delivery::{Delivery, Responder};
 pub use error::{CallError, CastError, MeshError};
-use serde::{Serialize, de::DeserializeOwned};
-
-/// In-process bus.
-#[derive(Clone, Default)]
-pub struct LocalBus {}
-impl LocalBus {
-    /// A new, empty bus.
-    pub fn new() -> Self {
-        todo!()
-    }
-}
-
-/// Cheap handle.
-#[derive(Clone)]
-pub struct Mesh {}
-
-/// A served subject; dropping it unsubscribes.
-#[must_use]
-pub struct Subscription {}
-
-/// Answers one request, later, from any thread.
-pub struct Responder {}
-impl Responder {
-    /// Answer.
-    pub fn reply<T: Serialize>(self, _body: &T) {
-        todo!()
-    }
-}
-
-/// One message that arrived.
-pub struct Delivery {
-    /// Who sent it.
-    pub sender: SenderId,
-    /// By when an answer is of use.
-    pub deadline: Option<Deadline>,
-    /// Trace context.
-    pub trace: TraceContext,
-    /// MessagePack body.
-    pub body: Bytes,
-}
-impl Delivery {
-    /// Decode the body.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, MeshError> {
-        todo!()
-    }
-    /// Answer at once.
-    pub fn reply<T: Serialize>(self, _body: &T) {
-        todo!()
-    }
-    /// To answer later.
-    pub fn responder(self) -> Responder {
-        todo!()
-    }
-}
-
-impl Mesh {
-    /// NATS.
-    pub async fn connect(_settings: &BusSettings, _identity: Identity) -> Result<Mesh, MeshError> {
-        todo!()
-    }
-    /// In process.
-    pub fn local(_bus: &LocalBus, _identity: Identity) -> Mesh {
-        todo!()
-    }
-    /// Who we are.
-    pub fn identity(&self) -> &Identity {
-        todo!()
-    }
-    /// Request and reply.
-    pub async fn call<Q: Serialize, R: DeserializeOwned>(
-        &self,
-        _subject: &str,
-        _request: &Q,
-        _deadline: Deadline,
-        _trace: &TraceContext,
-    ) -> Result<R, CallError> {
-        todo!()
-    }
-    /// One way; never blocks.
-    pub fn cast<Q: Serialize>(&self, _subject: &str, _message: &Q) -> Result<(), CastError> {
-        todo!()
-    }
-    /// Handler must not block.
-    pub async fn serve(
-        &self,
-        _subject: &str,
-        _queue_group: Option<&str>,
-        _handler: impl Fn(Delivery) + Send + Sync + 'static,
-    ) -> Result<Subscription, MeshError> {
-        todo!()
-    }
-    /// Whether the bus is connected now (local: always).
-    pub fn connected(&self) -> bool {
-        todo!()
-    }
-    /// Flush outgoing.
-    pub async fn drain(&self, _within: Duration) {}
-}
+pub use local::LocalBus;
+pub use mesh::{Mesh, Subscription};
+pub use stats::{Counter, Stats};

@@ -1,0 +1,197 @@
+//! From bus messages to handlers and waiting calls. Owns what is dropped and refused on the way; never reads a socket.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::bus_settings::SenderId;
+use crate::calls::Calls;
+use crate::chunk::{Assembled, Assembler};
+use crate::deadline::{Deadline, TraceContext, now_unix_ms};
+use crate::delivery::{Delivery, Handler, ReplyTo, Responder, refused, run_handler};
+use crate::envelope::{
+    Envelope, Frames, Head, Kind, PROTOCOL_VERSION, decode_envelope, decode_head, refusal,
+    split_message,
+};
+use crate::outbox::{Outbox, Outgoing};
+use crate::stats::Stats;
+
+/// All reply subjects start with it; nothing else is ever answered to.
+pub(crate) const INBOX_PREFIX: &str = "_mesh.";
+
+/// Receiving side of one connection.
+pub(crate) struct Inbound {
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) outgoing: Arc<Outgoing>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) assembler: Mutex<Assembler>,
+}
+
+/// What the frames of one message share.
+struct Context<'a> {
+    head: Head<'a>,
+    sender: SenderId,
+    now_unix_ms: u64,
+    /// Looked up at the first call.
+    reply: Option<Arc<Outbox>>,
+    handler: Option<&'a Handler>,
+}
+
+impl Inbound {
+    /// Take a bus message: calls and casts go to `handler`, answers to whoever waits for them.
+    pub(crate) fn receive(&self, message: Bytes, handler: Option<&Handler>) {
+        self.stats.messages_received.one();
+        self.stats.bytes_received.add(message.len() as u64);
+        let Ok((head, mut frames)) = split_message(message) else {
+            self.stats.malformed_dropped.one();
+            return;
+        };
+        let Ok(head) = decode_head(&head) else {
+            self.stats.malformed_dropped.one();
+            return;
+        };
+        if head.version > PROTOCOL_VERSION {
+            self.stats.incompatible_refused.one();
+        }
+        let sender = SenderId {
+            instance: head.instance,
+            incarnation: head.incarnation,
+        };
+        let mut context = Context {
+            head,
+            sender,
+            now_unix_ms: now_unix_ms(),
+            reply: None,
+            handler,
+        };
+        while let Some(frame) = frames.next() {
+            self.stats.frames_received.one();
+            match frame {
+                Ok((envelope, body)) => self.receive_frame(&mut context, &envelope, body, true),
+                Err(_) => self.stats.malformed_dropped.one(),
+            }
+        }
+    }
+
+    fn receive_frame(
+        &self,
+        context: &mut Context<'_>,
+        encoded: &[u8],
+        body: Bytes,
+        may_be_chunk: bool,
+    ) {
+        let Ok(envelope) = decode_envelope(encoded) else {
+            self.stats.malformed_dropped.one();
+            return;
+        };
+        if envelope.deadline_unix_ms != 0 && envelope.deadline_unix_ms <= context.now_unix_ms {
+            self.stats.expired_dropped.one();
+            return;
+        }
+        let kind = Kind::from_code(envelope.kind);
+        if context.head.version > PROTOCOL_VERSION {
+            if kind == Some(Kind::Call) {
+                self.responder(context, &envelope)
+                    .refuse(refusal::INCOMPATIBLE);
+            }
+            return;
+        }
+        match kind {
+            Some(Kind::Reply) => self.calls.complete(envelope.correlation, Ok(body)),
+            Some(Kind::Refusal) => {
+                self.calls
+                    .complete(envelope.correlation, Err(refused(envelope.reason)));
+            }
+            Some(Kind::Call | Kind::Cast) => self.deliver(context, &envelope, body),
+            Some(Kind::Chunk) if may_be_chunk => self.assemble(context, &envelope, body),
+            Some(Kind::Chunk) | None => self.stats.malformed_dropped.one(),
+        }
+    }
+
+    fn deliver(&self, context: &mut Context<'_>, envelope: &Envelope<'_>, body: Bytes) {
+        let Some(handler) = context.handler else {
+            // a request sent to our inbox
+            self.stats.malformed_dropped.one();
+            return;
+        };
+        let responder = self.responder(context, envelope);
+        let delivery = Delivery {
+            sender: context.sender,
+            deadline: responder.deadline,
+            trace: envelope
+                .traceparent
+                .map(TraceContext::new)
+                .unwrap_or_default(),
+            body,
+            responder,
+        };
+        run_handler(handler, delivery, &self.stats);
+    }
+
+    fn responder(&self, context: &mut Context<'_>, envelope: &Envelope<'_>) -> Responder {
+        let deadline = (envelope.deadline_unix_ms != 0)
+            .then(|| Deadline::at_unix_ms(envelope.deadline_unix_ms));
+        let to = if Kind::from_code(envelope.kind) == Some(Kind::Call) {
+            self.reply_outbox(context)
+                .map_or(ReplyTo::Nobody, |outbox| {
+                    ReplyTo::Outbox(outbox, envelope.correlation)
+                })
+        } else {
+            ReplyTo::Nobody
+        };
+        Responder {
+            to,
+            deadline,
+            stats: self.stats.clone(),
+        }
+    }
+
+    fn reply_outbox(&self, context: &mut Context<'_>) -> Option<Arc<Outbox>> {
+        if context.reply.is_none() {
+            let subject = context.head.reply?;
+            if !subject.starts_with(INBOX_PREFIX) || !is_subject(subject) {
+                self.stats.malformed_dropped.one();
+                return None;
+            }
+            context.reply = self.outgoing.outbox(subject).ok();
+        }
+        context.reply.clone()
+    }
+
+    fn assemble(&self, context: &mut Context<'_>, envelope: &Envelope<'_>, chunk: Bytes) {
+        let Some(part) = envelope.part else {
+            self.stats.malformed_dropped.one();
+            return;
+        };
+        let (assembled, given_up) = self.assembler.lock().add(
+            Instant::now(),
+            context.sender,
+            envelope.correlation,
+            part,
+            chunk,
+        );
+        self.stats.reassembly_dropped.add(given_up);
+        match assembled {
+            Assembled::Waiting => {}
+            Assembled::Refused => self.stats.reassembly_dropped.one(),
+            Assembled::Frame(frame) => match Frames::of(frame).next() {
+                Some(Ok((envelope, body))) => self.receive_frame(context, &envelope, body, false),
+                _ => self.stats.malformed_dropped.one(),
+            },
+        }
+    }
+}
+
+/// Whether this is a subject that both transports take: no wildcards, no white space, no empty parts, no surprises.
+pub(crate) fn is_subject(subject: &str) -> bool {
+    !subject.is_empty()
+        && subject.len() <= 255
+        && subject.split('.').all(|token| {
+            !token.is_empty()
+                && token
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
+        })
+}
