@@ -3,15 +3,13 @@
 
 use bytes::Bytes;
 use model::codec::{decode_item, encode_item, encoded_item_size};
+use model::error::texts;
 use model::size::{ITEM_BYTES_MAX, item_size};
 use model::{ApiError, ErrorKind, Item};
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
 
 use crate::partition::{Evaluated, Partition};
 use crate::{BTree, PartitionError, command};
-
-/// DynamoDB's text for an update whose result is above 400 KB.
-const UPDATE_TOO_LARGE: &str = "Item size to update has exceeded the maximum allowed size";
 
 /// A write that may go ahead.
 struct Plan {
@@ -158,6 +156,14 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
                 return Ok(touch(write, before, key_item));
             };
             let existed = before.bytes.is_some();
+            if !existed && !update.creates_item() {
+                // Nothing to remove anything from.
+                return Ok(Ok(Plan {
+                    item: None,
+                    new_size: 0,
+                    attributes: None,
+                }));
+            }
             let made;
             let start = if existed {
                 before.item()?
@@ -174,7 +180,9 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
             };
             let new_size = item_size(&updated.item);
             if new_size > ITEM_BYTES_MAX {
-                return Ok(Err(ItemFault::Api(ApiError::validation(UPDATE_TOO_LARGE))));
+                return Ok(Err(ItemFault::Api(ApiError::validation(
+                    texts::ITEM_SIZE_UPDATE,
+                ))));
             }
             let partial = match write.return_values {
                 ReturnValues::UpdatedOld if existed => Some(updated.updated_old(start)),
