@@ -43,11 +43,10 @@ impl Placeholders {
     /// Refuses placeholders in a request that `has_expression` none, then does `check_syntax`. Call it before parsing. `parameters`:
     /// the operation's expression parameters that take values, in DynamoDB's order.
     pub fn check(&self, has_expression: bool, parameters: &[&str]) -> Result<(), ApiError> {
-        let parameters: Vec<_> = parameters
-            .iter()
-            .map(|name| (*name, has_expression))
-            .collect();
-        self.check_use(&parameters)?;
+        if !has_expression {
+            let absent: Vec<_> = parameters.iter().map(|name| (*name, false)).collect();
+            self.check_use(&absent)?;
+        }
         self.check_syntax()
     }
 
@@ -240,6 +239,7 @@ mod tests {
             Ok(())
         );
         assert_eq!(Placeholders::default().check_use(&both), Ok(()));
+        assert_eq!(names(&["#a"]).check(true, &[]), Ok(()));
         assert_eq!(
             message(values(&[":a"]).check(false, &["FilterExpression", "KeyConditionExpression"])),
             "ExpressionAttributeValues can only be specified when using expressions: \
