@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, File, FileFormat};
 use serde::de::DeserializeOwned;
 
 /// Settings could not be read.
@@ -38,19 +38,44 @@ fn load_from<T: DeserializeOwned>(
     if let Some(file) = file {
         builder = builder.add_source(File::from(file).format(FileFormat::Toml));
     }
+    let variables = variables.unwrap_or_else(|| {
+        // not UTF-8 = not ours; `std::env::vars` would panic at it
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    });
+    for (name, value) in variables {
+        let Some(key) = key_of(&name) else { continue };
+        // The value stays the text that it is, and becomes a number only where a number is wanted: the password `0123` is
+        // not 123.
+        let value = if LISTS.contains(&key.as_str()) {
+            value
+                .split(',')
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+                .into()
+        } else {
+            config::Value::from(value)
+        };
+        builder = builder.set_override(key, value).map_err(failed)?;
+    }
     builder
-        .add_source(
-            Environment::with_prefix("EVENKEEL")
-                .prefix_separator("_")
-                .separator("__")
-                .try_parsing(true)
-                .list_separator(",")
-                .with_list_parse_key("bus.urls")
-                .source(variables),
-        )
         .build()
         .and_then(Config::try_deserialize)
         .map_err(failed)
+}
+
+/// Settings that are lists; in a variable their elements are separated by commas.
+const LISTS: [&str; 1] = ["bus.urls"];
+
+/// `EVENKEEL_ROUTER__LISTEN` → `router.listen`; none for variables that are no settings (`EVENKEEL_LOG`).
+fn key_of(variable: &str) -> Option<String> {
+    let key = variable.strip_prefix("EVENKEEL_")?;
+    let plain = key
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let sections = key.split("__").all(|section| !section.is_empty());
+    (plain && sections && key.contains("__")).then(|| key.to_ascii_lowercase().replace("__", "."))
 }
 
 #[cfg(test)]
@@ -67,6 +92,7 @@ mod tests {
         listen: String,
         workers: usize,
         accept_any_key: bool,
+        password: Option<String>,
     }
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
@@ -115,6 +141,22 @@ mod tests {
         assert_eq!(settings.router.workers, 3);
         assert!(settings.router.accept_any_key);
         assert_eq!(settings.bus.urls, ["nats://x:1", "nats://y:2"]);
+    }
+
+    #[test]
+    fn texts_that_look_like_numbers_stay_as_they_are() {
+        for password in ["0123", "1e5", "true", "a,b", " x "] {
+            let variables = variables(&[
+                ("EVENKEEL_ROUTER__PASSWORD", password),
+                ("EVENKEEL_ROUTER__WORKERS", "12"),
+                ("EVENKEEL_", "x"),
+                ("EVENKEEL___", "x"),
+                ("EVENKEEL_ROUTER__A.B[", "x"),
+            ]);
+            let settings: Settings = load_from("router", None, variables).unwrap();
+            assert_eq!(settings.router.password.as_deref(), Some(password));
+            assert_eq!(settings.router.workers, 12);
+        }
     }
 
     #[test]
