@@ -1,0 +1,316 @@
+//! The log as its users see it: open, append, read, remove, close. Owns the thread's life.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use paxos::{Ballot, Configuration, Entry, GroupId, Index, PersistOp, Position, Restored};
+
+use crate::error::{Overloaded, WalError};
+use crate::options::WalOptions;
+use crate::queue::{Change, Job, Queue};
+use crate::recovery::{self, Replayed};
+use crate::segment::{self, Owner};
+use crate::shared::{Counters, Faults, Segment, Shared, State};
+use crate::writer::Writer;
+use crate::{reader, record};
+
+/// What was durable of one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredGroup {
+    /// Highest ballot promised.
+    pub promised: Ballot,
+    /// Configuration at the floor (later ones are among the entries); none only for a group that never got any.
+    pub configuration: Option<Configuration>,
+    /// Entries up to here are not in the log: they are in the B-tree.
+    pub floor: Position,
+    /// The entries above the floor, without a gap.
+    pub entries: Vec<Entry>,
+}
+
+impl RecoveredGroup {
+    /// As the replication core takes it, together with what the B-tree holds.
+    pub fn restored(
+        self,
+        applied: Position,
+        applied_configuration: Option<Configuration>,
+    ) -> Restored {
+        Restored {
+            promised: self.promised,
+            floor: self.floor,
+            configuration: self.configuration.unwrap_or_default(),
+            entries: self.entries,
+            applied,
+            applied_configuration,
+            fresh: false,
+        }
+    }
+}
+
+/// What was found on opening.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// The groups that are whole.
+    pub groups: BTreeMap<GroupId, RecoveredGroup>,
+    /// Groups that lost records to damage, and how: fence and replace them. Appends are refused until `remove_group`.
+    pub damaged: BTreeMap<GroupId, String>,
+    /// Set when damaged bytes may have held groups that nothing else in the log mentions: replicas on disk that are in
+    /// neither map must be fenced, too. Stays set for good.
+    pub unattributed_damage: bool,
+    /// Bytes of a torn tail that were cut (never acknowledged); at least these.
+    pub torn_bytes: u64,
+}
+
+/// Counters since opening, and sizes now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalMetrics {
+    /// Records written.
+    pub records: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Syncs, nearly one a batch.
+    pub syncs: u64,
+    /// Time spent in write and sync, microseconds.
+    pub sync_us: u64,
+    /// Appends refused because the queue was full.
+    pub overloaded: u64,
+    /// Appends waiting now.
+    pub queue_len: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Groups known.
+    pub groups: u64,
+    /// Entries that can be read.
+    pub entries: u64,
+}
+
+/// The log. Cheap to clone; the last clone that is dropped closes it.
+#[derive(Clone)]
+pub struct Wal {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Wal {
+    /// Opens or creates the log in `dir` and starts its thread. What is reported as recovered is durable when this
+    /// returns. The caller holds the data folder's lock ([`crate::DataDir`]).
+    pub fn open(dir: &Path, mut options: WalOptions) -> Result<(Wal, Recovery), WalError> {
+        options.segment_bytes = options.segment_bytes.min(1 << 30);
+        fs::create_dir_all(dir).map_err(|e| WalError::io("create", dir, &e))?;
+        let owner = Owner { node: options.node, incarnation: options.incarnation };
+        let (replayed, live) = recovery::replay(dir, owner)?;
+        let segments = settle(dir, &replayed)?;
+        let Replayed { groups, why_damaged, unattributed_damage, torn_bytes, .. } = replayed;
+        let next = replayed.segments.last().map_or(1, |last| last.number + 1);
+        let shared = Arc::new(Shared {
+            dir: dir.into(),
+            state: Mutex::new(State { groups, segments, unattributed_damage, live }),
+            queue: Queue::new(options.queue_len_max, options.queue_bytes_max),
+            counters: Counters::default(),
+            faults: Faults::default(),
+        });
+        let groups = recovered(&shared)?;
+        let damaged = why_damaged;
+        let recovery = Recovery { groups, damaged, unattributed_damage, torn_bytes };
+        let on_fatal = options.on_fatal.clone();
+        let writer = Writer::start(shared.clone(), options, next)?;
+        let queue_owner = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("wal".into())
+            .spawn(move || {
+                let run = std::panic::AssertUnwindSafe(|| writer.run());
+                if std::panic::catch_unwind(run).is_err() {
+                    // A panic in a completion leaves nobody to write: as fatal as a failed sync.
+                    on_fatal(&WalError::Stopped);
+                }
+                queue_owner.queue.fail();
+            })
+            .map_err(|e| WalError::io("start of thread", dir, &e))?;
+        let handle = Handle { shared, thread: Mutex::new(Some(thread)) };
+        Ok((Wal { handle: Arc::new(handle) }, recovery))
+    }
+
+    /// Queues operations of one group, to be made durable as a whole and in order; `done` runs on the log's thread after
+    /// the sync and must not block. Creates the group when it is new.
+    pub fn append(
+        &self,
+        group: GroupId,
+        ops: Vec<PersistOp>,
+        done: impl FnOnce(Result<(), WalError>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        let body = record::encode_ops(&ops);
+        if body.len() > record::BODY_BYTES_MAX {
+            let what = format!("{} bytes in one append", body.len());
+            done(Err(WalError::Refused { group, what }));
+            return Ok(());
+        }
+        let crc = crc32c::crc32c(&body);
+        self.push(Job { group, change: Change::Ops { ops, body, crc }, done: Box::new(done) })
+    }
+
+    /// Forgets a group for good; `done` runs after the tombstone is durable. Clears the mark of a damaged group.
+    pub fn remove_group(
+        &self,
+        group: GroupId,
+        done: impl FnOnce(Result<(), WalError>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.push(Job { group, change: Change::Remove, done: Box::new(done) })
+    }
+
+    fn push(&self, job: Job) -> Result<(), Overloaded> {
+        let shared = &self.handle.shared;
+        let pushed = shared.queue.push(job);
+        if pushed.is_err() {
+            shared.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+        }
+        pushed
+    }
+
+    /// Durable entries from `from` on, at least one if there is one, then while they fit into `max_bytes`. Blocks on disk.
+    pub fn read(
+        &self,
+        group: GroupId,
+        from: Index,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, WalError> {
+        reader::read(&self.handle.shared, group, from, max_bytes)
+    }
+
+    /// Groups whose floor keeps old segments alive, and how many bytes of segments each keeps, largest first. When the log
+    /// grows over its budget: flush these, and raise their floors.
+    pub fn pinned_groups(&self) -> Vec<(GroupId, u64)> {
+        let state = self.handle.shared.state.lock();
+        let Some((&open, _)) = state.segments.last_key_value() else { return Vec::new() };
+        // Bytes of closed segments from each segment on.
+        let mut bytes_from = BTreeMap::new();
+        let mut sum = 0;
+        for (&number, segment) in state.segments.range(..open).rev() {
+            sum += segment.bytes;
+            bytes_from.insert(number, sum);
+        }
+        let mut pinned: Vec<(GroupId, u64)> = state
+            .groups
+            .iter()
+            .filter_map(|(id, group)| {
+                let oldest = group.runs.front()?.place.segment;
+                bytes_from.get(&oldest).map(|bytes| (*id, *bytes))
+            })
+            .collect();
+        pinned.sort_by_key(|(id, bytes)| (std::cmp::Reverse(*bytes), *id));
+        pinned
+    }
+
+    /// Counters and sizes.
+    pub fn metrics(&self) -> WalMetrics {
+        let shared = &self.handle.shared;
+        let counters = &shared.counters;
+        let queue_len = shared.queue.len() as u64;
+        let state = shared.state.lock();
+        WalMetrics {
+            records: counters.records.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            sync_us: counters.sync_us.load(Ordering::Relaxed),
+            overloaded: counters.overloaded.load(Ordering::Relaxed),
+            queue_len,
+            segments: state.segments.len() as u64,
+            segment_bytes: state.segments.values().map(|segment| segment.bytes).sum(),
+            groups: state.groups.len() as u64,
+            entries: state
+                .groups
+                .values()
+                .map(|group| group.last.saturating_sub(group.floor.index))
+                .sum(),
+        }
+    }
+
+    /// Writes what is queued, syncs, and stops the thread. Later appends are answered with [`WalError::Stopped`].
+    pub fn close(&self) {
+        self.handle.close();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        self.shared.queue.close();
+        let thread = self.thread.lock().take();
+        // The last clone may die in a completion, on the log's own thread: it ends by itself then.
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Cuts the torn tail, deletes what was never finished, and makes all that was found durable: after a crash of the process
+/// alone it may be in the page cache only.
+fn settle(dir: &Path, replayed: &Replayed) -> Result<BTreeMap<u32, Segment>, WalError> {
+    if let Some(number) = replayed.unfinished {
+        let path = segment::path(dir, number);
+        fs::remove_file(&path).map_err(|e| WalError::io("delete", &path, &e))?;
+    }
+    let mut segments = BTreeMap::new();
+    for kept in &replayed.segments {
+        let path = segment::path(dir, kept.number);
+        let io = |operation, e| WalError::io(operation, &path, &e);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|e| io("open", e))?;
+        if Some(kept) == replayed.segments.last() {
+            file.set_len(kept.bytes).map_err(|e| io("cut", e))?;
+            file.sync_all().map_err(|e| io("sync", e))?;
+        }
+        let segment = Segment { file: Arc::new(file), bytes: kept.bytes };
+        segments.insert(kept.number, segment);
+    }
+    segment::sync_dir(dir)?;
+    Ok(segments)
+}
+
+fn recovered(shared: &Shared) -> Result<BTreeMap<GroupId, RecoveredGroup>, WalError> {
+    let whole: Vec<GroupId> = {
+        let state = shared.state.lock();
+        state.groups.iter().filter(|(_, group)| group.whole()).map(|(id, _)| *id).collect()
+    };
+    let mut groups = BTreeMap::new();
+    for id in whole {
+        let mut recovered = {
+            let state = shared.state.lock();
+            let Some(group) = state.groups.get(&id) else { continue };
+            RecoveredGroup {
+                promised: group.promised,
+                configuration: group.configuration.clone(),
+                floor: group.floor,
+                entries: Vec::new(),
+            }
+        };
+        let from = recovered.floor.index + 1;
+        recovered.entries = reader::read(shared, id, from, usize::MAX)?;
+        groups.insert(id, recovered);
+    }
+    Ok(groups)
+}

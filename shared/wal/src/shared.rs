@@ -1,0 +1,79 @@
+//! What the log thread and its callers share: groups, open segments, counters. The lock is held for memory work only.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use paxos::GroupId;
+
+use crate::group::Group;
+use crate::queue::Queue;
+use crate::recovery::LiveRuns;
+
+/// A segment on disk.
+pub(crate) struct Segment {
+    pub(crate) file: Arc<File>,
+    pub(crate) bytes: u64,
+}
+
+/// What is durable.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) segments: BTreeMap<u32, Segment>,
+    /// Damage may have taken groups that nobody knows of.
+    pub(crate) unattributed_damage: bool,
+    /// Runs that live in each segment.
+    pub(crate) live: LiveRuns,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) records: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sync_us: AtomicU64,
+    pub(crate) overloaded: AtomicU64,
+}
+
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) state: Mutex<State>,
+    pub(crate) queue: Queue,
+    pub(crate) counters: Counters,
+    pub(crate) faults: Faults,
+}
+
+/// Failures that tests ask for.
+#[derive(Default)]
+pub(crate) struct Faults {
+    #[cfg(test)]
+    pub(crate) next_write: Mutex<Option<std::io::ErrorKind>>,
+    #[cfg(test)]
+    pub(crate) next_sync: Mutex<Option<std::io::ErrorKind>>,
+}
+
+impl Faults {
+    #[cfg(test)]
+    pub(crate) fn write(&self) -> std::io::Result<()> {
+        self.next_write.lock().take().map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        self.next_sync.lock().take().map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    #[cfg(not(test))]
+    pub(crate) fn write(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(not(test))]
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,361 @@
+//! The log thread: takes what waits, writes it with one write, makes it durable with one sync, then says so. Owns the open
+//! segment, rotation and garbage collection. A failed write or sync is never retried: what reached the disk is unknown.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use paxos::{GroupId, PersistOp};
+
+use crate::WalOptions;
+use crate::error::WalError;
+use crate::group::{Ends, Place};
+use crate::queue::{Change, Done, Job, Taken};
+use crate::record::{Header, Kind};
+use crate::segment::{self, Owner};
+use crate::shared::{Segment, Shared};
+use crate::spare::Spare;
+
+/// After so long without work, what is durable is marked, so that later damage to it cannot pass as a torn write.
+const MARK_AFTER: Duration = Duration::from_millis(20);
+/// A checkpoint is split into records of about this size.
+const CHECKPOINT_BYTES: usize = 1 << 20;
+
+/// The segment that is written.
+struct Open {
+    number: u32,
+    file: Arc<File>,
+    /// End of what is written.
+    len: usize,
+    /// End of what is durable: only a mark can lie behind it.
+    durable: usize,
+    /// End of the checkpoint.
+    start: usize,
+    /// A mark says that everything before it is durable.
+    marked: bool,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    options: WalOptions,
+    owner: Owner,
+    spare: Spare,
+    open: Open,
+}
+
+/// A job on its way through a batch.
+struct Written {
+    group: GroupId,
+    /// Sequence number, operations and place; none for a removal, or if the job was refused.
+    change: Outcome,
+    done: Done,
+}
+
+enum Outcome {
+    Ops { sequence: u64, ops: Vec<PersistOp>, place: Place },
+    Removed,
+    Answered(Result<(), WalError>),
+}
+
+impl Writer {
+    /// Starts segment `number`; its checkpoint is durable when this returns.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        options: WalOptions,
+        number: u32,
+    ) -> Result<Self, WalError> {
+        let owner = Owner { node: options.node, incarnation: options.incarnation };
+        let mut spare =
+            Spare::new(&shared.dir, u64::from(options.segment_bytes), options.spare);
+        let mut buffer = Vec::new();
+        let open = open_segment(&shared, &mut spare, owner, number, &mut buffer)?;
+        let mut writer = Self { shared, options, owner, spare, open };
+        writer.write(&buffer, 0)?;
+        writer.open.len = buffer.len();
+        writer.open.durable = buffer.len();
+        segment::sync_dir(&writer.shared.dir)?;
+        writer.publish();
+        writer.collect();
+        Ok(writer)
+    }
+
+    /// Works until the queue is closed. Returns the error that stopped it.
+    pub(crate) fn run(mut self) -> Result<(), WalError> {
+        loop {
+            let wait = (!self.open.marked).then_some(MARK_AFTER);
+            let done = match self.shared.queue.take(self.options.batch_bytes_max, wait) {
+                Taken::Jobs(jobs) => {
+                    self.batch(jobs)?;
+                    continue;
+                }
+                Taken::Idle => self.mark().map(|()| false),
+                Taken::Closed => self.mark().and_then(|()| self.sync()).map(|()| true),
+            };
+            if done.map_err(|error| self.fail(std::iter::empty(), error))? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn batch(&mut self, jobs: Vec<Job>) -> Result<(), WalError> {
+        let bytes: usize = jobs.iter().map(Job::bytes).sum();
+        let mut buffer = Vec::with_capacity(bytes + 4096);
+        let full = self.open.len - self.open.start + bytes > self.options.segment_bytes as usize;
+        let rotate = full && self.open.len > self.open.start;
+        if rotate {
+            if let Err(error) = self.mark() {
+                return Err(self.fail(jobs.into_iter().map(|job| job.done), error));
+            }
+            let number = self.open.number + 1;
+            let (shared, spare) = (&self.shared, &mut self.spare);
+            self.open = match open_segment(shared, spare, self.owner, number, &mut buffer) {
+                Ok(open) => open,
+                Err(error) => return Err(self.fail(jobs.into_iter().map(|job| job.done), error)),
+            };
+        }
+        let at = self.open.len;
+        let written = self.encode(jobs, &mut buffer);
+        let started = Instant::now();
+        let mut result =
+            if buffer.is_empty() { Ok(()) } else { self.write(&buffer, at) };
+        if rotate && result.is_ok() {
+            result = segment::sync_dir(&self.shared.dir);
+        }
+        if let Err(error) = result {
+            return Err(self.fail(written.into_iter().map(|w| w.done), error));
+        }
+        let counters = &self.shared.counters;
+        counters.sync_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        counters.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.open.len = at + buffer.len();
+        self.open.durable = self.open.len;
+        self.open.marked &= buffer.is_empty();
+        let answers = self.apply(written);
+        self.publish();
+        answers.into_iter().for_each(|(done, result)| done(result));
+        self.collect();
+        Ok(())
+    }
+
+    /// Says that the log is at its end, first to the process, then to those who wait.
+    fn fail(&self, jobs: impl Iterator<Item = Done>, error: WalError) -> WalError {
+        (self.options.on_fatal)(&error);
+        jobs.for_each(|done| done(Err(error.clone())));
+        error
+    }
+
+    /// Appends the jobs' records; those that do not fit their group's log are refused.
+    fn encode(&self, jobs: Vec<Job>, buffer: &mut Vec<u8>) -> Vec<Written> {
+        struct Tail {
+            ends: Ends,
+            sequence: u64,
+            damaged: bool,
+        }
+        let state = self.shared.state.lock();
+        // A new segment's head and checkpoint may be in the buffer already.
+        let base = self.open.len;
+        let synced = self.open.durable as u32;
+        let mut tails: BTreeMap<GroupId, Option<Tail>> = BTreeMap::new();
+        let mut written = Vec::with_capacity(jobs.len());
+        for Job { group, change, done } in jobs {
+            let tail = tails.entry(group).or_insert_with(|| {
+                let group = state.groups.get(&group)?;
+                let (ends, damaged) = (group.ends(), group.damaged);
+                Some(Tail { ends, sequence: group.sequence, damaged })
+            });
+            let mut header = Header {
+                segment: self.open.number,
+                offset: (base + buffer.len()) as u32,
+                group,
+                sequence: tail.as_ref().map_or(0, |tail| tail.sequence) + 1,
+                synced,
+                body_len: 0,
+                body_crc: 0,
+                kind: Kind::Tombstone,
+            };
+            let change = match change {
+                Change::Remove if tail.is_none() => Outcome::Answered(Ok(())),
+                Change::Remove => {
+                    *tail = None;
+                    header.write(&[], buffer);
+                    Outcome::Removed
+                }
+                Change::Ops { .. } if tail.as_ref().is_some_and(|tail| tail.damaged) => {
+                    Outcome::Answered(Err(WalError::Damaged { group }))
+                }
+                Change::Ops { ops, body, crc } => {
+                    let ends = tail.as_ref().map_or(Ends::default(), |tail| tail.ends);
+                    match ends.after(&ops) {
+                        Err(what) => Outcome::Answered(Err(WalError::Refused { group, what })),
+                        Ok(ends) => {
+                            header.kind = Kind::Ops;
+                            header.body_len = body.len() as u32;
+                            header.body_crc = crc;
+                            header.write(&body, buffer);
+                            let sequence = header.sequence;
+                            *tail = Some(Tail { ends, sequence, damaged: false });
+                            let place = Place {
+                                segment: header.segment,
+                                offset: header.offset,
+                                len: header.written_len() as u32,
+                            };
+                            Outcome::Ops { sequence, ops, place }
+                        }
+                    }
+                }
+            };
+            written.push(Written { group, change, done });
+        }
+        written
+    }
+
+    /// Makes the batch visible to readers.
+    fn apply(&self, written: Vec<Written>) -> Vec<(Done, Result<(), WalError>)> {
+        let mut state = self.shared.state.lock();
+        let state = &mut *state;
+        let mut answers = Vec::with_capacity(written.len());
+        let mut records = 0;
+        for Written { group, change, done } in written {
+            let result = match change {
+                Outcome::Ops { sequence, ops, place } => {
+                    let group = state.groups.entry(group).or_default();
+                    group.apply(&ops, place, &mut state.live);
+                    group.sequence = sequence;
+                    records += 1;
+                    Ok(())
+                }
+                Outcome::Removed => {
+                    if let Some(mut group) = state.groups.remove(&group) {
+                        group.clear_runs(&mut state.live);
+                    }
+                    records += 1;
+                    Ok(())
+                }
+                Outcome::Answered(result) => result,
+            };
+            answers.push((done, result));
+        }
+        self.shared.counters.records.fetch_add(records, Ordering::Relaxed);
+        answers
+    }
+
+    /// Shows the open segment's file and size to readers.
+    fn publish(&self) {
+        let mut state = self.shared.state.lock();
+        let segment = Segment { file: self.open.file.clone(), bytes: self.open.len as u64 };
+        state.segments.insert(self.open.number, segment);
+    }
+
+    /// Gives up segments at the old end in which nothing lives any more.
+    fn collect(&mut self) {
+        loop {
+            let mut state = self.shared.state.lock();
+            let Some((&number, _)) = state.segments.first_key_value() else { return };
+            let live = state.live.get(&number).copied().unwrap_or(0);
+            if number == self.open.number || live > 0 {
+                return;
+            }
+            let segment = state.segments.remove(&number);
+            state.live.remove(&number);
+            drop(state);
+            // A reader that still holds the file must not see it overwritten.
+            let reusable = segment.is_some_and(|s| Arc::into_inner(s.file).is_some());
+            if let Err(error) = self.spare.retire(number, reusable) {
+                // It only takes space, and the next start tries again.
+                tracing::warn!(%error, "an old segment stays");
+            }
+        }
+    }
+
+    /// Says in the log that everything so far is durable. Not synced: it only guards against later damage.
+    fn mark(&mut self) -> Result<(), WalError> {
+        if self.open.marked {
+            return Ok(());
+        }
+        let header = Header {
+            segment: self.open.number,
+            offset: self.open.len as u32,
+            group: GroupId(0),
+            sequence: 0,
+            synced: self.open.durable as u32,
+            body_len: 0,
+            body_crc: 0,
+            kind: Kind::Mark,
+        };
+        let mut buffer = Vec::new();
+        header.write(&[], &mut buffer);
+        self.write_unsynced(&buffer, self.open.len)?;
+        self.open.len += buffer.len();
+        self.open.marked = true;
+        Ok(())
+    }
+
+    fn write(&self, buffer: &[u8], at: usize) -> Result<(), WalError> {
+        self.write_unsynced(buffer, at)?;
+        self.sync()
+    }
+
+    fn write_unsynced(&self, buffer: &[u8], at: usize) -> Result<(), WalError> {
+        let path = || segment::path(&self.shared.dir, self.open.number);
+        self.shared.faults.write().map_err(|e| WalError::io("write", path(), &e))?;
+        let written = self.open.file.write_all_at(buffer, at as u64);
+        written.map_err(|e| WalError::io("write", path(), &e))
+    }
+
+    fn sync(&self) -> Result<(), WalError> {
+        self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        let synced = self.shared.faults.sync().and_then(|()| self.open.file.sync_data());
+        synced.map_err(|e| {
+            WalError::io("sync", segment::path(&self.shared.dir, self.open.number), &e)
+        })
+    }
+}
+
+/// Creates a segment's file; its head and checkpoint go into `buffer`.
+fn open_segment(
+    shared: &Shared,
+    spare: &mut Spare,
+    owner: Owner,
+    number: u32,
+    buffer: &mut Vec<u8>,
+) -> Result<Open, WalError> {
+    let file = Arc::new(spare.create(number)?);
+    segment::write_head(number, owner, buffer);
+    write_checkpoint(shared, number, buffer);
+    Ok(Open { number, file, len: 0, durable: 0, start: buffer.len(), marked: false })
+}
+
+/// Appends the hard states of all groups.
+fn write_checkpoint(shared: &Shared, number: u32, buffer: &mut Vec<u8>) {
+    let state = shared.state.lock();
+    let mut groups = state.groups.iter().peekable();
+    let mut chunk = 0;
+    loop {
+        let mut body = vec![0];
+        while body.len() < CHECKPOINT_BYTES
+            && let Some((id, group)) = groups.next()
+        {
+            group.write_hard_state(*id, &mut body);
+        }
+        let is_last = groups.peek().is_none();
+        body[0] = u8::from(is_last) | u8::from(state.unattributed_damage) << 1;
+        let header = Header {
+            segment: number,
+            offset: buffer.len() as u32,
+            group: GroupId(0),
+            sequence: chunk,
+            synced: 0,
+            body_len: body.len() as u32,
+            body_crc: crc32c::crc32c(&body),
+            kind: Kind::Checkpoint,
+        };
+        header.write(&body, buffer);
+        chunk += 1;
+        if is_last {
+            return;
+        }
+    }
+}
