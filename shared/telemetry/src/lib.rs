@@ -1,10 +1,12 @@
 //! What every service shows of itself: logs, metrics, health endpoints; and the process-wide set-up they share (runtime, signals).
 //! Owns no metric of any service; never decides whether a service is healthy.
 
+mod counters;
 mod http;
 mod logs;
 mod process;
 
+pub use counters::{Values, export};
 pub use http::{Health, HttpServer, serve_http};
 pub use logs::{init, init_at};
 pub use process::{incarnation, runtime, wait_for_shutdown};
