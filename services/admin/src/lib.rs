@@ -1,1 +1,21 @@
-//! TODO
+//! The control plane: tables, their placement, and the orders that make it real. Owns the system table's content; never sits in the
+//! path of an item request: while every admin is down, tables keep serving.
+
+mod api;
+mod catalog;
+mod cluster;
+mod constraints;
+mod create;
+mod delete;
+mod driver;
+mod founding;
+mod placement;
+mod records;
+mod requests;
+mod service;
+mod settings;
+mod texts;
+mod update;
+
+pub use service::{Running, start};
+pub use settings::AdminSettings;

@@ -1,0 +1,175 @@
+//! The control plane's operations: from the JSON body that a router passed on to the JSON answer. Owns the answers' shapes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use model::json::from_slice;
+use model::table::TableCounts;
+use model::{ApiError, TableDefinition};
+use protocol::control::{ApiCall, ApiReply};
+use serde_json::{Value, json};
+
+use crate::driver::Admin;
+use crate::records::{TableRecord, table_name_of};
+use crate::requests::{
+    CreateTable, ListTables, NamedTable, Resource, Tagging, UpdateTable, check_tag_count,
+};
+use crate::texts;
+
+/// Answers one call.
+pub(crate) async fn answer(admin: &Arc<Admin>, call: ApiCall) -> ApiReply {
+    let Ok(_permit) = admin.calls.try_acquire() else {
+        return ApiReply::Error(texts::too_many_calls());
+    };
+    match dispatch(admin, &call).await {
+        // Operations without an answer have an empty body.
+        Ok(Value::Null) => ApiReply::Ok(Bytes::new()),
+        Ok(json) => ApiReply::Ok(json.to_string().into()),
+        Err(error) => ApiReply::Error(error),
+    }
+}
+
+async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError> {
+    let body = &call.body;
+    match call.operation.as_str() {
+        "CreateTable" => create_table(admin, from_slice(body)?).await,
+        "DescribeTable" => describe_table(admin, from_slice(body)?).await,
+        "ListTables" => list_tables(admin, from_slice(body)?).await,
+        "UpdateTable" => update_table(admin, from_slice(body)?).await,
+        "DeleteTable" => delete_table(admin, from_slice(body)?).await,
+        "TagResource" => tag(admin, from_slice(body)?).await,
+        "UntagResource" => untag(admin, from_slice(body)?).await,
+        "ListTagsOfResource" => list_tags(admin, from_slice(body)?).await,
+        "DescribeLimits" => Ok(json!({
+            "AccountMaxReadCapacityUnits": 80_000,
+            "AccountMaxWriteCapacityUnits": 80_000,
+            "TableMaxReadCapacityUnits": 40_000,
+            "TableMaxWriteCapacityUnits": 40_000,
+        })),
+        "DescribeTimeToLive" => {
+            find(admin, from_slice(body)?).await?;
+            Ok(json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "DISABLED" } }))
+        }
+        "DescribeContinuousBackups" => {
+            find(admin, from_slice(body)?).await?;
+            Ok(json!({ "ContinuousBackupsDescription": {
+                "ContinuousBackupsStatus": "DISABLED",
+                "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },
+            } }))
+        }
+        _ => Err(texts::unknown_operation()),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Admin {
+    fn describe(&self, definition: &TableDefinition) -> Value {
+        definition.describe(&self.settings.region, TableCounts::default())
+    }
+
+    fn answer_wait(&self) -> Duration {
+        Duration::from_millis(self.settings.answer_wait_ms)
+    }
+}
+
+async fn create_table(admin: &Arc<Admin>, body: CreateTable) -> Result<Value, ApiError> {
+    let definition = admin.record_table(body.validate()?, now_ms()).await?;
+    admin.drive(&definition.name, admin.answer_wait()).await;
+    Ok(json!({ "TableDescription": admin.describe(&definition) }))
+}
+
+async fn find(admin: &Admin, body: NamedTable) -> Result<TableDefinition, ApiError> {
+    let name = body.validate()?;
+    let found = admin.table(&name).await?;
+    found
+        .map(|stored| stored.value.definition)
+        .ok_or_else(|| texts::table_not_found(&name))
+}
+
+async fn describe_table(admin: &Admin, body: NamedTable) -> Result<Value, ApiError> {
+    Ok(json!({ "Table": admin.describe(&find(admin, body).await?) }))
+}
+
+async fn list_tables(admin: &Admin, body: ListTables) -> Result<Value, ApiError> {
+    let (after, limit) = body.validate()?;
+    let tables = admin
+        .catalog
+        .scan_records::<TableRecord>(|key| table_name_of(key).is_some())
+        .await?;
+    let mut names: Vec<String> = tables
+        .into_iter()
+        .map(|stored| stored.value.definition.name)
+        .collect();
+    names.sort();
+    if let Some(after) = after {
+        names.retain(|name| *name > after);
+    }
+    let more = names.len() > limit;
+    names.truncate(limit);
+    let mut answer = json!({ "TableNames": names });
+    if let (true, Some(last)) = (more, names.last()) {
+        answer["LastEvaluatedTableName"] = json!(last);
+    }
+    Ok(answer)
+}
+
+async fn update_table(admin: &Arc<Admin>, body: UpdateTable) -> Result<Value, ApiError> {
+    let change = body.validate()?;
+    let definition = admin.record_change(&change, now_ms()).await?;
+    admin.drive(&definition.name, admin.answer_wait()).await;
+    Ok(json!({ "TableDescription": admin.describe(&definition) }))
+}
+
+async fn delete_table(admin: &Arc<Admin>, body: NamedTable) -> Result<Value, ApiError> {
+    let name = body.validate()?;
+    let definition = admin.record_deletion(&name).await?;
+    admin.drive(&name, admin.answer_wait()).await;
+    Ok(json!({ "TableDescription": admin.describe(&definition) }))
+}
+
+async fn tag(admin: &Admin, body: Tagging) -> Result<Value, ApiError> {
+    let (resource, new) = body.tag()?;
+    let changed = admin.change_record(&resource.table, |definition| {
+        definition.tags.extend(new.clone());
+        check_tag_count(&definition.tags)
+    });
+    exists(changed.await?.is_some(), &resource)
+}
+
+async fn untag(admin: &Admin, body: Tagging) -> Result<Value, ApiError> {
+    let (resource, keys) = body.untag()?;
+    let changed = admin.change_record(&resource.table, |definition| {
+        definition.tags.retain(|key, _| !keys.contains(key));
+        Ok(())
+    });
+    exists(changed.await?.is_some(), &resource)
+}
+
+async fn list_tags(admin: &Admin, body: Tagging) -> Result<Value, ApiError> {
+    let resource = body.list()?;
+    let stored = admin.table(&resource.table).await?;
+    exists(stored.is_some(), &resource)?;
+    let tags = stored
+        .map(|stored| stored.value.definition.tags)
+        .unwrap_or_default();
+    let tags: Vec<Value> = tags
+        .iter()
+        .map(|(key, value)| json!({ "Key": key, "Value": value }))
+        .collect();
+    Ok(json!({ "Tags": tags }))
+}
+
+fn exists(found: bool, resource: &Resource) -> Result<Value, ApiError> {
+    if found {
+        Ok(Value::Null)
+    } else {
+        Err(texts::arn_not_found(&resource.arn))
+    }
+}

@@ -1,0 +1,156 @@
+//! The storage nodes and admins as their heartbeats show them. Pure: time is an input.
+
+use std::collections::BTreeMap;
+
+use paxos::NodeId;
+use protocol::health::{Heartbeat, StorageHealth};
+
+/// A node that was silent for so long gets no new replicas, milliseconds.
+const SILENT_MS: u64 = 3_500;
+/// Nodes that were silent for so long are forgotten, milliseconds.
+const FORGET_MS: u64 = 600_000;
+/// Nodes and admins kept at most.
+const ENTRIES_MAX: usize = 10_000;
+
+/// A storage node.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StorageNode {
+    pub(crate) node: NodeId,
+    pub(crate) zone: String,
+    pub(crate) incarnation: u64,
+    pub(crate) ready: bool,
+    pub(crate) draining: bool,
+    pub(crate) health: StorageHealth,
+    heard_ms: u64,
+}
+
+/// Who is there.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    nodes: BTreeMap<NodeId, StorageNode>,
+    admins: BTreeMap<u64, u64>,
+    /// When three zones were seen alive without a break since.
+    three_zones_since_ms: Option<u64>,
+}
+
+impl Cluster {
+    /// Takes in a heartbeat.
+    pub(crate) fn heard(&mut self, beat: Heartbeat, now_ms: u64) {
+        match beat.service.as_str() {
+            "admin" if beat.draining => {
+                self.admins.remove(&beat.instance);
+            }
+            "admin" if self.admins.len() < ENTRIES_MAX => {
+                self.admins.insert(beat.instance, now_ms);
+            }
+            "storage" if self.nodes.len() < ENTRIES_MAX => {
+                let node = StorageNode {
+                    node: NodeId(beat.instance),
+                    zone: beat.zone,
+                    incarnation: beat.incarnation,
+                    ready: beat.ready,
+                    draining: beat.draining,
+                    health: beat.storage.unwrap_or_default(),
+                    heard_ms: now_ms,
+                };
+                self.nodes.insert(node.node, node);
+            }
+            _ => {}
+        }
+        self.observe(now_ms);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn observe(&mut self, now_ms: u64) {
+        self.nodes
+            .retain(|_, node| now_ms.saturating_sub(node.heard_ms) < FORGET_MS);
+        self.admins
+            .retain(|_, heard_ms| now_ms.saturating_sub(*heard_ms) < SILENT_MS);
+        let zones: std::collections::BTreeSet<&str> =
+            self.alive(now_ms).map(|n| n.zone.as_str()).collect();
+        if zones.len() < 3 {
+            self.three_zones_since_ms = None;
+        } else {
+            self.three_zones_since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// Nodes that were heard from lately.
+    pub(crate) fn alive(&self, now_ms: u64) -> impl Iterator<Item = &StorageNode> {
+        self.nodes
+            .values()
+            .filter(move |n| now_ms.saturating_sub(n.heard_ms) < SILENT_MS)
+    }
+
+    /// For how long `node` has been silent; none if it was never heard from or is forgotten.
+    pub(crate) fn silent_ms(&self, node: NodeId, now_ms: u64) -> Option<u64> {
+        self.nodes
+            .get(&node)
+            .map(|n| now_ms.saturating_sub(n.heard_ms))
+    }
+
+    /// Whether an empty mesh may be founded now by admin `me`: three zones report for `after_ms`, no node holds a replica,
+    /// and no admin with a lower number is alive.
+    pub(crate) fn may_found(&self, me: u64, after_ms: u64, now_ms: u64) -> bool {
+        let waited = self
+            .three_zones_since_ms
+            .is_some_and(|since| now_ms.saturating_sub(since) >= after_ms);
+        waited
+            && self.nodes.values().all(|n| n.health.replicas == 0)
+            && self.admins.keys().all(|&other| other >= me)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn beat(service: &str, instance: u64, zone: &str, replicas: u64) -> Heartbeat {
+        Heartbeat {
+            service: service.into(),
+            instance,
+            zone: zone.into(),
+            incarnation: 1,
+            http: String::new(),
+            ready: true,
+            draining: false,
+            version: String::new(),
+            storage: (service == "storage").then(|| StorageHealth {
+                replicas,
+                ..StorageHealth::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn founds_only_a_mesh_that_is_empty_and_whole() {
+        let mut cluster = Cluster::default();
+        cluster.heard(beat("storage", 1, "az1", 0), 0);
+        cluster.heard(beat("storage", 2, "az2", 0), 0);
+        assert!(!cluster.may_found(1, 0, 0), "two zones");
+        cluster.heard(beat("storage", 3, "az3", 0), 100);
+        assert!(cluster.may_found(1, 0, 100));
+        assert!(!cluster.may_found(1, 1_000, 1_000), "too early");
+        assert!(cluster.may_found(1, 1_000, 1_100));
+        cluster.heard(beat("admin", 1, "az1", 0), 1_100);
+        assert!(cluster.may_found(1, 0, 1_100));
+        assert!(!cluster.may_found(2, 0, 1_100), "the other admin does it");
+        cluster.heard(beat("storage", 4, "az1", 1), 1_100);
+        assert!(!cluster.may_found(1, 0, 1_200), "somebody holds data");
+    }
+
+    #[test]
+    fn a_zone_that_falls_silent_starts_the_wait_anew() {
+        let mut cluster = Cluster::default();
+        for node in 1..=3 {
+            cluster.heard(beat("storage", node, &format!("az{node}"), 0), 0);
+        }
+        cluster.heard(beat("storage", 1, "az1", 0), 5_000);
+        assert_eq!(cluster.alive(5_000).count(), 1);
+        assert_eq!(cluster.silent_ms(NodeId(2), 5_000), Some(5_000));
+        cluster.heard(beat("storage", 2, "az2", 0), 5_100);
+        cluster.heard(beat("storage", 3, "az3", 0), 5_200);
+        assert!(!cluster.may_found(1, 1_000, 5_300));
+        assert!(cluster.may_found(1, 1_000, 6_200));
+    }
+}

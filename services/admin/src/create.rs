@@ -1,0 +1,262 @@
+//! Making a table: numbers, record, placement, replicas, ACTIVE. Resumable after every step.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use model::key::split_table_range;
+use model::table::{BillingMode, TableStatus};
+use model::{ApiError, TableDefinition, TableId};
+use paxos::GroupId;
+use protocol::directory::PlacedMember;
+
+use crate::catalog::WriteError;
+use crate::driver::{Admin, Outcome, Unsettled};
+use crate::founding::create_replica;
+use crate::placement::place;
+use crate::records::{self, Counters, PartitionRecord, Stored, TableRecord};
+use crate::requests::NewTable;
+use crate::texts;
+
+/// Tries to get numbers while other admins get some too.
+const NUMBER_TRIES_MAX: usize = 20;
+/// How long one drive waits for the new partitions to have leaders that memds knows of. An election takes two seconds at most.
+const LEADERS_WAIT: Duration = Duration::from_secs(10);
+/// Time between looks.
+const LEADERS_EVERY: Duration = Duration::from_millis(15);
+/// Read units that one partition serves (developer guide, "Partitions and data distribution").
+const PARTITION_READ_UNITS: u64 = 3_000;
+/// Write units that one partition serves.
+const PARTITION_WRITE_UNITS: u64 = 1_000;
+
+/// How many partitions a new table gets.
+pub(crate) fn partition_count(billing: BillingMode, on_demand: u32, max: u32) -> u32 {
+    let wanted = match billing {
+        BillingMode::PayPerRequest => u64::from(on_demand),
+        BillingMode::Provisioned {
+            read_units,
+            write_units,
+        } => read_units
+            .div_ceil(PARTITION_READ_UNITS)
+            .max(write_units.div_ceil(PARTITION_WRITE_UNITS)),
+    };
+    u32::try_from(wanted)
+        .unwrap_or(u32::MAX)
+        .clamp(1, max.max(1))
+}
+
+impl Admin {
+    /// Records a new table; its partitions are made by `drive`.
+    pub(crate) async fn record_table(
+        &self,
+        new: NewTable,
+        now_ms: u64,
+    ) -> Result<TableDefinition, ApiError> {
+        if let Some(existing) = self.table(&new.name).await? {
+            return Err(match existing.value.definition.status {
+                TableStatus::Deleting => texts::table_busy(&new.name, "deleted"),
+                _ => texts::table_exists(&new.name),
+            });
+        }
+        let settings = &self.settings;
+        let count = partition_count(
+            new.billing,
+            settings.on_demand_partitions,
+            settings.partitions_max,
+        );
+        let (id, first) = self.take_numbers(u64::from(count)).await?;
+        let definition = TableDefinition {
+            id,
+            name: new.name,
+            version: 1,
+            keys: new.keys,
+            billing: new.billing,
+            status: TableStatus::Creating,
+            created_ms: now_ms,
+            uuid: uuid::Uuid::new_v4().to_string(),
+            deletion_protection: new.protection,
+            table_class: new.class,
+            tags: new.tags,
+            throughput_changes: Default::default(),
+        };
+        let partitions = (first..first + u64::from(count)).map(GroupId).collect();
+        let record = TableRecord {
+            definition,
+            partitions,
+        };
+        let key = records::table_key(&record.definition.name);
+        match self.catalog.put(&key, &record, None).await {
+            Ok(_) => Ok(record.definition),
+            Err(WriteError::Conflict) => Err(texts::table_exists(&record.definition.name)),
+            Err(WriteError::Api(error)) => Err(error),
+        }
+    }
+
+    /// Takes a table number and `partitions` partition numbers (the first is returned) that nobody else gets.
+    async fn take_numbers(&self, partitions: u64) -> Result<(TableId, u64), ApiError> {
+        for _ in 0..NUMBER_TRIES_MAX {
+            let stored = self.catalog.get::<Counters>(records::COUNTERS).await?;
+            let (counters, token) = match stored {
+                Some(stored) => (stored.value, Some(stored.token)),
+                None => (Counters::default(), None),
+            };
+            let next = Counters {
+                next_table: counters.next_table + 1,
+                next_partition: counters.next_partition + partitions,
+            };
+            match self
+                .catalog
+                .put(records::COUNTERS, &next, token.as_deref())
+                .await
+            {
+                Ok(_) => return Ok((TableId(counters.next_table), counters.next_partition)),
+                Err(WriteError::Conflict) => {
+                    let pause = Duration::from_millis(rand::random_range(1..20));
+                    tokio::time::sleep(pause).await;
+                }
+                Err(WriteError::Api(error)) => return Err(error),
+            }
+        }
+        Err(texts::raced())
+    }
+
+    /// Makes the partitions of a table that is CREATING, until it is ACTIVE.
+    pub(crate) async fn create(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
+        let Stored {
+            value: record,
+            token,
+        } = stored;
+        let partitions = self.placed_partitions(&record).await?;
+        // The data plane works with the definition as soon as a partition has a leader.
+        let mut active = record.definition.clone();
+        active.status = TableStatus::Active;
+        let orders: FuturesUnordered<_> = partitions
+            .iter()
+            .flat_map(|p| p.members.iter().map(move |member| (p, member)))
+            .map(|(partition, member)| {
+                let order = create_replica(
+                    partition.partition,
+                    active.clone(),
+                    partition.range.clone(),
+                    &partition.members,
+                );
+                let node = member.member.node;
+                async move { (partition.partition, node, self.order(node, &order).await) }
+            })
+            .collect();
+        let mut missing = 0;
+        for (partition, node, outcome) in orders.collect::<Vec<_>>().await {
+            if outcome != Outcome::Done {
+                missing += 1;
+                tracing::warn!(
+                    partition = partition.0,
+                    node = node.0,
+                    ?outcome,
+                    "a replica is not made yet"
+                );
+            }
+        }
+        if missing > 0 {
+            return Err(Unsettled::Later("replicas are missing"));
+        }
+        let ranges: Vec<_> = partitions.iter().map(|p| p.range.clone()).collect();
+        let started = Instant::now();
+        while !self.client.known_everywhere(&active, &ranges).await {
+            if started.elapsed() > LEADERS_WAIT {
+                return Err(Unsettled::Later(
+                    "partitions have no leader that memds knows of",
+                ));
+            }
+            tokio::time::sleep(LEADERS_EVERY).await;
+        }
+        let key = records::table_key(&active.name);
+        let partitions = record.partitions;
+        self.catalog
+            .put(
+                &key,
+                &TableRecord {
+                    definition: active,
+                    partitions,
+                },
+                Some(&token),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// The records of a new table's partitions; those that are not there yet are placed and written.
+    async fn placed_partitions(
+        &self,
+        record: &TableRecord,
+    ) -> Result<Vec<PartitionRecord>, Unsettled> {
+        let mut known = BTreeMap::new();
+        for &partition in &record.partitions {
+            if let Some(stored) = self.partition(partition).await? {
+                known.insert(partition, stored.value);
+            }
+        }
+        let missing = record.partitions.len() - known.len();
+        let mut places = self.places(missing)?.into_iter();
+        let count = u32::try_from(record.partitions.len()).unwrap_or(u32::MAX);
+        let ranges = split_table_range(record.definition.id, count);
+        let mut placed = Vec::with_capacity(record.partitions.len());
+        for (&partition, range) in record.partitions.iter().zip(ranges) {
+            if let Some(record) = known.remove(&partition) {
+                placed.push(record);
+                continue;
+            }
+            let members = places
+                .next()
+                .ok_or(Unsettled::Later("no place for a partition"))?;
+            let table = record.definition.id;
+            let new = PartitionRecord {
+                partition,
+                table,
+                range,
+                members,
+                dropping: false,
+            };
+            // Lost against another admin: its placement counts, in the next round.
+            self.catalog
+                .put(&records::partition_key(partition), &new, None)
+                .await?;
+            placed.push(new);
+        }
+        Ok(placed)
+    }
+
+    fn places(&self, count: usize) -> Result<Vec<Vec<PlacedMember>>, Unsettled> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let cluster = self.cluster.read();
+        place(
+            cluster.alive(self.now_ms()),
+            count,
+            self.settings.free_bytes_min,
+        )
+        .ok_or(Unsettled::Later(
+            "three zones with a storage node that has room are needed",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_follow_the_throughput() {
+        let provisioned = |read_units, write_units| BillingMode::Provisioned {
+            read_units,
+            write_units,
+        };
+        assert_eq!(partition_count(BillingMode::PayPerRequest, 4, 64), 4);
+        assert_eq!(partition_count(provisioned(1, 1), 4, 64), 1);
+        assert_eq!(partition_count(provisioned(3_000, 1_000), 4, 64), 1);
+        assert_eq!(partition_count(provisioned(3_001, 1_000), 4, 64), 2);
+        assert_eq!(partition_count(provisioned(1, 2_001), 4, 64), 3);
+        assert_eq!(partition_count(provisioned(u64::MAX, 1), 4, 64), 64);
+    }
+}

@@ -1,0 +1,146 @@
+//! Dropping a table: the record says DELETING, memds forgets, the replicas go, then the records. Replicas on nodes that are away are
+//! dropped when they come back; until then their partition's record stays.
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use model::table::TableStatus;
+use model::{ApiError, TableDefinition};
+use protocol::control::Order;
+use protocol::directory::PlacedMember;
+
+use crate::catalog::WriteError;
+use crate::driver::{Admin, Outcome, Unsettled};
+use crate::records::{self, PartitionRecord, Stored, TableRecord};
+use crate::texts;
+use crate::update::refuse_busy;
+
+impl Admin {
+    /// Records that a table is to be dropped; `drive` does it.
+    pub(crate) async fn record_deletion(&self, name: &str) -> Result<TableDefinition, ApiError> {
+        self.change_record(name, |definition| {
+            refuse_busy(definition)?;
+            if definition.deletion_protection {
+                return Err(texts::deletion_protected());
+            }
+            definition.version += 1;
+            definition.status = TableStatus::Deleting;
+            Ok(())
+        })
+        .await?
+        .ok_or_else(|| texts::table_not_found(name))
+    }
+
+    /// Drops the partitions of a table that is DELETING, then its record.
+    pub(crate) async fn delete(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
+        let Stored {
+            value: record,
+            token,
+        } = stored;
+        self.tell_dropped(record.partitions.clone());
+        self.client.forget_table(record.definition.id);
+        let mut partitions = Vec::new();
+        for &partition in &record.partitions {
+            partitions.extend(self.partition(partition).await?);
+        }
+        let drops: FuturesUnordered<_> = partitions
+            .into_iter()
+            .map(|partition| self.drop_partition(partition))
+            .collect();
+        for dropped in drops.collect::<Vec<_>>().await {
+            dropped?;
+        }
+        // Whatever a leader pushed before it was dropped.
+        self.tell_dropped(record.partitions.clone());
+        self.catalog
+            .delete(&records::table_key(&record.definition.name), &token)
+            .await?;
+        Ok(())
+    }
+
+    /// Drops a partition's replicas where it can; what is left on nodes that have been away for long is left to `drop_rest`.
+    async fn drop_partition(&self, stored: Stored<PartitionRecord>) -> Result<(), Unsettled> {
+        let left = self.drop_replicas(&stored.value).await;
+        let key = records::partition_key(stored.value.partition);
+        if left.is_empty() {
+            self.catalog.delete(&key, &stored.token).await?;
+            return Ok(());
+        }
+        let patience_ms = self.settings.drop_patience_ms;
+        let away = |member: &PlacedMember| {
+            let silent = self
+                .cluster
+                .read()
+                .silent_ms(member.member.node, self.now_ms());
+            silent.map_or(self.now_ms() > patience_ms, |ms| ms > patience_ms)
+        };
+        if !left.iter().all(away) {
+            return Err(Unsettled::Later("replicas are still to be dropped"));
+        }
+        let rest = PartitionRecord {
+            members: left,
+            dropping: true,
+            ..stored.value
+        };
+        self.catalog.put(&key, &rest, Some(&stored.token)).await?;
+        Ok(())
+    }
+
+    /// Goes on with a partition of a dropped table.
+    pub(crate) async fn drop_rest(&self, stored: Stored<PartitionRecord>) {
+        let alive = |member: &PlacedMember| {
+            let silent = self
+                .cluster
+                .read()
+                .silent_ms(member.member.node, self.now_ms());
+            silent.is_some_and(|ms| ms < self.settings.drop_patience_ms)
+        };
+        if !stored.value.members.iter().any(alive) {
+            return;
+        }
+        let left = self.drop_replicas(&stored.value).await;
+        let key = records::partition_key(stored.value.partition);
+        let done = if left.is_empty() {
+            self.catalog.delete(&key, &stored.token).await
+        } else if left.len() < stored.value.members.len() {
+            let rest = PartitionRecord {
+                members: left,
+                ..stored.value
+            };
+            self.catalog
+                .put(&key, &rest, Some(&stored.token))
+                .await
+                .map(|_| ())
+        } else {
+            Ok(())
+        };
+        match done {
+            Ok(()) | Err(WriteError::Conflict) => {}
+            Err(WriteError::Api(error)) => {
+                tracing::warn!(key, %error, "a dropped partition's record could not be changed");
+            }
+        }
+    }
+
+    /// Orders all members to drop their replicas; gives those that did not say that they did.
+    async fn drop_replicas(&self, record: &PartitionRecord) -> Vec<PlacedMember> {
+        let order = &Order::DropReplica {
+            partition: record.partition,
+        };
+        let orders: FuturesUnordered<_> = record
+            .members
+            .iter()
+            .map(|member| async move { (member, self.order(member.member.node, order).await) })
+            .collect();
+        let outcomes: Vec<_> = orders.collect().await;
+        let mut left = Vec::new();
+        for (member, outcome) in outcomes {
+            if outcome != Outcome::Done {
+                let (partition, node) = (record.partition.0, member.member.node.0);
+                tracing::info!(partition, node, ?outcome, "a replica is not dropped yet");
+                left.push(member.clone());
+            }
+        }
+        left.sort_by_key(|member| member.member.node);
+        left
+    }
+}

@@ -1,0 +1,168 @@
+//! The items of the system table. Owns their keys and their form: `pk`, a token that is drawn for every write (and
+//! so tells whose write it was and whether there was another one since), and the record as JSON text. Never reads or writes them.
+
+use std::collections::BTreeMap;
+
+use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
+use model::{ApiError, AttributeValue, Item, KeyRange, TableDefinition, TableId};
+use paxos::GroupId;
+use protocol::directory::PlacedMember;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Name of the system table. Users can neither make nor see it.
+pub(crate) const SYSTEM_TABLE: &str = "evenkeel.system";
+/// First number of users' tables and partitions.
+pub(crate) const FIRST_ID: u64 = 16;
+/// The system table's only partition.
+pub(crate) const SYSTEM_GROUP: GroupId = GroupId(1);
+
+const TABLE: &str = "table#";
+const PARTITION: &str = "partition#";
+/// Key of the counters.
+pub(crate) const COUNTERS: &str = "meta#counters";
+
+/// A table: its definition with the status that the API shows, and the numbers of its partitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TableRecord {
+    pub(crate) definition: TableDefinition,
+    pub(crate) partitions: Vec<GroupId>,
+}
+
+/// A partition: made before its replicas, so that whoever resumes a creation orders the same ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PartitionRecord {
+    pub(crate) partition: GroupId,
+    pub(crate) table: TableId,
+    pub(crate) range: KeyRange,
+    pub(crate) members: Vec<PlacedMember>,
+    /// The table is gone; the replicas on these members are still to be dropped.
+    #[serde(default)]
+    pub(crate) dropping: bool,
+}
+
+/// Numbers that were not given out yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    pub(crate) next_table: u64,
+    pub(crate) next_partition: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            next_table: FIRST_ID,
+            next_partition: FIRST_ID,
+        }
+    }
+}
+
+/// A record as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stored<T> {
+    pub(crate) value: T,
+    pub(crate) token: String,
+}
+
+pub(crate) fn table_key(name: &str) -> String {
+    format!("{TABLE}{name}")
+}
+pub(crate) fn partition_key(partition: GroupId) -> String {
+    format!("{PARTITION}{}", partition.0)
+}
+/// Name of the table whose record has this key.
+pub(crate) fn table_name_of(key: &str) -> Option<&str> {
+    key.strip_prefix(TABLE)
+}
+/// Whether this is a partition's key.
+pub(crate) fn is_partition(key: &str) -> bool {
+    key.starts_with(PARTITION)
+}
+
+/// The system table itself.
+pub(crate) fn system_table() -> TableDefinition {
+    TableDefinition {
+        id: TableId(1),
+        name: SYSTEM_TABLE.to_owned(),
+        version: 1,
+        keys: KeySchema {
+            partition: KeyAttribute {
+                name: "pk".to_owned(),
+                kind: ScalarType::S,
+            },
+            sort: None,
+        },
+        billing: BillingMode::PayPerRequest,
+        status: TableStatus::Active,
+        created_ms: 0,
+        uuid: String::new(),
+        deletion_protection: true,
+        table_class: None,
+        tags: BTreeMap::new(),
+        throughput_changes: Default::default(),
+    }
+}
+
+/// The item of a record.
+pub(crate) fn to_item<T: Serialize>(key: &str, value: &T, token: &str) -> Result<Item, ApiError> {
+    let body = serde_json::to_string(value).map_err(|_| ApiError::internal())?;
+    Ok(Item::from([
+        ("pk".to_owned(), AttributeValue::S(key.to_owned())),
+        ("token".to_owned(), AttributeValue::S(token.to_owned())),
+        ("body".to_owned(), AttributeValue::S(body)),
+    ]))
+}
+
+/// The record of an item; none if it is not of this form (a later version wrote it).
+pub(crate) fn from_item<T: DeserializeOwned>(item: &Item) -> Option<Stored<T>> {
+    let text = |name: &str| match item.get(name) {
+        Some(AttributeValue::S(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    Some(Stored {
+        value: serde_json::from_str(text("body")?).ok()?,
+        token: text("token")?.to_owned(),
+    })
+}
+
+/// The key of an item.
+pub(crate) fn key_of(item: &Item) -> Option<&str> {
+    match item.get("pk") {
+        Some(AttributeValue::S(key)) => Some(key),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_were_stored() {
+        let record = TableRecord {
+            definition: system_table(),
+            partitions: vec![GroupId(16), GroupId(17)],
+        };
+        let item = to_item(&table_key("music"), &record, "n").unwrap();
+        assert_eq!(key_of(&item).and_then(table_name_of), Some("music"));
+        let stored: Stored<TableRecord> = from_item(&item).unwrap();
+        assert_eq!((stored.value, stored.token.as_str()), (record, "n"));
+        assert_eq!(from_item::<Counters>(&item), None, "another kind of record");
+    }
+
+    #[test]
+    fn a_partition_record_of_an_older_version_is_read() {
+        let record = PartitionRecord {
+            partition: GroupId(16),
+            table: TableId(20),
+            range: model::key::table_range(TableId(20)),
+            members: Vec::new(),
+            dropping: false,
+        };
+        let mut json = serde_json::to_value(&record).unwrap();
+        json.as_object_mut().unwrap().remove("dropping");
+        let read: PartitionRecord = serde_json::from_value(json).unwrap();
+        assert_eq!(read, record);
+        assert!(is_partition(&partition_key(GroupId(16))));
+    }
+}

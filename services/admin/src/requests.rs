@@ -1,0 +1,554 @@
+//! The requests of the control plane: their shapes, and their validation in DynamoDB's order. Pure. What Evenkeel cannot do yet is refused by
+//! name, never ignored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::ApiError;
+use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::constraints::{Constraints, table_of};
+use crate::texts;
+
+/// Most capacity units that can be asked for at all.
+const UNITS_MAX: i64 = 1_000_000_000_000;
+/// Tags of a table.
+const TAGS_MAX: usize = 50;
+/// Prefix of the mesh's own tables.
+const RESERVED: &str = "evenkeel.";
+
+const BILLING_MODES: &[&str] = &["PROVISIONED", "PAY_PER_REQUEST"];
+const CLASSES: &[&str] = &["STANDARD", "STANDARD_INFREQUENT_ACCESS"];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Definition {
+    attribute_name: Option<String>,
+    attribute_type: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct KeyElement {
+    attribute_name: Option<String>,
+    key_type: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Throughput {
+    read_capacity_units: Option<i64>,
+    write_capacity_units: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Tag {
+    key: Option<String>,
+    value: Option<String>,
+}
+
+/// Body of CreateTable.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct CreateTable {
+    table_name: Option<String>,
+    attribute_definitions: Option<Vec<Definition>>,
+    key_schema: Option<Vec<KeyElement>>,
+    billing_mode: Option<String>,
+    provisioned_throughput: Option<Throughput>,
+    table_class: Option<String>,
+    deletion_protection_enabled: Option<bool>,
+    tags: Option<Vec<Tag>>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+/// A valid CreateTable.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NewTable {
+    pub(crate) name: String,
+    pub(crate) keys: KeySchema,
+    pub(crate) billing: BillingMode,
+    pub(crate) class: Option<String>,
+    pub(crate) protection: bool,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+impl CreateTable {
+    /// Validates in DynamoDB's order.
+    pub(crate) fn validate(self) -> Result<NewTable, ApiError> {
+        let mut constraints = Constraints::default();
+        self.constrain(&mut constraints);
+        constraints.check()?;
+        let name = table_of(self.table_name.as_deref().unwrap_or_default()).to_owned();
+        refuse_unsupported(
+            &self.rest,
+            &[
+                "LocalSecondaryIndexes",
+                "GlobalSecondaryIndexes",
+                "StreamSpecification",
+                "SSESpecification",
+                "OnDemandThroughput",
+                "WarmThroughput",
+                "ResourcePolicy",
+                "GlobalTableSourceArn",
+                "GlobalTableSettingsReplicationMode",
+            ],
+        )?;
+        let billing = billing(
+            self.billing_mode.as_deref(),
+            self.provisioned_throughput.as_ref(),
+        )?;
+        let definitions = self.attribute_definitions.unwrap_or_default();
+        let keys = keys(&definitions, &self.key_schema.unwrap_or_default())?;
+        let tags = tags(self.tags.unwrap_or_default())?;
+        if name.to_ascii_lowercase().starts_with(RESERVED) {
+            return Err(texts::reserved_name());
+        }
+        Ok(NewTable {
+            name,
+            keys,
+            billing,
+            class: self.table_class,
+            protection: self.deletion_protection_enabled.unwrap_or(false),
+            tags,
+        })
+    }
+
+    fn constrain(&self, constraints: &mut Constraints) {
+        match &self.attribute_definitions {
+            None => constraints.present("attributeDefinitions", false),
+            Some(definitions) => constrain_definitions(constraints, definitions),
+        }
+        constraints.table_name(self.table_name.as_deref());
+        constraints.one_of("billingMode", self.billing_mode.as_deref(), BILLING_MODES);
+        constrain_throughput(constraints, self.provisioned_throughput.as_ref());
+        match &self.key_schema {
+            None => constraints.present("keySchema", false),
+            Some(elements) => constrain_keys(constraints, elements),
+        }
+        constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
+        constrain_tags(constraints, self.tags.as_deref());
+    }
+}
+
+/// Body of UpdateTable.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct UpdateTable {
+    table_name: Option<String>,
+    attribute_definitions: Option<Vec<Definition>>,
+    billing_mode: Option<String>,
+    provisioned_throughput: Option<Throughput>,
+    table_class: Option<String>,
+    deletion_protection_enabled: Option<bool>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+/// A valid UpdateTable; what it means for the billing depends on the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TableChange {
+    pub(crate) name: String,
+    mode: Option<String>,
+    units: Option<(u64, u64)>,
+    pub(crate) class: Option<String>,
+    pub(crate) protection: Option<bool>,
+}
+
+impl UpdateTable {
+    /// Validates what can be validated without the table.
+    pub(crate) fn validate(self) -> Result<TableChange, ApiError> {
+        let mut constraints = Constraints::default();
+        if let Some(definitions) = &self.attribute_definitions {
+            constrain_definitions(&mut constraints, definitions);
+        }
+        constraints.table_name(self.table_name.as_deref());
+        constraints.one_of("billingMode", self.billing_mode.as_deref(), BILLING_MODES);
+        constrain_throughput(&mut constraints, self.provisioned_throughput.as_ref());
+        constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
+        constraints.check()?;
+        refuse_unsupported(
+            &self.rest,
+            &[
+                "GlobalSecondaryIndexUpdates",
+                "StreamSpecification",
+                "SSESpecification",
+                "ReplicaUpdates",
+                "OnDemandThroughput",
+                "WarmThroughput",
+                "MultiRegionConsistency",
+                "GlobalTableWitnessUpdates",
+                "GlobalTableSettingsReplicationMode",
+            ],
+        )?;
+        let nothing = self.billing_mode.is_none()
+            && self.provisioned_throughput.is_none()
+            && self.table_class.is_none()
+            && self.deletion_protection_enabled.is_none();
+        if nothing {
+            return Err(texts::nothing_to_update());
+        }
+        let mode = self.billing_mode.as_deref();
+        let units = match (mode, &self.provisioned_throughput) {
+            (Some("PAY_PER_REQUEST"), Some(_)) => return Err(texts::throughput_with_on_demand()),
+            (_, Some(throughput)) => Some(units(throughput)?),
+            (_, None) => None,
+        };
+        Ok(TableChange {
+            name: table_of(self.table_name.as_deref().unwrap_or_default()).to_owned(),
+            mode: self.billing_mode,
+            units,
+            class: self.table_class,
+            protection: self.deletion_protection_enabled,
+        })
+    }
+}
+
+impl TableChange {
+    /// The billing that a table with `current` billing has afterwards.
+    pub(crate) fn billing(&self, current: BillingMode) -> Result<BillingMode, ApiError> {
+        let provisioned = |(read_units, write_units)| BillingMode::Provisioned {
+            read_units,
+            write_units,
+        };
+        match (self.mode.as_deref(), self.units, current) {
+            (Some("PAY_PER_REQUEST"), _, _) => Ok(BillingMode::PayPerRequest),
+            (Some(_), None, BillingMode::PayPerRequest) => {
+                Err(texts::provisioned_without_throughput())
+            }
+            (None, Some(_), BillingMode::PayPerRequest) => Err(texts::throughput_with_on_demand()),
+            (mode, Some(units), BillingMode::Provisioned { .. }) => {
+                let only_units = self.class.is_none() && self.protection.is_none();
+                if provisioned(units) == current && mode.is_none() && only_units {
+                    return Err(texts::same_throughput(units.0, units.1));
+                }
+                Ok(provisioned(units))
+            }
+            (Some(_), Some(units), BillingMode::PayPerRequest) => Ok(provisioned(units)),
+            (_, None, current) => Ok(current),
+        }
+    }
+}
+
+/// Body of operations that only name a table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct NamedTable {
+    table_name: Option<String>,
+}
+
+impl NamedTable {
+    pub(crate) fn validate(self) -> Result<String, ApiError> {
+        let mut constraints = Constraints::default();
+        constraints.table_name(self.table_name.as_deref());
+        constraints.check()?;
+        Ok(table_of(self.table_name.as_deref().unwrap_or_default()).to_owned())
+    }
+}
+
+/// Body of ListTables.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct ListTables {
+    exclusive_start_table_name: Option<String>,
+    limit: Option<i64>,
+}
+
+impl ListTables {
+    /// Where to start (exclusive) and how many names.
+    pub(crate) fn validate(self) -> Result<(Option<String>, usize), ApiError> {
+        let mut constraints = Constraints::default();
+        if let Some(name) = &self.exclusive_start_table_name {
+            constraints.name("exclusiveStartTableName", name);
+        }
+        constraints.between("limit", self.limit, 1, 100);
+        constraints.check()?;
+        let limit = self
+            .limit
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(100);
+        Ok((self.exclusive_start_table_name, limit))
+    }
+}
+
+/// Body of TagResource, UntagResource and ListTagsOfResource.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(crate) struct Tagging {
+    resource_arn: Option<String>,
+    tags: Option<Vec<Tag>>,
+    tag_keys: Option<Vec<String>>,
+    #[allow(
+        dead_code,
+        reason = "everything fits into one page: any token means the end"
+    )]
+    next_token: Option<String>,
+}
+
+/// The table of a resource name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resource {
+    pub(crate) arn: String,
+    pub(crate) table: String,
+}
+
+impl Tagging {
+    fn resource(&self) -> Result<Resource, ApiError> {
+        let arn = self.resource_arn.clone().unwrap_or_default();
+        let table = table_of(&arn).to_owned();
+        if table == arn || table.is_empty() || table.contains(['/', ':']) {
+            return Err(texts::bad_arn(&arn));
+        }
+        Ok(Resource { arn, table })
+    }
+
+    fn constrain(&self, tags: bool, keys: bool) -> Result<(), ApiError> {
+        let mut constraints = Constraints::default();
+        match &self.resource_arn {
+            None => constraints.present("resourceArn", false),
+            Some(arn) => constraints.length("resourceArn", arn, 1, 1283),
+        }
+        if tags {
+            constraints.present("tags", self.tags.is_some());
+            constrain_tags(&mut constraints, self.tags.as_deref());
+        }
+        if keys {
+            constraints.present("tagKeys", self.tag_keys.is_some());
+        }
+        constraints.check()
+    }
+
+    pub(crate) fn list(self) -> Result<Resource, ApiError> {
+        self.constrain(false, false)?;
+        self.resource()
+    }
+
+    pub(crate) fn tag(self) -> Result<(Resource, BTreeMap<String, String>), ApiError> {
+        self.constrain(true, false)?;
+        let resource = self.resource()?;
+        let new = tags(self.tags.unwrap_or_default())?;
+        if new.is_empty() {
+            return Err(texts::no_tags());
+        }
+        Ok((resource, new))
+    }
+
+    pub(crate) fn untag(self) -> Result<(Resource, BTreeSet<String>), ApiError> {
+        self.constrain(false, true)?;
+        let resource = self.resource()?;
+        let keys: BTreeSet<String> = self.tag_keys.unwrap_or_default().into_iter().collect();
+        if keys.is_empty() {
+            return Err(texts::no_tag_keys());
+        }
+        Ok((resource, keys))
+    }
+}
+
+/// Refuses a table with too many tags.
+pub(crate) fn check_tag_count(tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    if tags.len() > TAGS_MAX {
+        Err(texts::too_many_tags())
+    } else {
+        Ok(())
+    }
+}
+
+fn constrain_definitions(constraints: &mut Constraints, definitions: &[Definition]) {
+    for (n, definition) in definitions.iter().enumerate() {
+        let member = |field: &str| format!("attributeDefinitions.{}.member.{field}", n + 1);
+        match &definition.attribute_name {
+            None => constraints.present(&member("attributeName"), false),
+            Some(name) => constraints.length(&member("attributeName"), name, 1, 255),
+        }
+        match &definition.attribute_type {
+            None => constraints.present(&member("attributeType"), false),
+            Some(kind) => {
+                constraints.one_of(&member("attributeType"), Some(kind), &["B", "N", "S"]);
+            }
+        }
+    }
+}
+
+fn constrain_keys(constraints: &mut Constraints, elements: &[KeyElement]) {
+    let shown = || {
+        let element = |e: &KeyElement| {
+            let name = e.attribute_name.as_deref().unwrap_or("null");
+            let kind = e.key_type.as_deref().unwrap_or("null");
+            format!("KeySchemaElement(attributeName={name}, keyType={kind})")
+        };
+        format!(
+            "[{}]",
+            elements
+                .iter()
+                .take(10)
+                .map(element)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+    };
+    constraints.size("keySchema", elements.len(), &shown(), 1, 2);
+    for (n, element) in elements.iter().enumerate().take(10) {
+        let member = |field: &str| format!("keySchema.{}.member.{field}", n + 1);
+        match &element.attribute_name {
+            None => constraints.present(&member("attributeName"), false),
+            Some(name) => constraints.length(&member("attributeName"), name, 1, 255),
+        }
+        match &element.key_type {
+            None => constraints.present(&member("keyType"), false),
+            Some(kind) => {
+                constraints.one_of(&member("keyType"), Some(kind), &["HASH", "RANGE"]);
+            }
+        }
+    }
+}
+
+fn constrain_throughput(constraints: &mut Constraints, throughput: Option<&Throughput>) {
+    let Some(throughput) = throughput else { return };
+    for (field, value) in [
+        (
+            "provisionedThroughput.writeCapacityUnits",
+            throughput.write_capacity_units,
+        ),
+        (
+            "provisionedThroughput.readCapacityUnits",
+            throughput.read_capacity_units,
+        ),
+    ] {
+        constraints.present(field, value.is_some());
+        constraints.between(field, value, 1, i64::MAX);
+    }
+}
+
+fn constrain_tags(constraints: &mut Constraints, tags: Option<&[Tag]>) {
+    for (n, tag) in tags.unwrap_or_default().iter().enumerate() {
+        let member = |field: &str| format!("tags.{}.member.{field}", n + 1);
+        match &tag.key {
+            None => constraints.present(&member("key"), false),
+            Some(key) => constraints.length(&member("key"), key, 1, 128),
+        }
+        match &tag.value {
+            None => constraints.present(&member("value"), false),
+            Some(value) => constraints.length(&member("value"), value, 0, 256),
+        }
+    }
+}
+
+/// Parameters that mean something only when they switch something on.
+fn switched_off(parameter: &str, value: &Value) -> bool {
+    match (parameter, value) {
+        (_, Value::Null) => true,
+        ("StreamSpecification", value) => value["StreamEnabled"] == Value::Bool(false),
+        ("SSESpecification", value) => value["Enabled"] == Value::Bool(false),
+        _ => false,
+    }
+}
+
+fn refuse_unsupported(rest: &BTreeMap<String, Value>, names: &[&str]) -> Result<(), ApiError> {
+    for name in names {
+        if let Some(value) = rest.get(*name)
+            && !switched_off(name, value)
+        {
+            return Err(texts::unsupported(name));
+        }
+    }
+    Ok(())
+}
+
+fn billing(mode: Option<&str>, throughput: Option<&Throughput>) -> Result<BillingMode, ApiError> {
+    match (mode, throughput) {
+        (Some("PAY_PER_REQUEST"), Some(_)) => Err(texts::throughput_with_on_demand()),
+        (Some("PAY_PER_REQUEST"), None) => Ok(BillingMode::PayPerRequest),
+        (None, None) => Err(texts::no_throughput()),
+        (Some(_), None) => Err(texts::provisioned_without_throughput()),
+        (_, Some(throughput)) => {
+            let (read_units, write_units) = units(throughput)?;
+            Ok(BillingMode::Provisioned {
+                read_units,
+                write_units,
+            })
+        }
+    }
+}
+
+fn units(throughput: &Throughput) -> Result<(u64, u64), ApiError> {
+    let bounded = |value: Option<i64>, what| {
+        let value = value.unwrap_or(0);
+        u64::try_from(value)
+            .ok()
+            .filter(|_| value <= UNITS_MAX)
+            .ok_or_else(|| texts::units_out_of_bounds(value, what))
+    };
+    Ok((
+        bounded(throughput.read_capacity_units, "ReadCapacityUnits")?,
+        bounded(throughput.write_capacity_units, "WriteCapacityUnits")?,
+    ))
+}
+
+fn keys(definitions: &[Definition], elements: &[KeyElement]) -> Result<KeySchema, ApiError> {
+    let defined: BTreeMap<&str, &str> = definitions
+        .iter()
+        .filter_map(|d| Some((d.attribute_name.as_deref()?, d.attribute_type.as_deref()?)))
+        .collect();
+    let named: Vec<(&str, &str)> = elements
+        .iter()
+        .filter_map(|e| Some((e.attribute_name.as_deref()?, e.key_type.as_deref()?)))
+        .collect();
+    let key = |name: &str| {
+        let kind = match *defined.get(name)? {
+            "S" => ScalarType::S,
+            "N" => ScalarType::N,
+            _ => ScalarType::B,
+        };
+        Some(KeyAttribute {
+            name: name.to_owned(),
+            kind,
+        })
+    };
+    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+    let undefined =
+        || texts::undefined_keys(&names, &defined.keys().copied().collect::<Vec<&str>>());
+    if named.first().is_none_or(|(_, kind)| *kind != "HASH") {
+        return Err(texts::first_not_hash());
+    }
+    if named.get(1).is_some_and(|(_, kind)| *kind != "RANGE") {
+        return Err(texts::second_not_range());
+    }
+    if named.get(1).is_some_and(|(name, _)| *name == names[0]) {
+        return Err(texts::same_key_names());
+    }
+    let partition = key(names[0]).ok_or_else(undefined)?;
+    let sort = match names.get(1) {
+        Some(name) => Some(key(name).ok_or_else(undefined)?),
+        None => None,
+    };
+    if definitions.len() != named.len() {
+        return Err(texts::key_count());
+    }
+    Ok(KeySchema { partition, sort })
+}
+
+fn tags(list: Vec<Tag>) -> Result<BTreeMap<String, String>, ApiError> {
+    let count = list.len();
+    let tags: BTreeMap<String, String> = list
+        .into_iter()
+        .map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()))
+        .collect();
+    if tags.len() != count {
+        return Err(texts::duplicate_tags());
+    }
+    if tags
+        .keys()
+        .any(|key| key.to_ascii_lowercase().starts_with("aws:"))
+    {
+        return Err(texts::reserved_tag());
+    }
+    check_tag_count(&tags)?;
+    Ok(tags)
+}
+
+#[cfg(test)]
+#[path = "requests_tests.rs"]
+mod tests;

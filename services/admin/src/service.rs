@@ -1,0 +1,268 @@
+//! The shell: subjects, heartbeat, health, and the actor that founds and reconciles.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::prelude::*;
+use anyhow::Context as _;
+use mesh::{Deadline, Delivery, Mesh, Subscription, TraceContext};
+use protocol::control::{ApiCall, ApiReply, Order};
+use protocol::health::Heartbeat;
+use protocol::subjects;
+use routing::{Client, ClientSettings};
+use telemetry::Health;
+use tracing::{info, warn};
+
+use crate::AdminSettings;
+use crate::api;
+use crate::driver::{Admin, Outcome};
+use crate::founding::{create_replica, founding};
+use crate::records::{COUNTERS, Counters, system_table};
+
+/// Time between looks whether the mesh is to be founded.
+const FOUND_EVERY: Duration = Duration::from_millis(50);
+/// Tries to give one node its order of the founding.
+const FOUND_TRIES_MAX: usize = 100;
+
+/// A running admin.
+pub struct Running {
+    keeper: Addr<Keeper>,
+    http: Option<telemetry::HttpServer>,
+    health: Health,
+    mesh: Mesh,
+}
+
+impl Running {
+    /// Takes no more calls, says good-bye and stops. What is unfinished is resumed by another admin or the next start.
+    pub async fn stop(self) {
+        self.health.ready.store(false, Ordering::Relaxed);
+        // The keeper may be gone already (its system stopped): then there is nothing left to stop.
+        let _ = self.keeper.send(Stop).await;
+        self.mesh.drain(Duration::from_secs(1)).await;
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
+    }
+}
+
+/// Starts an admin.
+///
+/// # Errors
+/// When the bus or the health address can't be had.
+pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Running> {
+    let client = Client::start(mesh.clone(), ClientSettings::new(settings.zone.clone())).await?;
+    let admin = Arc::new(Admin::new(settings, mesh.clone(), client));
+    let health = Health::default();
+    let listener = admin.clone();
+    let heartbeats = mesh
+        .serve(subjects::HEALTH, None, move |delivery| {
+            if let Ok(beat) = delivery.decode::<Heartbeat>() {
+                let now_ms = listener.now_ms();
+                listener.cluster.write().heard(beat, now_ms);
+            }
+        })
+        .await?;
+    let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
+    let calls = mesh
+        .serve(subjects::ADMIN_API, Some("admin"), move |delivery| {
+            take_call(&server, &runtime, delivery);
+        })
+        .await?;
+    let http = match admin.settings.http.as_str() {
+        "" => None,
+        address => {
+            let address = address
+                .parse()
+                .with_context(|| format!("admin.http: '{address}' is not host:port"))?;
+            Some(telemetry::serve_http(address, health.clone()).await?)
+        }
+    };
+    let heartbeat = Heartbeat {
+        service: "admin".to_owned(),
+        instance: admin.settings.instance,
+        zone: admin.settings.zone.clone(),
+        incarnation: mesh.identity().incarnation,
+        http: admin.settings.http.clone(),
+        ready: false,
+        draining: false,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        storage: None,
+    };
+    let keeper = Keeper {
+        admin,
+        health: health.clone(),
+        heartbeat,
+        calls: Some(calls),
+        _heartbeats: heartbeats,
+        founding: false,
+        reconciling: false,
+    }
+    .start();
+    Ok(Running {
+        keeper,
+        http,
+        health,
+        mesh,
+    })
+}
+
+fn take_call(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Delivery) {
+    let call = match delivery.decode::<ApiCall>() {
+        Ok(call) => call,
+        Err(error) => {
+            warn!(%error, "a control-plane call can't be read");
+            return delivery.reply(&ApiReply::Error(model::ApiError::internal()));
+        }
+    };
+    let admin = admin.clone();
+    let responder = delivery.responder();
+    runtime.spawn(async move {
+        responder.reply(&api::answer(&admin, call).await);
+    });
+}
+
+/// Founds the mesh, finishes what is unfinished, and says that it is there.
+struct Keeper {
+    admin: Arc<Admin>,
+    health: Health,
+    heartbeat: Heartbeat,
+    /// Served until the admin stops.
+    calls: Option<Subscription>,
+    _heartbeats: Subscription,
+    founding: bool,
+    reconciling: bool,
+}
+
+impl Keeper {
+    fn beat(&mut self) {
+        self.heartbeat.ready = self.health.ready.load(Ordering::Relaxed);
+        // A lost heartbeat means nothing; the next one follows in a second.
+        let _ = self.admin.mesh.cast(subjects::HEALTH, &self.heartbeat);
+    }
+
+    fn found(&mut self, context: &mut Context<Self>) {
+        if self.founding || self.heartbeat.ready {
+            return;
+        }
+        let orders = {
+            let settings = &self.admin.settings;
+            let now_ms = self.admin.now_ms();
+            let mut cluster = self.admin.cluster.write();
+            cluster.observe(now_ms);
+            founding(&cluster, settings.instance, settings.found_after_ms, now_ms)
+        };
+        let Some(orders) = orders else { return };
+        self.founding = true;
+        let admin = self.admin.clone();
+        let work = async move {
+            info!("founding the mesh: the storage nodes hold nothing yet");
+            let given = orders
+                .into_iter()
+                .map(|(node, order)| give(&admin, node, order));
+            futures::future::join_all(given).await;
+        };
+        context.spawn(
+            work.into_actor(self)
+                .map(|(), keeper, _| keeper.founding = false),
+        );
+    }
+
+    fn reconcile(&mut self, context: &mut Context<Self>) {
+        if self.reconciling {
+            return;
+        }
+        self.reconciling = true;
+        let (admin, ready) = (self.admin.clone(), self.heartbeat.ready);
+        let work = async move {
+            if !ready {
+                // Waits for the directory, and for the system partition's leader.
+                admin.catalog.get::<Counters>(COUNTERS).await?;
+                complete_system_group(&admin).await;
+            }
+            admin.reconcile().await
+        };
+        context.spawn(work.into_actor(self).map(|done, keeper, _| {
+            keeper.reconciling = false;
+            match done {
+                Ok(()) if !keeper.heartbeat.ready => {
+                    keeper.health.ready.store(true, Ordering::Relaxed);
+                    keeper.beat();
+                }
+                Ok(()) => {}
+                Err(error) => info!(%error, "the system table can't be had at the moment"),
+            }
+        }));
+    }
+}
+
+/// Gives a node its order until it carried it out.
+async fn give(admin: &Admin, node: paxos::NodeId, order: Order) {
+    for _ in 0..FOUND_TRIES_MAX {
+        match admin.order(node, &order).await {
+            Outcome::Done => return,
+            outcome => warn!(node = node.0, ?outcome, "a system replica is not made yet"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A founding that was cut short may have left members of the system group without their replica.
+async fn complete_system_group(admin: &Arc<Admin>) {
+    let table = system_table();
+    let range = model::key::table_range(table.id);
+    let (deadline, trace) = (
+        Deadline::after(Duration::from_secs(1)),
+        TraceContext::default(),
+    );
+    let found = admin
+        .client
+        .partitions(&table, &range, deadline, &trace)
+        .await;
+    let Some(info) = found.unwrap_or_default().into_iter().next() else {
+        return;
+    };
+    if info.generation != 1 {
+        return;
+    }
+    for member in &info.members {
+        let order = create_replica(
+            info.partition,
+            table.clone(),
+            info.range.clone(),
+            &info.members,
+        );
+        let (admin, node) = (admin.clone(), member.member.node);
+        tokio::spawn(async move { give(&admin, node, order).await });
+    }
+}
+
+impl Actor for Keeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.beat();
+        self.reconcile(context);
+        context.run_interval(Duration::from_secs(1), |keeper, _| keeper.beat());
+        context.run_interval(FOUND_EVERY, Self::found);
+        let every = Duration::from_millis(self.admin.settings.reconcile_every_ms.max(10));
+        context.run_interval(every, Self::reconcile);
+    }
+}
+
+/// Stop the keeper after a last heartbeat.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+impl Handler<Stop> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, context: &mut Context<Self>) {
+        self.calls = None;
+        self.heartbeat.draining = true;
+        self.health.ready.store(false, Ordering::Relaxed);
+        self.beat();
+        context.stop();
+    }
+}

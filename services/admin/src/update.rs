@@ -1,0 +1,251 @@
+//! Changing a table: the record first, then the partitions through their leaders, then ACTIVE again.
+
+use std::time::{Duration, Instant};
+
+use mesh::{Deadline, TraceContext};
+use model::table::{BillingMode, TableStatus, ThroughputChanges};
+use model::{ApiError, TableDefinition};
+use paxos::NodeId;
+use protocol::control::Order;
+
+use crate::catalog::WriteError;
+use crate::driver::{Admin, Outcome, Unsettled};
+use crate::records::{self, PartitionRecord, Stored, TableRecord};
+use crate::requests::TableChange;
+use crate::texts;
+
+/// Tries to change a record that others change too.
+const TRIES_MAX: usize = 10;
+/// How long one drive looks for a partition's leader.
+const LEADER_WAIT: Duration = Duration::from_secs(5);
+const DAY_MS: u64 = 86_400_000;
+
+impl Admin {
+    /// Records a change; the partitions learn of it through `drive`.
+    pub(crate) async fn record_change(
+        &self,
+        change: &TableChange,
+        now_ms: u64,
+    ) -> Result<TableDefinition, ApiError> {
+        self.change_record(&change.name, |definition| {
+            refuse_busy(definition)?;
+            apply(change, definition, now_ms)
+        })
+        .await?
+        .ok_or_else(|| texts::table_not_found(&change.name))
+    }
+
+    /// Changes a table's record whatever other admins do at the same time; none if there is no such table.
+    pub(crate) async fn change_record(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut TableDefinition) -> Result<(), ApiError>,
+    ) -> Result<Option<TableDefinition>, ApiError> {
+        let key = records::table_key(name);
+        for _ in 0..TRIES_MAX {
+            let Some(stored) = self.table(name).await? else {
+                return Ok(None);
+            };
+            let mut record = stored.value;
+            change(&mut record.definition)?;
+            match self.catalog.put(&key, &record, Some(&stored.token)).await {
+                Ok(_) => return Ok(Some(record.definition)),
+                Err(WriteError::Conflict) => {}
+                Err(WriteError::Api(error)) => return Err(error),
+            }
+        }
+        Err(texts::raced())
+    }
+
+    /// Carries the definition of a table that is UPDATING to its partitions.
+    pub(crate) async fn update(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
+        let Stored {
+            value: mut record,
+            token,
+        } = stored;
+        record.definition.status = TableStatus::Active;
+        for &partition in &record.partitions {
+            let Some(partition) = self.partition(partition).await? else {
+                return Err(Unsettled::Later("a partition has no record"));
+            };
+            self.set_table(&partition.value, &record.definition).await?;
+        }
+        let key = records::table_key(&record.definition.name);
+        self.catalog.put(&key, &record, Some(&token)).await?;
+        Ok(())
+    }
+
+    async fn set_table(
+        &self,
+        partition: &PartitionRecord,
+        definition: &TableDefinition,
+    ) -> Result<(), Unsettled> {
+        let table = Box::new(definition.clone());
+        let order = Order::SetTable {
+            partition: partition.partition,
+            table,
+        };
+        let started = Instant::now();
+        while started.elapsed() < LEADER_WAIT {
+            for node in self.leader_first(partition, definition).await {
+                match self.order(node, &order).await {
+                    Outcome::Done => return Ok(()),
+                    Outcome::NotLeader | Outcome::Silent => {}
+                    Outcome::Refused(why) => {
+                        let partition = partition.partition.0;
+                        tracing::warn!(partition, node = node.0, why, "a change was refused");
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(20..60))).await;
+        }
+        Err(Unsettled::Later("a partition has no leader"))
+    }
+
+    /// The members of a partition, the one that leads (as far as is known) first.
+    async fn leader_first(
+        &self,
+        partition: &PartitionRecord,
+        definition: &TableDefinition,
+    ) -> Vec<NodeId> {
+        let deadline = Deadline::after(Duration::from_millis(500));
+        let trace = TraceContext::default();
+        let mut range = partition.range.clone();
+        // One key is enough to find the partition.
+        range.end = range
+            .start
+            .iter()
+            .copied()
+            .chain([0])
+            .collect::<Vec<u8>>()
+            .into();
+        let found = self
+            .client
+            .partitions(definition, &range, deadline, &trace)
+            .await;
+        let found = found.unwrap_or_default().into_iter().next();
+        let mut nodes: Vec<NodeId> = match &found {
+            Some(info) => info.members.iter().map(|m| m.member.node).collect(),
+            None => partition.members.iter().map(|m| m.member.node).collect(),
+        };
+        let leader = found.and_then(|info| info.leader);
+        nodes.sort_by_key(|&node| Some(node) != leader);
+        nodes
+    }
+}
+
+/// Refuses changes to a table that is being made, changed or dropped.
+pub(crate) fn refuse_busy(definition: &TableDefinition) -> Result<(), ApiError> {
+    let doing = match definition.status {
+        TableStatus::Active => return Ok(()),
+        TableStatus::Creating => "created",
+        TableStatus::Updating => "updated",
+        TableStatus::Deleting => "deleted",
+    };
+    Err(texts::table_busy(&definition.name, doing))
+}
+
+fn apply(
+    change: &TableChange,
+    definition: &mut TableDefinition,
+    now_ms: u64,
+) -> Result<(), ApiError> {
+    let billing = change.billing(definition.billing)?;
+    note_throughput(
+        &mut definition.throughput_changes,
+        definition.billing,
+        billing,
+        now_ms,
+    );
+    definition.billing = billing;
+    if let Some(class) = &change.class {
+        definition.table_class = Some(class.clone());
+    }
+    if let Some(protection) = change.protection {
+        definition.deletion_protection = protection;
+    }
+    definition.version += 1;
+    definition.status = TableStatus::Updating;
+    Ok(())
+}
+
+fn note_throughput(
+    changes: &mut ThroughputChanges,
+    before: BillingMode,
+    after: BillingMode,
+    now_ms: u64,
+) {
+    use BillingMode::{PayPerRequest, Provisioned};
+    match (before, after) {
+        (Provisioned { .. }, PayPerRequest) => changes.on_demand_ms = now_ms,
+        (
+            Provisioned {
+                read_units: reads,
+                write_units: writes,
+            },
+            Provisioned {
+                read_units,
+                write_units,
+            },
+        ) => {
+            if read_units > reads || write_units > writes {
+                changes.increased_ms = now_ms;
+            }
+            if read_units < reads || write_units < writes {
+                let same_day = changes.decreased_ms / DAY_MS == now_ms / DAY_MS;
+                let before = if same_day { changes.decreases_today } else { 0 };
+                changes.decreases_today = before + 1;
+                changes.decreased_ms = now_ms;
+            }
+        }
+        (PayPerRequest, _) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provisioned(read_units: u64, write_units: u64) -> BillingMode {
+        BillingMode::Provisioned {
+            read_units,
+            write_units,
+        }
+    }
+
+    #[test]
+    fn the_history_of_throughput_is_kept() {
+        let mut changes = ThroughputChanges::default();
+        note_throughput(&mut changes, provisioned(5, 5), provisioned(6, 4), 10);
+        assert_eq!((changes.increased_ms, changes.decreased_ms), (10, 10));
+        assert_eq!(changes.decreases_today, 1);
+        note_throughput(&mut changes, provisioned(6, 4), provisioned(6, 3), 20);
+        assert_eq!((changes.increased_ms, changes.decreases_today), (10, 2));
+        note_throughput(
+            &mut changes,
+            provisioned(6, 3),
+            provisioned(6, 2),
+            DAY_MS + 5,
+        );
+        assert_eq!(changes.decreases_today, 1, "a new day");
+        note_throughput(
+            &mut changes,
+            provisioned(6, 2),
+            BillingMode::PayPerRequest,
+            DAY_MS + 6,
+        );
+        assert_eq!(changes.on_demand_ms, DAY_MS + 6);
+    }
+
+    #[test]
+    fn only_settled_tables_are_changed() {
+        let mut definition = records::system_table();
+        definition.name = "music".into();
+        assert_eq!(refuse_busy(&definition), Ok(()));
+        definition.status = TableStatus::Deleting;
+        assert_eq!(
+            refuse_busy(&definition).unwrap_err().message,
+            "Attempt to change a resource which is still in use: Table is being deleted: music"
+        );
+    }
+}
