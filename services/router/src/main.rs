@@ -48,6 +48,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         incarnation: telemetry::incarnation(),
     };
     let mesh = Mesh::connect(&settings.bus, identity).await?;
+    let stats = mesh.stats().clone();
+    telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+        stats.values()
+    });
     let running = router::start(settings.router, mesh).await?;
     telemetry::wait_for_shutdown().await;
     running.stop().await;

@@ -1,8 +1,12 @@
 //! Parameters that several operations share: legacy ones, expressions with their placeholders, keys.
 
-use expression::Placeholders;
+use expression::{
+    Condition, ConditionKind, Placeholders, Projection, parse_condition, parse_projection,
+};
+use model::error::texts::expression_value;
 use model::json::{JsonItem, JsonValue};
-use model::{ApiError, AttributeValue, Item, TableDefinition, table::ScalarType};
+use model::key::has_key_type;
+use model::{ApiError, AttributeValue, Item, TableDefinition};
 
 use crate::requests::{Names, Values};
 use crate::texts;
@@ -11,10 +15,7 @@ use crate::texts;
 pub(crate) type Legacy<'a> = (&'a str, bool, &'a str);
 
 /// Refuses legacy parameters: together with expressions as DynamoDB does, alone because we do not support them.
-pub(crate) fn refuse_legacy(
-    legacy: &[Legacy<'_>],
-    expressions: &[(&str, bool)],
-) -> Result<(), ApiError> {
+fn refuse_legacy(legacy: &[Legacy<'_>], expressions: &[(&str, bool)]) -> Result<(), ApiError> {
     let Some((name, _, instead)) = legacy.iter().find(|(_, present, _)| *present) else {
         return Ok(());
     };
@@ -28,66 +29,48 @@ pub(crate) fn refuse_legacy(
 
 /// The placeholders of a request, checked in two steps as DynamoDB does: first whether they are allowed at all, then (after
 /// other parameters were looked at) whether they are well formed.
-pub(crate) struct Unchecked<'a> {
-    placeholders: Option<Placeholders>,
-    has_expression: bool,
-    parameters: &'a [&'a str],
+pub(crate) struct Unchecked {
+    placeholders: Placeholders,
     bad_value: Option<ApiError>,
 }
 
-impl<'a> Unchecked<'a> {
-    /// First step. `parameters` are the operation's expression parameters, in DynamoDB's order.
+impl Unchecked {
+    /// First step. `expressions`: the operation's expression parameters, in DynamoDB's order, and whether they are there.
     pub(crate) fn new(
         names: Names,
         values: Values,
-        has_expression: bool,
-        parameters: &'a [&'a str],
+        legacy: &[Legacy<'_>],
+        expressions: &[(&str, bool)],
     ) -> Result<Self, ApiError> {
-        if names.is_none() && values.is_none() {
-            return Ok(Self {
-                placeholders: None,
-                has_expression,
-                parameters,
-                bad_value: None,
-            });
-        }
+        refuse_legacy(legacy, expressions)?;
         let mut bad_value = None;
         let values = values.map(|values| {
-            values
-                .into_iter()
-                .map(|(key, JsonValue(value))| {
-                    let value = value.unwrap_or_else(|error| {
-                        bad_value.get_or_insert_with(|| {
-                            texts::invalid_placeholder_value(&error.message, &key)
-                        });
-                        // keeps its place until `check`, which then fails
-                        AttributeValue::Null
+            let checked = values.into_iter().map(|(key, JsonValue(value))| {
+                let value = value.unwrap_or_else(|error| {
+                    bad_value.get_or_insert_with(|| {
+                        ApiError::validation(expression_value(&error.message, &key))
                     });
-                    (key, value)
-                })
-                .collect()
+                    // keeps its place until `check`, which then fails
+                    AttributeValue::Null
+                });
+                (key, value)
+            });
+            checked.collect()
         });
         let placeholders = Placeholders::new(names, values);
-        if !has_expression {
-            placeholders.check(false, parameters)?;
-        }
+        placeholders.check_use(expressions)?;
         Ok(Self {
-            placeholders: Some(placeholders),
-            has_expression,
-            parameters,
+            placeholders,
             bad_value,
         })
     }
 
     /// Second step.
     pub(crate) fn check(self) -> Result<Placeholders, ApiError> {
-        let Some(placeholders) = self.placeholders else {
-            return Ok(Placeholders::new(None, None));
-        };
-        placeholders.check(self.has_expression, self.parameters)?;
+        self.placeholders.check_syntax()?;
         match self.bad_value {
             Some(error) => Err(error),
-            None => Ok(placeholders),
+            None => Ok(self.placeholders),
         }
     }
 }
@@ -103,11 +86,41 @@ pub(crate) fn has_key(table: &TableDefinition, item: &Item) -> bool {
     std::iter::once(&keys.partition)
         .chain(&keys.sort)
         .all(|key| {
-            matches!(
-                (key.kind, item.get(&key.name)),
-                (ScalarType::S, Some(AttributeValue::S(_)))
-                    | (ScalarType::N, Some(AttributeValue::N(_)))
-                    | (ScalarType::B, Some(AttributeValue::B(_)))
-            )
+            item.get(&key.name)
+                .is_some_and(|value| has_key_type(key, value))
         })
+}
+
+/// Parses a condition or filter, if there is one.
+pub(crate) fn condition(
+    kind: ConditionKind,
+    text: Option<&str>,
+    placeholders: &mut Placeholders,
+) -> Result<Option<Condition>, ApiError> {
+    text.map(|text| parse_condition(kind, text, placeholders))
+        .transpose()
+}
+
+/// Parses a projection, if there is one.
+pub(crate) fn projection(
+    text: Option<&str>,
+    placeholders: &mut Placeholders,
+) -> Result<Option<Projection>, ApiError> {
+    text.map(|text| parse_projection(text, placeholders))
+        .transpose()
+}
+
+/// Refuses paths into key attributes, which are scalars.
+pub(crate) fn check_key_paths(
+    table: &TableDefinition,
+    condition: Option<&Condition>,
+    projection: Option<&Projection>,
+) -> Result<(), ApiError> {
+    if let Some(projection) = projection {
+        projection.check_key_paths(&table.keys)?;
+    }
+    if let Some(condition) = condition {
+        condition.check_key_paths(&table.keys)?;
+    }
+    Ok(())
 }

@@ -3,7 +3,6 @@
 
 use std::fmt::Display;
 
-use bytes::Bytes;
 use model::{ApiError, ErrorKind};
 
 fn invalid(text: impl Into<String>) -> ApiError {
@@ -74,27 +73,13 @@ pub(crate) fn unsupported(parameter: &str, instead: &str) -> ApiError {
         "One or more parameter values were invalid: {parameter} is not supported here; use {instead} instead"
     ))
 }
-pub(crate) fn invalid_placeholder_value(cause: &str, key: &str) -> ApiError {
-    invalid(format!(
-        "ExpressionAttributeValues contains invalid value: {cause} for key {key}"
-    ))
-}
 pub(crate) fn return_values() -> ApiError {
     invalid("ReturnValues can only be ALL_OLD or NONE")
-}
-pub(crate) fn item_too_large() -> ApiError {
-    invalid("Item size has exceeded the maximum allowed size")
-}
-pub(crate) fn key_schema_mismatch() -> ApiError {
-    invalid("The provided key element does not match the schema")
 }
 pub(crate) fn no_such_index(name: &str) -> ApiError {
     invalid(format!(
         "The table does not have the specified index: {name}"
     ))
-}
-pub(crate) fn no_such_table() -> ApiError {
-    ApiError::new(ErrorKind::ResourceNotFound, "Requested resource not found")
 }
 
 // ---- batches ----
@@ -310,13 +295,6 @@ pub(crate) fn unavailable() -> ApiError {
         ErrorKind::ServiceUnavailable,
         "The service cannot answer at the moment; nothing was done, retry with backoff",
     )
-}
-pub(crate) fn condition_failed(item: Option<Bytes>) -> ApiError {
-    ApiError {
-        kind: ErrorKind::ConditionalCheckFailed,
-        message: "The conditional request failed".to_owned(),
-        item,
-    }
 }
 /// Ours: the deadline passed. Whether a write was done is not known.
 pub(crate) fn out_of_time() -> ApiError {

@@ -162,7 +162,7 @@ async fn serve<B: Backend>(
     let sent = body::receive(payload, &mut admitted, app.body).await?;
     let signed = Signed {
         method: request.method().as_str(),
-        path: request.path(),
+        path: request.uri().path(),
         query: request.query_string(),
         headers: request.headers(),
         body: &sent,

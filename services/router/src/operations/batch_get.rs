@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use expression::{Projection, parse_projection};
+use expression::Projection;
 use futures::{StreamExt, stream};
 use model::{ApiError, EncodedKey, Item, TableDefinition, capacity, codec, json, key};
 use protocol::item::{Get, ItemOperation, ItemReply};
@@ -13,7 +13,7 @@ use crate::answer::{Answer, comma, write_item};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
 use crate::consumed::Detail;
-use crate::parameters::{Unchecked, refuse_legacy};
+use crate::parameters::{self, Unchecked};
 use crate::requests::{BatchGetItem, KeysAndAttributes};
 use crate::texts;
 
@@ -77,6 +77,7 @@ pub(super) async fn execute<B: Backend>(
     let mut places: Vec<(usize, usize, Arc<TableDefinition>, EncodedKey)> = Vec::new();
     for (t, wanted) in wanted.iter().enumerate() {
         let table = usable_table(backend, table_of(&wanted.name), context).await?;
+        parameters::check_key_paths(&table, None, wanted.projection.as_ref())?;
         for (k, key) in wanted.keys.iter().enumerate() {
             places.push((t, k, table.clone(), key::key_from_key(&table, key)?));
         }
@@ -170,7 +171,10 @@ pub(super) async fn execute<B: Backend>(
 /// Checks what is wanted of one table, as far as that can be done without knowing it.
 fn wanted(name: String, table: KeysAndAttributes) -> Result<Wanted, ApiError> {
     let text = table.projection_expression;
-    refuse_legacy(
+    let names = table.expression_attribute_names;
+    let placeholders = Unchecked::new(
+        names.clone(),
+        None,
         &[(
             "AttributesToGet",
             table.attributes_to_get.is_some(),
@@ -178,18 +182,8 @@ fn wanted(name: String, table: KeysAndAttributes) -> Result<Wanted, ApiError> {
         )],
         &[("ProjectionExpression", text.is_some())],
     )?;
-    let names = table.expression_attribute_names;
-    let placeholders = Unchecked::new(
-        names.clone(),
-        None,
-        text.is_some(),
-        &["ProjectionExpression"],
-    )?;
     let mut placeholders = placeholders.check()?;
-    let projection = match &text {
-        Some(text) => Some(parse_projection(text, &mut placeholders)?),
-        None => None,
-    };
+    let projection = parameters::projection(text.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
     let keys = table
         .keys

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use model::error::texts::{ITEM_SIZE, KEY_SCHEMA};
 use model::{ApiError, EncodedKey, Item, TableDefinition, codec, json, key, size};
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
@@ -79,7 +80,7 @@ pub(super) async fn execute<B: Backend>(
         let definition = definitions[table].clone();
         let key = match &change {
             Change::Put(item) if !has_key(&definition, item) => {
-                return Err(texts::key_schema_mismatch());
+                return Err(ApiError::validation(KEY_SCHEMA));
             }
             Change::Put(item) => key::key_from_item(&definition, item)?,
             Change::Delete(key) => key::key_from_key(&definition, key)?,
@@ -186,7 +187,7 @@ fn change(write: WriteRequest) -> Result<Change, ApiError> {
             constraints.finish()?;
             let item = crate::parameters::item(put.item)?;
             if size::item_size(&item) > size::ITEM_BYTES_MAX {
-                return Err(texts::item_too_large());
+                return Err(ApiError::validation(ITEM_SIZE));
             }
             Ok(Change::Put(item))
         }

@@ -1,6 +1,6 @@
 //! DeleteItem.
 
-use expression::{ConditionKind, parse_condition};
+use expression::ConditionKind;
 use model::{ApiError, key};
 use protocol::item::{ItemOperation, Write, WriteAction};
 
@@ -8,7 +8,7 @@ use super::{return_values, usable_table, write_answer, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
-use crate::parameters::{Unchecked, item, refuse_legacy};
+use crate::parameters::{self, Unchecked, item};
 use crate::requests::DeleteItem;
 use crate::texts;
 
@@ -28,7 +28,9 @@ pub(super) async fn execute<B: Backend>(
     constraints.finish()?;
 
     let condition = request.condition_expression;
-    refuse_legacy(
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        request.expression_attribute_values,
         &[
             (
                 "Expected",
@@ -43,12 +45,6 @@ pub(super) async fn execute<B: Backend>(
         ],
         &[("ConditionExpression", condition.is_some())],
     )?;
-    let placeholders = Unchecked::new(
-        request.expression_attribute_names,
-        request.expression_attribute_values,
-        condition.is_some(),
-        &["ConditionExpression"],
-    )?;
     let key = item(request.key)?;
     if !matches!(
         request.return_values.as_deref(),
@@ -57,19 +53,17 @@ pub(super) async fn execute<B: Backend>(
         return Err(texts::return_values());
     }
     let mut placeholders = placeholders.check()?;
-    let condition = match condition {
-        Some(text) => Some(parse_condition(
-            ConditionKind::Condition,
-            &text,
-            &mut placeholders,
-        )?),
-        None => None,
-    };
+    let condition = parameters::condition(
+        ConditionKind::Condition,
+        condition.as_deref(),
+        &mut placeholders,
+    )?;
     placeholders.finish()?;
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;
     let key = key::key_from_key(&table, &key)?;
+    parameters::check_key_paths(&table, condition.as_ref(), None)?;
     let write = Write {
         key: key.clone(),
         action: WriteAction::Delete,

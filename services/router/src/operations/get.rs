@@ -1,6 +1,5 @@
 //! GetItem.
 
-use expression::parse_projection;
 use model::{ApiError, capacity, key};
 use protocol::item::{Get, ItemOperation, ItemReply};
 
@@ -9,7 +8,7 @@ use crate::answer::Answer;
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
-use crate::parameters::{Unchecked, item, refuse_legacy};
+use crate::parameters::{self, Unchecked, item};
 use crate::requests::GetItem;
 use crate::texts;
 
@@ -25,7 +24,9 @@ pub(super) async fn execute<B: Backend>(
     constraints.finish()?;
 
     let projection = request.projection_expression;
-    refuse_legacy(
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        None,
         &[(
             "AttributesToGet",
             request.attributes_to_get.is_some(),
@@ -33,23 +34,15 @@ pub(super) async fn execute<B: Backend>(
         )],
         &[("ProjectionExpression", projection.is_some())],
     )?;
-    let placeholders = Unchecked::new(
-        request.expression_attribute_names,
-        None,
-        projection.is_some(),
-        &["ProjectionExpression"],
-    )?;
     let key = item(request.key)?;
     let mut placeholders = placeholders.check()?;
-    let projection = match projection {
-        Some(text) => Some(parse_projection(&text, &mut placeholders)?),
-        None => None,
-    };
+    let projection = parameters::projection(projection.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;
     let key = key::key_from_key(&table, &key)?;
+    parameters::check_key_paths(&table, None, projection.as_ref())?;
     let strong = request.consistent_read.unwrap_or(false);
     let operation = ItemOperation::Get(Get {
         key: key.clone(),

@@ -62,7 +62,7 @@ async fn usable_table<B: Backend>(
     let table = backend.table(name, context).await?;
     match table.status {
         TableStatus::Active | TableStatus::Updating => Ok(table),
-        TableStatus::Creating | TableStatus::Deleting => Err(texts::no_such_table()),
+        TableStatus::Creating | TableStatus::Deleting => Err(ApiError::resource_not_found()),
     }
 }
 
@@ -98,7 +98,7 @@ fn written(reply: ItemReply) -> Result<Written, ApiError> {
 /// The error of a fault that came back from routing.
 fn fault_error(fault: ItemFault) -> ApiError {
     match fault {
-        ItemFault::ConditionFailed { item, .. } => texts::condition_failed(item),
+        ItemFault::ConditionFailed { item, .. } => ApiError::condition_failed(item),
         ItemFault::Api(error) => error,
         ItemFault::Overloaded => texts::router_busy("storage calls"),
         ItemFault::Unknown => texts::out_of_time(),

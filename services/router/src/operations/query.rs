@@ -1,8 +1,6 @@
 //! Query.
 
-use expression::{
-    ConditionKind, KeyCondition, SortCondition, parse_condition, parse_key_terms, parse_projection,
-};
+use expression::{ConditionKind, KeyCondition, SortCondition, parse_key_terms};
 use model::key::{self, SortBound};
 use model::{ApiError, EncodedKey, IndexId, Item, KeyRange, TableDefinition};
 use protocol::item::{Page, PageReply};
@@ -11,7 +9,7 @@ use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
-use crate::parameters::{Unchecked, refuse_legacy};
+use crate::parameters::{self, Unchecked};
 use crate::requests::Query;
 use crate::texts;
 
@@ -34,7 +32,9 @@ pub(super) async fn execute<B: Backend>(
     let key_condition = request.key_condition_expression;
     let filter = request.filter_expression;
     let projection = request.projection_expression;
-    refuse_legacy(
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        request.expression_attribute_values,
         &[
             (
                 "AttributesToGet",
@@ -63,30 +63,15 @@ pub(super) async fn execute<B: Backend>(
             ("KeyConditionExpression", key_condition.is_some()),
         ],
     )?;
-    let placeholders = Unchecked::new(
-        request.expression_attribute_names,
-        request.expression_attribute_values,
-        key_condition.is_some() || filter.is_some() || projection.is_some(),
-        &["FilterExpression", "KeyConditionExpression"],
-    )?;
     let start = pages::start_key(request.exclusive_start_key)?;
     let mut placeholders = placeholders.check()?;
     let terms = match key_condition {
         Some(text) => Some(parse_key_terms(&text, &mut placeholders)?),
         None => None,
     };
-    let filter = match filter {
-        Some(text) => Some(parse_condition(
-            ConditionKind::Filter,
-            &text,
-            &mut placeholders,
-        )?),
-        None => None,
-    };
-    let projection = match projection {
-        Some(text) => Some(parse_projection(&text, &mut placeholders)?),
-        None => None,
-    };
+    let filter =
+        parameters::condition(ConditionKind::Filter, filter.as_deref(), &mut placeholders)?;
+    let projection = parameters::projection(projection.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
     let terms = terms.ok_or_else(texts::no_key_condition)?;
     let counts_only = pages::counts_only(
@@ -109,6 +94,7 @@ pub(super) async fn execute<B: Backend>(
         Some(start) => Some(start_behind(&table, &condition, &range, start)?),
         None => None,
     };
+    parameters::check_key_paths(&table, None, projection.as_ref())?;
     if let Some(filter) = &filter {
         filter.check_filter_keys(&table.keys)?;
     }

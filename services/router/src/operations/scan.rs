@@ -1,6 +1,6 @@
 //! Scan.
 
-use expression::{ConditionKind, parse_condition, parse_projection};
+use expression::ConditionKind;
 use model::key;
 use model::{ApiError, IndexId};
 use protocol::item::Page;
@@ -9,7 +9,7 @@ use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
-use crate::parameters::{Unchecked, refuse_legacy};
+use crate::parameters::{self, Unchecked};
 use crate::requests::Scan;
 use crate::texts;
 
@@ -37,7 +37,9 @@ pub(super) async fn execute<B: Backend>(
 
     let filter = request.filter_expression;
     let projection = request.projection_expression;
-    refuse_legacy(
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        request.expression_attribute_values,
         &[
             (
                 "AttributesToGet",
@@ -60,26 +62,11 @@ pub(super) async fn execute<B: Backend>(
             ("FilterExpression", filter.is_some()),
         ],
     )?;
-    let placeholders = Unchecked::new(
-        request.expression_attribute_names,
-        request.expression_attribute_values,
-        filter.is_some() || projection.is_some(),
-        &["FilterExpression"],
-    )?;
     let start = pages::start_key(request.exclusive_start_key)?;
     let mut placeholders = placeholders.check()?;
-    let filter = match filter {
-        Some(text) => Some(parse_condition(
-            ConditionKind::Filter,
-            &text,
-            &mut placeholders,
-        )?),
-        None => None,
-    };
-    let projection = match projection {
-        Some(text) => Some(parse_projection(&text, &mut placeholders)?),
-        None => None,
-    };
+    let filter =
+        parameters::condition(ConditionKind::Filter, filter.as_deref(), &mut placeholders)?;
+    let projection = parameters::projection(projection.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
     let counts_only = pages::counts_only(
         request.select.as_deref(),
@@ -119,6 +106,8 @@ pub(super) async fn execute<B: Backend>(
             range
         }
     };
+
+    parameters::check_key_paths(&table, filter.as_ref(), projection.as_ref())?;
 
     let strong = request.consistent_read.unwrap_or(false);
     let page = Page {

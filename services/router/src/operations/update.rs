@@ -1,6 +1,6 @@
 //! UpdateItem.
 
-use expression::{ConditionKind, parse_condition, parse_update};
+use expression::{ConditionKind, parse_update};
 use model::{ApiError, key};
 use protocol::item::{ItemOperation, Write, WriteAction};
 
@@ -8,7 +8,7 @@ use super::{encode, return_values, usable_table, write_answer, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
-use crate::parameters::{Unchecked, item, refuse_legacy};
+use crate::parameters::{self, Unchecked, item};
 use crate::requests::UpdateItem;
 
 pub(super) async fn execute<B: Backend>(
@@ -28,7 +28,9 @@ pub(super) async fn execute<B: Backend>(
 
     let update = request.update_expression;
     let condition = request.condition_expression;
-    refuse_legacy(
+    let placeholders = Unchecked::new(
+        request.expression_attribute_names,
+        request.expression_attribute_values,
         &[
             (
                 "AttributeUpdates",
@@ -51,26 +53,17 @@ pub(super) async fn execute<B: Backend>(
             ("ConditionExpression", condition.is_some()),
         ],
     )?;
-    let placeholders = Unchecked::new(
-        request.expression_attribute_names,
-        request.expression_attribute_values,
-        update.is_some() || condition.is_some(),
-        &["UpdateExpression", "ConditionExpression"],
-    )?;
     let key_item = item(request.key)?;
     let mut placeholders = placeholders.check()?;
-    let update = match update {
-        Some(text) => Some(parse_update(&text, &mut placeholders)?),
-        None => None,
-    };
-    let condition = match condition {
-        Some(text) => Some(parse_condition(
-            ConditionKind::Condition,
-            &text,
-            &mut placeholders,
-        )?),
-        None => None,
-    };
+    let update = update
+        .as_deref()
+        .map(|text| parse_update(text, &mut placeholders))
+        .transpose()?;
+    let condition = parameters::condition(
+        ConditionKind::Condition,
+        condition.as_deref(),
+        &mut placeholders,
+    )?;
     placeholders.finish()?;
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
@@ -79,6 +72,7 @@ pub(super) async fn execute<B: Backend>(
     if let Some(update) = &update {
         update.check_keys(&table.keys)?;
     }
+    parameters::check_key_paths(&table, condition.as_ref(), None)?;
     let write = Write {
         key: key.clone(),
         action: WriteAction::Update {
