@@ -1,1 +1,26 @@
-//! TODO
+//! A storage node: hosts replicas of partitions. Owns the write-ahead log, the B-trees, the shards that drive replication groups,
+//! and the node's subjects on the bus. What is decided is decided by the pure cores `paxos` and `partition`; this is their shell.
+//!
+//! Threads: one a shard (an actix actor on its own arbiter, never blocks), one of the log, and a few for flushes, log reads,
+//! copies and orders. A request comes in on a thread of the bus, waits in its shard's inbox, and is answered by the shard.
+
+pub mod btree;
+mod copier;
+pub mod copy;
+mod env;
+mod flusher;
+mod group;
+mod inbox;
+mod log_reader;
+mod metrics;
+mod node;
+mod orders;
+mod pool;
+mod recovery;
+mod reporter;
+mod running;
+mod settings;
+mod shard;
+
+pub use running::{Running, incarnation, start};
+pub use settings::{Limits, StorageSettings};

@@ -1,1 +1,47 @@
-fn main() {}
+//! The storage service: `evenkeel-storage --config FILE`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use mesh::{BusSettings, Identity, Mesh};
+use serde::Deserialize;
+use storage::StorageSettings;
+
+/// Keeps partitions of tables on this machine's disk, replicated with other storage nodes.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings file (TOML); the environment (EVENKEEL_STORAGE__NODE_ID=2 …) has precedence.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    bus: BusSettings,
+    storage: StorageSettings,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init("storage");
+    let file: File = settings::load("storage", arguments.config.as_deref())?;
+    file.storage.check()?;
+    actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
+        let identity = Identity {
+            service: "storage".to_owned(),
+            instance: file.storage.node_id,
+            incarnation: storage::incarnation(&file.storage)?,
+        };
+        let mesh = Mesh::connect(&file.bus, identity).await?;
+        let stats = mesh.stats().clone();
+        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+            stats.values()
+        });
+        let running = storage::start(file.storage, mesh).await?;
+        telemetry::wait_for_shutdown().await;
+        running.stop().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,160 @@
+//! What a shard's groups share while they are driven: the time of the turn, the ways out (WAL, bus, disk threads), and what the
+//! turn has gathered. Owns no group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use paxos::{GroupId, Message, Millis, NodeId, PersistOp, Token};
+use protocol::item::ItemReply;
+use protocol::replication::GroupMessage;
+use protocol::subjects;
+
+use crate::copier::CopyJob;
+use crate::flusher::FlushJob;
+use crate::inbox::{Caller, Event, Inbox};
+use crate::log_reader::LogJob;
+use crate::node::Node;
+use crate::orders::OrderJob;
+use crate::pool::Jobs;
+
+/// Surroundings of a shard's groups.
+pub(crate) struct Env {
+    pub(crate) node: Arc<Node>,
+    pub(crate) inbox: Arc<Inbox>,
+    /// Monotonic time of this turn.
+    pub(crate) now: Millis,
+    /// Wall clock of this turn, milliseconds since the epoch.
+    pub(crate) unix_ms: u64,
+    /// Answers of this turn, not sent yet.
+    pub(crate) answers: Vec<(Caller, ItemReply)>,
+    /// Groups that have to finish this turn.
+    pub(crate) touched: Vec<GroupId>,
+    /// Some group has something new for the directory.
+    pub(crate) directory_changed: bool,
+    pub(crate) flusher: Jobs<FlushJob>,
+    pub(crate) log_reader: Jobs<LogJob>,
+    pub(crate) copier: Jobs<CopyJob>,
+    pub(crate) orders: Jobs<OrderJob>,
+    subjects: HashMap<NodeId, String>,
+    /// Appends, and their bytes, that the WAL has not made durable yet.
+    appends: usize,
+    append_bytes: usize,
+}
+
+/// The disk threads of a node.
+#[derive(Clone)]
+pub(crate) struct DiskJobs {
+    pub(crate) flusher: Jobs<FlushJob>,
+    pub(crate) log_reader: Jobs<LogJob>,
+    pub(crate) copier: Jobs<CopyJob>,
+    pub(crate) orders: Jobs<OrderJob>,
+}
+
+impl Env {
+    pub(crate) fn new(node: Arc<Node>, inbox: Arc<Inbox>, jobs: DiskJobs) -> Self {
+        let DiskJobs {
+            flusher,
+            log_reader,
+            copier,
+            orders,
+        } = jobs;
+        Self {
+            now: node.now(),
+            unix_ms: 0,
+            node,
+            inbox,
+            answers: Vec::new(),
+            touched: Vec::new(),
+            directory_changed: false,
+            flusher,
+            log_reader,
+            copier,
+            orders,
+            subjects: HashMap::new(),
+            appends: 0,
+            append_bytes: 0,
+        }
+    }
+
+    /// Reads the clocks.
+    pub(crate) fn look_at_clocks(&mut self) {
+        self.now = self.node.now();
+        self.unix_ms = crate::node::unix_ms();
+    }
+
+    /// Notes that a group has to finish this turn.
+    pub(crate) fn touch(&mut self, group: GroupId, touched: &mut bool) {
+        if !std::mem::replace(touched, true) {
+            self.touched.push(group);
+        }
+    }
+
+    /// Sends a message of a group to another member. Loss is the replication core's business.
+    pub(crate) fn send(&mut self, group: GroupId, to: NodeId, message: Message) {
+        let subject = self
+            .subjects
+            .entry(to)
+            .or_insert_with(|| subjects::node_replication(to));
+        let message = GroupMessage {
+            group,
+            from: self.node.id,
+            incarnation: self.node.incarnation,
+            message,
+        };
+        if let Err(error) = self.node.mesh.cast(subject, &message) {
+            self.node.metrics.unsent_messages.inc();
+            tracing::debug!(group = group.0, to = to.0, %error, "replication message not sent");
+        }
+    }
+
+    /// Whether the WAL certainly takes another append of this shard: every shard has its share of the WAL's queue.
+    pub(crate) fn wal_has_room(&self) -> bool {
+        self.appends < self.node.appends_max && self.append_bytes < self.node.append_bytes_max
+    }
+
+    /// Queues operations of a group; `Event::Persisted` says when they are durable.
+    pub(crate) fn append(&mut self, group: GroupId, operations: Vec<PersistOp>, token: Token) {
+        let bytes: usize = operations.iter().map(operation_bytes).sum();
+        self.appends += 1;
+        self.append_bytes += bytes;
+        let inbox = self.inbox.clone();
+        let appended = self
+            .node
+            .wal
+            .append(group, operations, move |result| match result {
+                Ok(()) => inbox.event(Event::Persisted(group, token, bytes)),
+                Err(error) => inbox.event(Event::Unpersisted(group, bytes, error)),
+            });
+        if appended.is_err() {
+            // Cannot be, since every shard keeps to its share. The operations are gone: the replica must not go on.
+            self.inbox
+                .event(Event::Unpersisted(group, bytes, wal::WalError::Stopped));
+        }
+    }
+
+    /// The WAL is done with an append of `bytes`.
+    pub(crate) fn appended(&mut self, bytes: usize) {
+        self.appends -= 1;
+        self.append_bytes -= bytes;
+    }
+
+    /// Sends the answers of this turn.
+    pub(crate) fn answer_all(&mut self) {
+        for (caller, reply) in self.answers.drain(..) {
+            match caller {
+                Caller::Item { responder, bytes } => {
+                    responder.reply(&reply);
+                    self.inbox.release(bytes);
+                }
+                Caller::Order(caller) => caller.answer(&reply),
+            }
+        }
+    }
+}
+
+fn operation_bytes(operation: &PersistOp) -> usize {
+    64 + match operation {
+        PersistOp::Append(entries) => entries.iter().map(|entry| entry.bytes() as usize).sum(),
+        _ => 0,
+    }
+}

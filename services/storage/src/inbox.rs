@@ -1,0 +1,218 @@
+//! The queue in front of a shard: bounded, filled from any thread, emptied by the shard in batches. Owns admission (how many
+//! requests and bytes a shard holds) and waking the shard; never looks into what it carries.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix::Addr;
+use mesh::{Deadline, Responder};
+use parking_lot::Mutex;
+use paxos::{Entry, GroupId, Index, NodeId, Token};
+use protocol::control::CreateReplica;
+use protocol::item::ItemCall;
+use protocol::replication::GroupMessage;
+use tokio::sync::oneshot;
+
+use crate::copier::CopyOutcome;
+use crate::flusher::Flushed;
+use crate::orders::{Created, OrderCaller};
+use crate::shard::{Shard, Wake};
+
+/// An item request.
+pub(crate) struct Request {
+    pub(crate) call: ItemCall,
+    pub(crate) caller: Caller,
+    pub(crate) deadline: Option<Deadline>,
+}
+
+/// Who waits for an answer.
+pub(crate) enum Caller {
+    /// A router.
+    Item {
+        responder: Responder,
+        /// What the request weighs in the shard's limits.
+        bytes: usize,
+    },
+    /// The admin, for `SetTable`.
+    Order(OrderCaller),
+}
+
+/// Everything else that happens to a shard.
+pub(crate) enum Event {
+    /// Operations of this group, up to this token, are durable; and their bytes.
+    Persisted(GroupId, Token, usize),
+    /// Operations are not durable, and never will be; and their bytes.
+    Unpersisted(GroupId, usize, wal::WalError),
+    /// A message of another member.
+    Message(Box<GroupMessage>),
+    /// Answer to a read of the log.
+    LogRead {
+        group: GroupId,
+        to: NodeId,
+        from: Index,
+        entries: Vec<Entry>,
+    },
+    /// A flush ended.
+    Flushed(Flushed),
+    /// A full copy was installed, or could not be had.
+    Copied(Box<CopyOutcome>),
+    /// Create a replica, if it is not there.
+    Create(Box<CreateReplica>, OrderCaller),
+    /// The B-tree of a new replica is there, or could not be made.
+    Created(Box<Created>),
+    /// Drop a replica.
+    Drop(GroupId, OrderCaller),
+    /// It is gone, or why it isn't.
+    Dropped(GroupId, Result<(), String>, OrderCaller),
+    /// Replicate a newer table definition.
+    SetTable(GroupId, Box<model::TableDefinition>, OrderCaller),
+    /// Push all that this shard leads to memds.
+    Hydrate,
+    /// Hand over leadership of everything; answer when nothing is led any more.
+    HandOver(oneshot::Sender<()>),
+    /// Flush everything; answer when it is on disk.
+    FlushAll(oneshot::Sender<()>),
+    /// End.
+    Stop(oneshot::Sender<()>),
+}
+
+#[derive(Default)]
+struct Queues {
+    requests: Vec<Request>,
+    events: Vec<Event>,
+    /// How many of the events are messages, and their bytes.
+    messages: usize,
+    message_bytes: usize,
+}
+
+/// The queue of one shard.
+pub(crate) struct Inbox {
+    queues: Mutex<Queues>,
+    /// Set while a wake-up is under way.
+    awake: AtomicBool,
+    shard: OnceLock<Addr<Shard>>,
+    limits: InboxLimits,
+    /// Requests held by the shard, until they are answered.
+    held: AtomicUsize,
+    held_bytes: AtomicUsize,
+    shed: AtomicUsize,
+    dropped_messages: AtomicUsize,
+}
+
+/// Bounds of an inbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InboxLimits {
+    pub(crate) requests_max: usize,
+    pub(crate) request_bytes_max: usize,
+    pub(crate) messages_max: usize,
+    pub(crate) message_bytes_max: usize,
+}
+
+/// What a turn of the shard works on.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) requests: Vec<Request>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Inbox {
+    pub(crate) fn new(limits: InboxLimits) -> Self {
+        Self {
+            queues: Mutex::default(),
+            awake: AtomicBool::new(false),
+            shard: OnceLock::new(),
+            limits,
+            held: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
+            shed: AtomicUsize::new(0),
+            dropped_messages: AtomicUsize::new(0),
+        }
+    }
+
+    /// Says whom to wake, once.
+    pub(crate) fn attach(&self, shard: Addr<Shard>) {
+        let _ = self.shard.set(shard);
+        self.wake();
+    }
+
+    /// Reserves room for a request of `bytes`; false: shed it.
+    pub(crate) fn admit(&self, bytes: usize) -> bool {
+        let held = self.held.fetch_add(1, Ordering::Relaxed);
+        let held_bytes = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits =
+            held < self.limits.requests_max && held_bytes + bytes <= self.limits.request_bytes_max;
+        if !fits {
+            self.release(bytes);
+            self.shed.fetch_add(1, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Gives the room of an answered request back.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Queues a request that was admitted.
+    pub(crate) fn request(&self, request: Request) {
+        self.queues.lock().requests.push(request);
+        self.wake();
+    }
+
+    /// Queues an event. Events answer what the shard itself asked for, or are rare: what asks for them bounds them.
+    pub(crate) fn event(&self, event: Event) {
+        self.queues.lock().events.push(event);
+        self.wake();
+    }
+
+    /// Queues a message of another member of `bytes`, or drops it if too many wait.
+    pub(crate) fn message(&self, message: GroupMessage, bytes: usize) {
+        {
+            let mut queues = self.queues.lock();
+            if queues.messages >= self.limits.messages_max
+                || queues.message_bytes >= self.limits.message_bytes_max
+            {
+                drop(queues);
+                self.dropped_messages.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            queues.messages += 1;
+            queues.message_bytes += bytes;
+            queues.events.push(Event::Message(Box::new(message)));
+        }
+        self.wake();
+    }
+
+    /// Takes what is there. Only the shard calls this. `batch` must be empty; its memory is used again.
+    pub(crate) fn take(&self, batch: &mut Batch) {
+        // Before looking: what comes from now on wakes the shard again.
+        self.awake.store(false, Ordering::SeqCst);
+        let mut queues = self.queues.lock();
+        std::mem::swap(&mut queues.requests, &mut batch.requests);
+        std::mem::swap(&mut queues.events, &mut batch.events);
+        queues.messages = 0;
+        queues.message_bytes = 0;
+    }
+
+    /// Requests held, their bytes, requests shed and messages dropped so far.
+    pub(crate) fn counts(&self) -> [usize; 4] {
+        [
+            &self.held,
+            &self.held_bytes,
+            &self.shed,
+            &self.dropped_messages,
+        ]
+        .map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn wake(&self) {
+        let Some(shard) = self.shard.get() else {
+            return;
+        };
+        if !self.awake.swap(true, Ordering::SeqCst) && shard.try_send(Wake).is_err() {
+            // Full: the shard has mail and will look. Closed: there is nobody to wake.
+            self.awake.store(false, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a storage node shows on `/metrics`, labelled with the node so that several nodes of one process stay apart. Owns the
+//! names; registers on creation, unregisters when dropped.
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts};
+
+/// Metrics of one node.
+pub(crate) struct Metrics {
+    pub(crate) replicas: IntGauge,
+    pub(crate) leading: IntGauge,
+    pub(crate) fenced: IntGauge,
+    pub(crate) proposals: IntCounter,
+    pub(crate) strong_reads: IntCounter,
+    pub(crate) eventual_reads: IntCounter,
+    pub(crate) pages: IntCounter,
+    pub(crate) expired: IntCounter,
+    pub(crate) shed: IntGauge,
+    pub(crate) requests_held: IntGauge,
+    pub(crate) request_bytes_held: IntGauge,
+    pub(crate) dropped_messages: IntGauge,
+    pub(crate) unsent_messages: IntCounter,
+    pub(crate) overlay_bytes: IntGauge,
+    pub(crate) flush_lag_ms: IntGauge,
+    pub(crate) flush_queue: IntGauge,
+    pub(crate) turn_seconds: Histogram,
+    pub(crate) protocol_faults: IntGauge,
+    pub(crate) wal_syncs: IntGauge,
+    pub(crate) wal_sync_us: IntGauge,
+    pub(crate) wal_sync_mean_us: IntGauge,
+    pub(crate) wal_records: IntGauge,
+    pub(crate) wal_bytes: IntGauge,
+    pub(crate) wal_queue: IntGauge,
+    pub(crate) wal_segment_bytes: IntGauge,
+    registered: Vec<Box<dyn Collector>>,
+}
+
+/// Makes and registers the metrics of one node.
+struct Maker {
+    node: String,
+    registered: Vec<Box<dyn Collector>>,
+}
+
+impl Maker {
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        Opts::new(format!("evenkeel_storage_{name}"), help).const_label("node", &self.node)
+    }
+
+    fn register(&mut self, metric: impl Collector + Clone + 'static) {
+        // Twice the same node in one process (tests): the second stays unseen.
+        if prometheus::register(Box::new(metric.clone())).is_ok() {
+            self.registered.push(Box::new(metric));
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let gauge = IntGauge::with_opts(self.opts(name, help))?;
+        self.register(gauge.clone());
+        Ok(gauge)
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let counter = IntCounter::with_opts(self.opts(name, help))?;
+        self.register(counter.clone());
+        Ok(counter)
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        buckets: Vec<f64>,
+    ) -> Result<Histogram, prometheus::Error> {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets);
+        let histogram = Histogram::with_opts(opts)?;
+        self.register(histogram.clone());
+        Ok(histogram)
+    }
+}
+
+impl Metrics {
+    pub(crate) fn register(node: u64) -> Result<Self, prometheus::Error> {
+        let mut make = Maker {
+            node: node.to_string(),
+            registered: Vec::new(),
+        };
+        let turns = prometheus::exponential_buckets(0.000_02, 4.0, 9)?;
+        Ok(Self {
+            replicas: make.gauge("replicas", "Replicas hosted.")?,
+            leading: make.gauge("leading", "Groups that this node leads and serves.")?,
+            fenced: make.gauge(
+                "fenced_replicas",
+                "Replicas on disk that are not served: damaged.",
+            )?,
+            proposals: make.counter("proposals_total", "Commands proposed.")?,
+            strong_reads: make.counter("strong_reads_total", "Strong reads of one item.")?,
+            eventual_reads: make.counter("eventual_reads_total", "Eventual reads of one item.")?,
+            pages: make.counter("pages_total", "Pages read.")?,
+            expired: make.counter(
+                "expired_requests_total",
+                "Requests dropped past their deadline.",
+            )?,
+            shed: make.gauge(
+                "shed_requests",
+                "Requests shed since start: the shard was full.",
+            )?,
+            requests_held: make
+                .gauge("requests_held", "Requests queued or waiting for a commit.")?,
+            request_bytes_held: make.gauge("request_bytes_held", "Bytes of those requests.")?,
+            dropped_messages: make.gauge(
+                "dropped_messages",
+                "Replication messages dropped since start: queue full.",
+            )?,
+            unsent_messages: make.counter(
+                "unsent_messages_total",
+                "Replication messages that the bus did not take.",
+            )?,
+            overlay_bytes: make
+                .gauge("overlay_bytes", "Applied writes that no B-tree holds yet.")?,
+            flush_lag_ms: make.gauge(
+                "flush_lag_ms",
+                "Age of the oldest applied, unflushed write.",
+            )?,
+            flush_queue: make.gauge("flush_queue", "Flushes that wait for a thread.")?,
+            turn_seconds: make.histogram("turn_seconds", "Duration of a shard's turn.", turns)?,
+            protocol_faults: make.gauge(
+                "protocol_faults",
+                "Messages that broke the replication protocol; must be 0.",
+            )?,
+            wal_syncs: make.gauge("wal_syncs", "Syncs of the write-ahead log since start.")?,
+            wal_sync_us: make.gauge("wal_sync_us", "Time in them, microseconds.")?,
+            wal_sync_mean_us: make.gauge(
+                "wal_sync_mean_us",
+                "Mean duration of a sync in the last second, microseconds.",
+            )?,
+            wal_records: make.gauge("wal_records", "Records written since start.")?,
+            wal_bytes: make.gauge("wal_bytes", "Bytes written since start.")?,
+            wal_queue: make.gauge("wal_queue", "Appends that wait for the log's thread.")?,
+            wal_segment_bytes: make.gauge("wal_segment_bytes", "Bytes of the log on disk.")?,
+            registered: make.registered,
+        })
+    }
+}
+
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        for metric in self.registered.drain(..) {
+            // Only fails for what was not registered.
+            let _ = prometheus::unregister(metric);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What all parts of a storage node share: who it is, its log, its way to the others, its numbers. Owns no group and no thread.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use mesh::Mesh;
+use parking_lot::Mutex;
+use partition::Limits as PartitionLimits;
+use paxos::{GroupId, Millis, NodeId};
+use wal::{DataDir, Wal, WalMetrics};
+
+use crate::btree::TreeOptions;
+use crate::inbox::Inbox;
+use crate::metrics::Metrics;
+use crate::settings::StorageSettings;
+use crate::shard::Gathered;
+
+/// A storage node.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: u64,
+    pub(crate) settings: StorageSettings,
+    pub(crate) mesh: Mesh,
+    pub(crate) wal: Wal,
+    pub(crate) metrics: Metrics,
+    /// A shard's share of the WAL's queue: appends and bytes.
+    pub(crate) appends_max: usize,
+    pub(crate) append_bytes_max: usize,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    /// `/readyz`.
+    pub(crate) ready: Arc<AtomicBool>,
+    /// Going away: takes nothing new.
+    pub(crate) draining: AtomicBool,
+    /// Folder of the B-trees.
+    replicas: PathBuf,
+    origin: Instant,
+    /// Held as long as the node lives: keeps other processes out.
+    _data_dir: DataDir,
+    reports: Mutex<Vec<Report>>,
+}
+
+/// What a shard said last.
+#[derive(Clone, Default)]
+struct Report {
+    numbers: Gathered,
+    troubles: Vec<String>,
+}
+
+/// What `Node` is made of.
+pub(crate) struct Parts {
+    pub(crate) data_dir: DataDir,
+    pub(crate) settings: StorageSettings,
+    pub(crate) mesh: Mesh,
+    pub(crate) wal: Wal,
+    pub(crate) metrics: Metrics,
+    pub(crate) appends_max: usize,
+    pub(crate) append_bytes_max: usize,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+}
+
+impl Node {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            data_dir,
+            settings,
+            mesh,
+            wal,
+            metrics,
+            appends_max,
+            append_bytes_max,
+            inboxes,
+        } = parts;
+        Self {
+            id: NodeId(settings.node_id),
+            incarnation: data_dir.incarnation(),
+            replicas: data_dir.replicas(),
+            _data_dir: data_dir,
+            mesh,
+            wal,
+            metrics,
+            appends_max,
+            append_bytes_max,
+            reports: Mutex::new(vec![Report::default(); inboxes.len()]),
+            inboxes,
+            ready: Arc::default(),
+            draining: AtomicBool::new(false),
+            origin: Instant::now(),
+            settings,
+        }
+    }
+
+    /// Monotonic time of this node.
+    pub(crate) fn now(&self) -> Millis {
+        // From 1: 0 stands for "never" here and there.
+        Millis(1 + u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 1))
+    }
+
+    /// The inbox of the shard that a group is pinned to.
+    pub(crate) fn inbox(&self, group: GroupId) -> &Arc<Inbox> {
+        &self.inboxes[shard_of(group, self.inboxes.len())]
+    }
+
+    /// Where a replica's B-tree is.
+    pub(crate) fn replica_folder(&self, group: GroupId) -> PathBuf {
+        self.replicas.join(group.0.to_string())
+    }
+
+    pub(crate) fn tree_options(&self) -> TreeOptions {
+        tree_options(&self.settings)
+    }
+
+    pub(crate) fn partition_limits(&self) -> PartitionLimits {
+        partition_limits(&self.settings)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A shard's numbers.
+    pub(crate) fn report_numbers(&self, shard: usize, numbers: Gathered) {
+        self.reports.lock()[shard].numbers = numbers;
+    }
+
+    /// A shard's fenced replicas, in words.
+    pub(crate) fn report_troubles(&self, shard: usize, troubles: Vec<String>) {
+        self.reports.lock()[shard].troubles = troubles;
+    }
+
+    /// The numbers of all shards.
+    pub(crate) fn numbers(&self) -> Gathered {
+        let reports = self.reports.lock();
+        reports
+            .iter()
+            .fold(Gathered::default(), |sum, report| sum.plus(report.numbers))
+    }
+
+    /// The troubles of all shards.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let reports = self.reports.lock();
+        reports
+            .iter()
+            .flat_map(|report| report.troubles.iter().cloned())
+            .collect()
+    }
+
+    /// Brings the gauges up to date; `before` is what the WAL said the last time.
+    pub(crate) fn export(&self, flush_queue: usize, before: &WalMetrics) -> WalMetrics {
+        let numbers = self.numbers();
+        let metrics = &self.metrics;
+        let set = |gauge: &prometheus::IntGauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX))
+        };
+        set(&metrics.replicas, numbers.replicas);
+        set(&metrics.leading, numbers.leading);
+        set(&metrics.fenced, self.troubles().len() as u64);
+        set(&metrics.overlay_bytes, numbers.overlay_bytes);
+        set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
+        set(&metrics.protocol_faults, numbers.faults);
+        set(&metrics.flush_queue, flush_queue as u64);
+        let counts = self.inboxes.iter().map(|inbox| inbox.counts());
+        let counts = counts.fold([0; 4], |sum: [usize; 4], one| {
+            std::array::from_fn(|i| sum[i] + one[i])
+        });
+        let gauges = [
+            &metrics.requests_held,
+            &metrics.request_bytes_held,
+            &metrics.shed,
+            &metrics.dropped_messages,
+        ];
+        for (gauge, count) in gauges.into_iter().zip(counts) {
+            set(gauge, count as u64);
+        }
+        let wal = self.wal.metrics();
+        let syncs = wal.syncs.saturating_sub(before.syncs);
+        let sync_us = wal.sync_us.saturating_sub(before.sync_us);
+        set(&metrics.wal_syncs, wal.syncs);
+        set(&metrics.wal_sync_us, wal.sync_us);
+        set(
+            &metrics.wal_sync_mean_us,
+            sync_us.checked_div(syncs).unwrap_or(0),
+        );
+        set(&metrics.wal_records, wal.records);
+        set(&metrics.wal_bytes, wal.bytes);
+        set(&metrics.wal_queue, wal.queue_len);
+        set(&metrics.wal_segment_bytes, wal.segment_bytes);
+        wal
+    }
+}
+
+/// Which of `shards` shards a group is pinned to.
+pub(crate) fn shard_of(group: GroupId, shards: usize) -> usize {
+    (group.0 % shards.max(1) as u64) as usize
+}
+
+pub(crate) fn tree_options(settings: &StorageSettings) -> TreeOptions {
+    TreeOptions {
+        map_bytes: settings.limits.map_bytes,
+        ..TreeOptions::default()
+    }
+}
+
+pub(crate) fn partition_limits(settings: &StorageSettings) -> PartitionLimits {
+    PartitionLimits {
+        overlay_bytes_max: settings.limits.overlay_bytes_max,
+        ..PartitionLimits::default()
+    }
+}
+
+/// Wall clock, milliseconds since the epoch.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

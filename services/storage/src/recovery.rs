@@ -1,0 +1,126 @@
+//! What a node finds on its disk when it starts: the log and the B-trees, brought together into replicas. What does not fit is
+//! fenced and named, never repaired by guessing. Runs once, blocking, before anything is served.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use partition::PartitionState;
+use paxos::{GroupId, Position, Restored};
+use wal::{DataDir, Recovery, Wal};
+
+use crate::btree::{ReplicaTree, TreeError, TreeOptions};
+use crate::orders::{DROPPED_MARK, forget_log, remove_folder};
+
+/// A replica that was found whole.
+pub(crate) struct Found {
+    pub(crate) group: GroupId,
+    pub(crate) tree: ReplicaTree,
+    pub(crate) state: PartitionState,
+    pub(crate) restored: Restored,
+}
+
+/// All that was found.
+#[derive(Default)]
+pub(crate) struct Inventory {
+    pub(crate) replicas: Vec<Found>,
+    /// Replicas that must not be served, and why.
+    pub(crate) fenced: BTreeMap<GroupId, String>,
+}
+
+/// Brings B-trees and log together. Blocks.
+pub(crate) fn take_stock(
+    data_dir: &DataDir,
+    wal: &Wal,
+    recovery: Recovery,
+    options: TreeOptions,
+) -> anyhow::Result<Inventory> {
+    let folder = data_dir.replicas();
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let Recovery {
+        mut groups,
+        damaged,
+        unattributed_damage,
+        torn_bytes,
+    } = recovery;
+    if torn_bytes > 0 {
+        tracing::info!(torn_bytes, "cut the torn tail of the write-ahead log");
+    }
+    let mut inventory = Inventory::default();
+    let mut seen = BTreeSet::new();
+    for (group, path) in replica_folders(&folder)? {
+        seen.insert(group);
+        let logged = groups.remove(&group);
+        if path.join(DROPPED_MARK).exists() {
+            tracing::info!(group = group.0, "completing an interrupted drop");
+            forget_log(wal, group)
+                .and_then(|()| remove_folder(&path))
+                .map_err(anyhow::Error::msg)?;
+            continue;
+        }
+        if let Some(why) = damaged.get(&group) {
+            inventory.fenced.insert(group, why.clone());
+            continue;
+        }
+        match (ReplicaTree::open(&path, options), logged) {
+            (Ok((tree, state)), Some(logged)) => {
+                let applied = Position {
+                    ballot: state.ballot,
+                    index: state.applied,
+                };
+                let restored = logged.restored(applied, Some(state.configuration.clone()));
+                inventory.replicas.push(Found {
+                    group,
+                    tree,
+                    state,
+                    restored,
+                });
+            }
+            // The log never heard of it: its creation was not finished (then nothing was ever promised, and the order comes
+            // again), unless the log may have forgotten it.
+            (Ok((_, state)), None) if state.applied > 0 || unattributed_damage => {
+                inventory
+                    .fenced
+                    .insert(group, "the write-ahead log has nothing of it".to_owned());
+            }
+            (Ok((tree, _)), None) => {
+                tracing::info!(
+                    group = group.0,
+                    "removing a replica whose creation was not finished"
+                );
+                tree.destroy()?;
+            }
+            (Err(TreeError::Missing { .. }), None) if !unattributed_damage => {
+                remove_folder(&path).map_err(anyhow::Error::msg)?;
+            }
+            (Err(error), _) => drop(inventory.fenced.insert(group, error.to_string())),
+        }
+    }
+    for (group, why) in damaged {
+        inventory.fenced.entry(group).or_insert(why);
+    }
+    for group in groups.into_keys() {
+        inventory
+            .fenced
+            .insert(group, "its B-tree is missing".to_owned());
+    }
+    Ok(inventory)
+}
+
+fn replica_folders(folder: &Path) -> anyhow::Result<BTreeMap<GroupId, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
+        let path = entry?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        match number {
+            Some(number) => drop(found.insert(GroupId(number), path)),
+            None => tracing::warn!(path = %path.display(), "not a replica's folder, left alone"),
+        }
+    }
+    Ok(found)
+}

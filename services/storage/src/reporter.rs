@@ -1,0 +1,96 @@
+//! The node's heartbeat: an actor that says once a second what placement needs to know, and brings the metrics up to date.
+//! Decides nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
+use protocol::health::{Heartbeat, StorageHealth};
+use protocol::subjects;
+use wal::WalMetrics;
+
+use crate::flusher::FlushJob;
+use crate::node::Node;
+use crate::pool::Jobs;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The actor.
+pub(crate) struct Reporter {
+    pub(crate) node: Arc<Node>,
+    pub(crate) flusher: Jobs<FlushJob>,
+    /// Where the health endpoints are, host:port.
+    pub(crate) http: String,
+    /// What the WAL said the last time.
+    pub(crate) wal: WalMetrics,
+}
+
+/// Say something now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Report;
+
+/// End.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop;
+
+impl Reporter {
+    fn report(&mut self) {
+        let node = &self.node;
+        self.wal = node.export(self.flusher.len(), &self.wal);
+        let numbers = node.numbers();
+        let heartbeat = Heartbeat {
+            service: "storage".to_owned(),
+            instance: node.id.0,
+            zone: node.settings.zone.clone(),
+            incarnation: node.incarnation,
+            http: self.http.clone(),
+            ready: node.ready.load(Ordering::Relaxed),
+            draining: node.is_draining(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            storage: Some(StorageHealth {
+                replicas: numbers.replicas,
+                leading: numbers.leading,
+                used_bytes: numbers.tree_bytes + self.wal.segment_bytes,
+                free_bytes: free_bytes(&node.settings.data_dir),
+                troubles: node.troubles(),
+            }),
+        };
+        if let Err(error) = node.mesh.cast(subjects::HEALTH, &heartbeat) {
+            tracing::debug!(%error, "heartbeat not sent");
+        }
+    }
+}
+
+/// Bytes free for us on the file system of `path`; 0 if it cannot be told.
+fn free_bytes(path: &std::path::Path) -> u64 {
+    let system = rustix::fs::statvfs(path);
+    system.map_or(0, |system| system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+impl Actor for Reporter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.report();
+        context.run_interval(EVERY, |reporter, _| reporter.report());
+    }
+}
+
+impl Handler<Report> for Reporter {
+    type Result = ();
+
+    fn handle(&mut self, _: Report, _: &mut Self::Context) {
+        self.report();
+    }
+}
+
+impl Handler<Stop> for Reporter {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, context: &mut Self::Context) {
+        context.stop();
+    }
+}

@@ -1,0 +1,440 @@
+//! Start and end of a storage node: opens what is on disk, starts threads and actors, listens on the node's subjects; and the
+//! way back. Owns the order of these steps only.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter};
+use anyhow::Context;
+use mesh::{Delivery, Mesh, Subscription};
+use partition::Partition;
+use paxos::{NodeId, Replica};
+use protocol::control::Order;
+use protocol::item::{ItemCall, ItemFault, ItemReply};
+use protocol::replication::GroupMessage;
+use protocol::subjects;
+use telemetry::{Health, HttpServer};
+use tokio::sync::oneshot;
+use wal::{DataDir, Wal, WalError, WalOptions};
+
+use crate::copier::CopyJob;
+use crate::env::{DiskJobs, Env};
+use crate::flusher::FlushJob;
+use crate::group::Group;
+use crate::inbox::{Caller, Event, Inbox, InboxLimits, Request};
+use crate::log_reader::LogJob;
+use crate::metrics::Metrics;
+use crate::node::{self, Node, Parts};
+use crate::orders::{OrderCaller, OrderJob};
+use crate::pool::Pool;
+use crate::recovery::{self, Inventory};
+use crate::reporter::{Report, Reporter, Stop};
+use crate::settings::StorageSettings;
+use crate::shard::Shard;
+
+/// What a request weighs beside its body: the structures that hold it.
+const REQUEST_OVERHEAD_BYTES: usize = 512;
+/// Jobs that may wait for each kind of disk thread.
+const DISK_JOBS_MAX: usize = 4_096;
+/// Copies pulled or waiting at the same time.
+const COPIES_MAX: usize = 16;
+
+/// The threads for work that blocks.
+struct Disks {
+    flusher: Pool<FlushJob>,
+    log_reader: Pool<LogJob>,
+    copier: Pool<CopyJob>,
+    orders: Pool<OrderJob>,
+}
+
+/// A running storage node.
+pub struct Running {
+    node: Arc<Node>,
+    arbiters: Vec<Arbiter>,
+    disks: Disks,
+    reporter: Addr<Reporter>,
+    requests: Vec<Subscription>,
+    replication: Vec<Subscription>,
+    http: Option<HttpServer>,
+}
+
+/// Starts a storage node. Must be called within an actix system.
+///
+/// # Errors
+/// When the settings make no sense, the data folder cannot be used, or the bus or the health endpoints fail.
+pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Running> {
+    settings.check()?;
+    anyhow::ensure!(
+        actix::System::try_current().is_some(),
+        "a storage node needs an actix system"
+    );
+    let address = match settings.http.as_str() {
+        "" => None,
+        text => Some(
+            text.parse::<SocketAddr>()
+                .with_context(|| format!("storage.http: {text:?}"))?,
+        ),
+    };
+    let opened = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || open(&settings)).await??
+    };
+    let Opened {
+        data_dir,
+        wal,
+        inventory,
+        appends_max,
+        append_bytes_max,
+    } = opened;
+    let limits = &settings.limits;
+    let inbox_limits = InboxLimits {
+        requests_max: limits.requests_max,
+        request_bytes_max: limits.request_bytes_max,
+        messages_max: limits.messages_max,
+        message_bytes_max: limits.message_bytes_max,
+    };
+    let inboxes = (0..settings.shards)
+        .map(|_| Arc::new(Inbox::new(inbox_limits)))
+        .collect();
+    let metrics = Metrics::register(settings.node_id)?;
+    let parts = Parts {
+        data_dir,
+        settings,
+        mesh,
+        wal,
+        metrics,
+        appends_max,
+        append_bytes_max,
+        inboxes,
+    };
+    let node = Arc::new(Node::new(parts));
+    let disks = start_disks(&node)?;
+    let arbiters = start_shards(&node, &disks, inventory);
+
+    let replication = vec![serve_replication(&node).await?, serve_hydrate(&node).await?];
+    let requests = vec![serve_items(&node).await?, serve_orders(&node).await?];
+    let http = match address {
+        Some(address) => {
+            let health = Health {
+                ready: node.ready.clone(),
+            };
+            Some(telemetry::serve_http(address, health).await?)
+        }
+        None => None,
+    };
+    node.ready.store(true, Ordering::Relaxed);
+    let reporter = Reporter {
+        node: node.clone(),
+        flusher: disks.flusher.jobs(),
+        http: http
+            .as_ref()
+            .map_or(String::new(), |http| http.address().to_string()),
+        wal: wal::WalMetrics::default(),
+    };
+    let reporter = reporter.start();
+    tracing::info!(
+        node = node.id.0,
+        zone = node.settings.zone,
+        "storage node started"
+    );
+    Ok(Running {
+        node,
+        arbiters,
+        disks,
+        reporter,
+        requests,
+        replication,
+        http,
+    })
+}
+
+struct Opened {
+    data_dir: DataDir,
+    wal: Wal,
+    inventory: Inventory,
+    appends_max: usize,
+    append_bytes_max: usize,
+}
+
+/// Opens what is on disk. Blocks.
+fn open(settings: &StorageSettings) -> anyhow::Result<Opened> {
+    let data_dir = open_data_dir(settings)?;
+    let mut options = WalOptions::new(data_dir.node(), data_dir.incarnation());
+    options.segment_bytes = settings.limits.wal_segment_bytes;
+    // Orders come on top of what the shards may queue.
+    let appends_max = (options.queue_len_max - options.queue_len_max / 8) / settings.shards;
+    let append_bytes_max = options.queue_bytes_max / 2 / settings.shards;
+    let (wal, recovery) = Wal::open(&data_dir.wal(), options)?;
+    let inventory = recovery::take_stock(&data_dir, &wal, recovery, node::tree_options(settings))?;
+    Ok(Opened {
+        data_dir,
+        wal,
+        inventory,
+        appends_max,
+        append_bytes_max,
+    })
+}
+
+fn open_data_dir(settings: &StorageSettings) -> Result<DataDir, WalError> {
+    // Not 0; below 2^53 it survives any JSON.
+    let fresh_incarnation = rand::random::<u64>() >> 11 | 1;
+    DataDir::open(
+        &settings.data_dir,
+        NodeId(settings.node_id),
+        fresh_incarnation,
+    )
+}
+
+/// Identity of the node's disk, made now if the data folder is new. A node that lost its disk gets another one, so that it is
+/// never mistaken for the old member of its groups.
+///
+/// # Errors
+/// When the folder is in use, belongs to another node, or has data but no identity.
+pub fn incarnation(settings: &StorageSettings) -> anyhow::Result<u64> {
+    settings.check()?;
+    Ok(open_data_dir(settings)?.incarnation())
+}
+
+fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
+    let (log, orders) = (node.wal.clone(), node.wal.clone());
+    let copies = node.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let flush_threads = node.settings.limits.flush_threads;
+    Ok(Disks {
+        flusher: Pool::start("storage-flush", flush_threads, DISK_JOBS_MAX, FlushJob::run)?,
+        log_reader: Pool::start("storage-log-read", 1, DISK_JOBS_MAX, move |job: LogJob| {
+            job.run(&log)
+        })?,
+        copier: Pool::start("storage-copy", 1, COPIES_MAX, move |job: CopyJob| {
+            job.run(&copies, &runtime)
+        })?,
+        orders: Pool::start("storage-orders", 1, DISK_JOBS_MAX, move |job: OrderJob| {
+            job.run(&orders)
+        })?,
+    })
+}
+
+/// Starts one actor a shard, each on an arbiter of its own, with the replicas that are pinned to it.
+fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Arbiter> {
+    let shards = node.inboxes.len();
+    let mut groups: Vec<Vec<Group>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut fenced = vec![BTreeMap::new(); shards];
+    let now = node.now();
+    for found in inventory.replicas {
+        let timing = node.settings.timing.clone();
+        let replica = Replica::new(
+            node.id,
+            node.incarnation,
+            found.group,
+            found.restored,
+            timing,
+            now,
+        );
+        let partition = Partition::new(found.state, node.partition_limits());
+        let group = Group::new(found.group, replica, partition, Arc::new(found.tree));
+        groups[node::shard_of(found.group, shards)].push(group);
+    }
+    for (group, why) in inventory.fenced {
+        tracing::error!(group = group.0, why, "replica fenced");
+        fenced[node::shard_of(group, shards)].insert(group, why);
+    }
+    let jobs = DiskJobs {
+        flusher: disks.flusher.jobs(),
+        log_reader: disks.log_reader.jobs(),
+        copier: disks.copier.jobs(),
+        orders: disks.orders.jobs(),
+    };
+    let start = |(number, (groups, fenced)): (usize, (Vec<Group>, BTreeMap<_, _>))| {
+        let inbox = node.inboxes[number].clone();
+        let env = Env::new(node.clone(), inbox.clone(), jobs.clone());
+        let arbiter = Arbiter::new();
+        let shard = Shard::new(number, env, groups, fenced);
+        inbox.attach(Shard::start_in_arbiter(&arbiter.handle(), move |_| shard));
+        arbiter
+    };
+    groups
+        .into_iter()
+        .zip(fenced)
+        .enumerate()
+        .map(start)
+        .collect()
+}
+
+async fn serve_items(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_item(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    Ok(mesh
+        .serve(&subject, None, move |delivery| take_item(&node, delivery))
+        .await?)
+}
+
+/// Runs on a thread of the bus.
+fn take_item(node: &Node, delivery: Delivery) {
+    if node.is_draining() {
+        return delivery.reply(&ItemReply::Fault(ItemFault::NotReady));
+    }
+    let call = match delivery.decode::<ItemCall>() {
+        Ok(call) => call,
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not an item request");
+            let error =
+                model::ApiError::new(model::ErrorKind::InternalServerError, error.to_string());
+            return delivery.reply(&ItemReply::Fault(ItemFault::Api(error)));
+        }
+    };
+    let inbox = node.inbox(call.partition);
+    let bytes = delivery.body.len() + REQUEST_OVERHEAD_BYTES;
+    if !inbox.admit(bytes) {
+        return delivery.reply(&ItemReply::Fault(ItemFault::Overloaded));
+    }
+    let deadline = delivery.deadline;
+    let caller = Caller::Item {
+        responder: delivery.responder(),
+        bytes,
+    };
+    inbox.request(Request {
+        call,
+        caller,
+        deadline,
+    });
+}
+
+async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_control(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| {
+        let order = delivery.decode::<Order>();
+        let caller = OrderCaller(delivery.responder());
+        match order {
+            Ok(_) if node.is_draining() => caller.refused("the node is going away"),
+            Ok(Order::CreateReplica(order)) => {
+                node.inbox(order.partition)
+                    .event(Event::Create(order, caller));
+            }
+            Ok(Order::DropReplica { partition }) => {
+                node.inbox(partition).event(Event::Drop(partition, caller));
+            }
+            Ok(Order::SetTable { partition, table }) => {
+                node.inbox(partition)
+                    .event(Event::SetTable(partition, table, caller));
+            }
+            Err(error) => caller.refused(error.to_string()),
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+async fn serve_replication(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_replication(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| match delivery.decode::<GroupMessage>() {
+        Ok(message) => node
+            .inbox(message.group)
+            .message(message, delivery.body.len()),
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not a replication message");
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+async fn serve_hydrate(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |_: Delivery| {
+        node.inboxes
+            .iter()
+            .for_each(|inbox| inbox.event(Event::Hydrate))
+    };
+    Ok(mesh.serve(subjects::MEMDS_HYDRATE, None, take).await?)
+}
+
+impl Running {
+    /// The node's identity on its disk.
+    pub fn incarnation(&self) -> u64 {
+        self.node.incarnation
+    }
+
+    /// Takes nothing new, hands leadership over, brings everything into the B-trees (each for a bounded time), and ends.
+    pub async fn stop(mut self) {
+        let limits = self.node.settings.limits.clone();
+        self.node.draining.store(true, Ordering::Relaxed);
+        self.node.ready.store(false, Ordering::Relaxed);
+        self.reporter.do_send(Report);
+        if limits.transfer_ms_max > 0 {
+            self.ask_all(Event::HandOver, limits.transfer_ms_max).await;
+        }
+        self.requests.clear();
+        self.ask_all(Event::FlushAll, limits.drain_ms_max).await;
+        self.node.mesh.drain(Duration::from_secs(1)).await;
+        self.end().await;
+    }
+
+    /// Ends at once, as if the process had died: no handing over, no flush. Closes what is open, so that the node can be started
+    /// again in this process.
+    pub async fn halt(mut self) {
+        self.node.draining.store(true, Ordering::Relaxed);
+        self.node.ready.store(false, Ordering::Relaxed);
+        self.requests.clear();
+        self.end().await;
+    }
+
+    async fn end(mut self) {
+        self.replication.clear();
+        self.ask_all(Event::Stop, 10_000).await;
+        self.reporter.do_send(Stop);
+        if let Some(http) = self.http.take() {
+            http.stop().await;
+        }
+        let Self {
+            node,
+            arbiters,
+            disks,
+            ..
+        } = self;
+        let closed = tokio::task::spawn_blocking(move || {
+            for arbiter in arbiters {
+                arbiter.stop();
+                // Its panic would have aborted the process.
+                let _ = arbiter.join();
+            }
+            disks.orders.close();
+            disks.copier.close();
+            disks.log_reader.close();
+            disks.flusher.close();
+            node.wal.close();
+            tracing::info!(node = node.id.0, "storage node stopped");
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "the storage node did not stop cleanly");
+        }
+    }
+
+    /// Sends an event to every shard and waits for all answers, but not longer than `ms_max`.
+    async fn ask_all(&self, event: impl Fn(oneshot::Sender<()>) -> Event, ms_max: u64) {
+        let mut answers = Vec::with_capacity(self.node.inboxes.len());
+        for inbox in &self.node.inboxes {
+            let (done, answer) = oneshot::channel();
+            inbox.event(event(done));
+            answers.push(answer);
+        }
+        let all = async {
+            for answer in answers {
+                // A shard that is gone has nothing to answer.
+                let _ = answer.await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_millis(ms_max), all)
+            .await
+            .is_err()
+        {
+            tracing::warn!(node = self.node.id.0, ms_max, "not done in time, going on");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Every setting and limit of a storage node, each with its unit and its reason. Owns defaults only.
+
+use std::path::PathBuf;
+
+use paxos::Timing;
+use serde::{Deserialize, Serialize};
+
+/// Settings of a storage node (section `storage` of the file).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageSettings {
+    /// Number of the node, unique in the mesh; must never be given to another disk while the old one lives.
+    pub node_id: u64,
+    /// Availability zone.
+    pub zone: String,
+    /// Folder of the WAL and the B-trees. One process at a time.
+    pub data_dir: PathBuf,
+    /// Shards: threads that drive replication groups. More than the cores gains nothing.
+    pub shards: usize,
+    /// Address of `/healthz`, `/readyz`, `/metrics`, `host:port`; empty = none (another part of the process serves them).
+    pub http: String,
+    /// Durations and limits of the replication core.
+    pub timing: Timing,
+    /// Limits of this service.
+    pub limits: Limits,
+}
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            node_id: 0,
+            zone: String::new(),
+            data_dir: PathBuf::new(),
+            shards: cores.min(8),
+            http: String::new(),
+            timing: Timing::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl StorageSettings {
+    /// Refuses settings with which no node can run, in words for the operator.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.node_id > 0, "storage.node_id must be set, and not 0");
+        anyhow::ensure!(!self.zone.is_empty(), "storage.zone must be set");
+        anyhow::ensure!(
+            self.data_dir != PathBuf::new(),
+            "storage.data_dir must be set"
+        );
+        anyhow::ensure!(
+            (1..=256).contains(&self.shards),
+            "storage.shards must be 1 to 256"
+        );
+        Ok(())
+    }
+}
+
+/// Limits and timings of the service (section `storage.limits`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Item requests that one shard holds, queued or waiting for a commit; more are shed.
+    pub requests_max: usize,
+    /// Bytes of those requests.
+    pub request_bytes_max: usize,
+    /// Replication messages queued for one shard; more are dropped (the core sends again).
+    pub messages_max: usize,
+    /// Bytes of those messages, roughly.
+    pub message_bytes_max: usize,
+    /// How often a shard looks at the time, milliseconds: the resolution of all timers.
+    pub tick_ms: u64,
+    /// A follower answers eventual reads only if it heard from a leader within this time, milliseconds.
+    pub eventual_age_ms_max: u64,
+    /// An overlay is flushed once it holds this many bytes …
+    pub flush_bytes: usize,
+    /// … or this old an entry, milliseconds: bounds what a restart has to replay.
+    pub flush_age_ms: u64,
+    /// A leader takes no writes while the overlay of a group holds this many bytes: the flush is behind.
+    pub overlay_bytes_max: usize,
+    /// Flush threads: disks do few synced transactions at a time.
+    pub flush_threads: usize,
+    /// Leaders push what they lead to memds this often, milliseconds, changes or not (constant work).
+    pub push_every_ms: u64,
+    /// Partitions in one push.
+    pub push_partitions_max: usize,
+    /// How long a stopping node tries to hand leadership over, milliseconds; 0 = not at all.
+    pub transfer_ms_max: u64,
+    /// How long a stopping node waits for its last flushes, milliseconds. The WAL holds what they miss.
+    pub drain_ms_max: u64,
+    /// One chunk of a full copy must arrive within this time, milliseconds.
+    pub copy_chunk_ms_max: u64,
+    /// Size of a WAL segment, bytes.
+    pub wal_segment_bytes: u32,
+    /// Virtual size of a new B-tree's memory map, bytes (it grows by doubling).
+    pub map_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_max: 16_384,
+            request_bytes_max: 64 << 20,
+            messages_max: 16_384,
+            message_bytes_max: 64 << 20,
+            tick_ms: 50,
+            eventual_age_ms_max: 3_000,
+            flush_bytes: 4 << 20,
+            flush_age_ms: 2_000,
+            overlay_bytes_max: 64 << 20,
+            flush_threads: 2,
+            push_every_ms: 3_000,
+            push_partitions_max: 256,
+            transfer_ms_max: 3_000,
+            drain_ms_max: 10_000,
+            copy_chunk_ms_max: 5_000,
+            wal_segment_bytes: 64 << 20,
+            map_bytes: 64 << 20,
+        }
+    }
+}
