@@ -75,6 +75,10 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
 
 async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> anyhow::Result<()> {
     let bus = LocalBus::new();
+    let stats = bus.stats().clone();
+    telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+        stats.values()
+    });
     let join = |service: &str, instance: u64| {
         Mesh::local(
             &bus,

@@ -48,6 +48,13 @@ impl LocalBus {
     }
 }
 
+impl LocalBus {
+    /// Counters of all its participants together, for export.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.shared.stats
+    }
+}
+
 impl Default for LocalBus {
     fn default() -> Self {
         Self::new()
