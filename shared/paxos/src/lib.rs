@@ -3,11 +3,21 @@
 //! a clock, never draws a random number, never does I/O: `Replica::step` says what to persist and what to send.
 
 mod configuration;
+mod durability;
+mod election;
 mod entry;
+mod follower;
 mod ids;
 mod io;
+mod leader;
+mod lease;
+mod log;
 mod message;
+#[cfg(feature = "mutations")]
+mod mutations;
+mod progress;
 mod replica;
+mod replication;
 mod status;
 mod timing;
 
@@ -16,6 +26,8 @@ pub use entry::{ENTRY_OVERHEAD_BYTES, Entry, Payload};
 pub use ids::{Ballot, GroupId, Index, Millis, NodeId, Position, Token};
 pub use io::{Input, Output, PersistOp, ReadLog, Refusal, Restored, Standing};
 pub use message::{Ack, Append, Body, Message, Promise, Reject};
+#[cfg(feature = "mutations")]
+pub use mutations::{MUTATIONS, Mutation};
 pub use replica::Replica;
 pub use status::Status;
 pub use timing::{Limits, Timing};

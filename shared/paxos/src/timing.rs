@@ -21,6 +21,8 @@ pub struct Timing {
     pub candidate_ms: u64,
     /// A leader that had no quorum of acknowledgements for so long steps down and gives its proposals up as unknown.
     pub leader_patience_ms: u64,
+    /// A leader whose oldest proposal makes no progress for so long (its own disk hangs, say) steps down.
+    pub leader_stall_ms: u64,
     /// An append that was not acknowledged for so long, and that the follower does not report received, is sent again.
     pub retransmit_ms: u64,
     /// A log read that the shell did not answer for so long is asked again.
@@ -43,6 +45,7 @@ impl Default for Timing {
             election_jitter_ms: 500,
             candidate_ms: 1_000,
             leader_patience_ms: 3_000,
+            leader_stall_ms: 10_000,
             retransmit_ms: 600,
             log_read_ms: 5_000,
             transfer_ms: 2_000,

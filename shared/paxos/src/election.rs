@@ -1,0 +1,571 @@
+//! Elections: probe, prepare, adoption of the best log. A candidate prepares only if a quorum answered its probe and
+//! nobody who answered hears a healthy leader; it leads only once its own log, durably, is the best of a quorum of
+//! promises. The acceptor's side (answers to probes, promises, fetches) is here too.
+
+use crate::lease::{LeasePromise, Outstanding};
+use crate::replica::{FetchRead, Part};
+use crate::{
+    Ballot, Body, Entry, Index, Millis, NodeId, Output, Position, Promise, ReadLog, Replica, Role,
+};
+
+/// An attempt at leadership.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub phase: Phase,
+    /// The attempt ends unless it gets on before.
+    pub deadline: Millis,
+    /// Ballot whose leader handed over to this node.
+    released: Option<Ballot>,
+    /// Promises of members (and this replica's own), with the node's incarnation and the time of receipt.
+    promises: Vec<Received>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Received {
+    node: NodeId,
+    incarnation: u64,
+    at: Millis,
+    promise: Promise,
+}
+
+/// How far an attempt is.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Asking whether a leader is needed; these answered that they hear none.
+    Probe {
+        attempt: u64,
+        silent: Vec<(NodeId, u64)>,
+    },
+    /// Waiting for promises.
+    Prepare,
+    /// Fetching the log that ends at `goal` from `source`, `next` first; then waiting until it is durable.
+    Adopt {
+        source: NodeId,
+        goal: Position,
+        next: Index,
+    },
+}
+
+impl Replica {
+    /// Waits anew for a leader: sets the election timer.
+    pub(crate) fn rest(&mut self, now: Millis) {
+        let seed = [
+            self.me.0,
+            self.group.0,
+            self.promised.round,
+            self.promised.node.0,
+            self.attempt,
+        ];
+        let jitter = mix(&seed) % (self.timing.election_jitter_ms + 1);
+        self.election_at = now.plus(self.timing.election_ms + jitter);
+    }
+
+    /// Whether this replica could lead at all.
+    fn electable(&self) -> bool {
+        self.role() == Role::Storage && !self.copying && !self.copy_needed
+    }
+
+    /// Whether a healthy leader is, or is heard by, this replica.
+    pub(crate) fn hears_healthy_leader(&self, now: Millis) -> bool {
+        match &self.part {
+            Part::Leader(leader) => self.leader_healthy(leader, now),
+            Part::Candidate(candidate) if !matches!(candidate.phase, Phase::Probe { .. }) => false,
+            _ => {
+                let at = self.heard.and_then(|heard| heard.healthy_at);
+                at.is_some_and(|at| now.since(at) < self.timing.election_ms)
+            }
+        }
+    }
+
+    /// The follower's timer ran out: nobody leads, as far as it can tell.
+    pub(crate) fn election_time(&mut self, out: &mut Output) {
+        self.attempt += 1;
+        self.rest(self.now);
+        if !self.electable() {
+            return;
+        }
+        self.part = Part::Candidate(Box::new(Candidate {
+            phase: Phase::Probe {
+                attempt: self.attempt,
+                silent: Vec::new(),
+            },
+            deadline: self.now.plus(self.timing.candidate_ms),
+            released: None,
+            promises: Vec::new(),
+        }));
+        self.broadcast(
+            Body::Probe {
+                attempt: self.attempt,
+            },
+            out,
+        );
+        self.check_candidate(out);
+    }
+
+    /// An attempt ran out of time.
+    pub(crate) fn candidate_time(&mut self, out: &mut Output) {
+        self.give_up(out);
+    }
+
+    /// Ends the attempt; the next one comes after the election timer.
+    fn give_up(&mut self, out: &mut Output) {
+        self.follow_nobody(out);
+        self.attempt += 1;
+        self.rest(self.now);
+    }
+
+    pub(crate) fn on_probe(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        attempt: u64,
+        out: &mut Output,
+    ) {
+        let healthy = self.hears_healthy_leader(self.now);
+        let reply = Body::ProbeReply {
+            attempt,
+            healthy,
+            promised: self.promised,
+        };
+        out.send.push(self.answer(from, incarnation, reply));
+    }
+
+    pub(crate) fn on_probe_reply(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        attempt: u64,
+        healthy: bool,
+        promised: Ballot,
+        out: &mut Output,
+    ) {
+        self.round_seen = self.round_seen.max(promised.round);
+        let Part::Candidate(candidate) = &mut self.part else {
+            return;
+        };
+        let Phase::Probe {
+            attempt: own,
+            silent,
+        } = &mut candidate.phase
+        else {
+            return;
+        };
+        if *own != attempt {
+            return;
+        }
+        if healthy {
+            // A leader works; that this replica does not hear it is no reason to disturb everybody else.
+            self.give_up(out);
+            return;
+        }
+        if !silent.contains(&(from, incarnation)) {
+            silent.push((from, incarnation));
+        }
+        self.check_candidate(out);
+    }
+
+    pub(crate) fn on_timeout_now(&mut self, released: Ballot, out: &mut Output) {
+        let follows = matches!(self.part, Part::Follower) && released == self.promised;
+        if follows && released.node != self.me && self.electable() {
+            self.attempt += 1;
+            self.prepare(Some(released), out);
+        }
+    }
+
+    /// Takes a new ballot and asks for promises.
+    fn prepare(&mut self, released: Option<Ballot>, out: &mut Output) {
+        let round = self.promised.round.max(self.round_seen).saturating_add(1);
+        let ballot = Ballot {
+            round,
+            node: self.me,
+        };
+        let (lease, now) = (self.lease, self.now);
+        self.promise(ballot, out);
+        let own = Received {
+            node: self.me,
+            incarnation: self.incarnation,
+            at: now,
+            promise: self.promise_of(ballot, lease),
+        };
+        self.part = Part::Candidate(Box::new(Candidate {
+            phase: Phase::Prepare,
+            deadline: now.plus(self.timing.candidate_ms),
+            released,
+            promises: vec![own],
+        }));
+        // Held until the own promise is durable: a node that restarts never campaigns twice in one ballot.
+        let mut prepares = Output::default();
+        self.broadcast(Body::Prepare { ballot }, &mut prepares);
+        self.held.append(&mut prepares.send);
+    }
+
+    fn promise_of(&self, ballot: Ballot, lease: LeasePromise) -> Promise {
+        Promise {
+            ballot,
+            last: self.log.last(),
+            floor: self.log.floor(),
+            history: self.log.history().to_vec(),
+            lease_remaining_ms: lease.until.since(self.now),
+            lease_holder: lease.holder,
+            commit: self.commit,
+        }
+    }
+
+    fn broadcast(&self, body: Body, out: &mut Output) {
+        for member in self.log.configuration().all() {
+            if member.node != self.me {
+                out.send.extend(self.message(member.node, body.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn on_prepare(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        ballot: Ballot,
+        out: &mut Output,
+    ) {
+        if ballot < self.promised {
+            let refuse = Body::Refuse {
+                promised: self.promised,
+            };
+            out.send.push(self.answer(from, incarnation, refuse));
+            return;
+        }
+        if ballot == self.promised || ballot.node != from {
+            return;
+        }
+        // From here on this replica neither leads nor accepts in a lower ballot; the lease it granted is only reported.
+        self.follow_nobody(out);
+        self.promise(ballot, out);
+        self.rest(self.now);
+        let promise = Body::Promise(Box::new(self.promise_of(ballot, self.lease)));
+        let answer = self.answer(from, incarnation, promise);
+        #[cfg(feature = "mutations")]
+        if self.mutated(crate::Mutation::PromiseBeforeFsync) {
+            out.send.push(answer);
+            return;
+        }
+        self.held.push(answer);
+    }
+
+    pub(crate) fn on_promise(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        promise: Promise,
+        out: &mut Output,
+    ) {
+        if promise.ballot != self.promised || promise.ballot.node != self.me {
+            return;
+        }
+        match &mut self.part {
+            Part::Candidate(candidate)
+                if matches!(candidate.phase, Phase::Prepare)
+                    && candidate
+                        .promises
+                        .iter()
+                        .all(|received| received.node != from) =>
+            {
+                let at = self.now;
+                candidate.promises.push(Received {
+                    node: from,
+                    incarnation,
+                    at,
+                    promise,
+                });
+                self.check_candidate(out);
+            }
+            Part::Leader(leader) => leader.outstanding.resigned(from),
+            _ => {}
+        }
+    }
+
+    /// Somebody promised a higher ballot: whatever this replica does in a lower one is over.
+    pub(crate) fn on_refuse(&mut self, promised: Ballot, out: &mut Output) {
+        self.round_seen = self.round_seen.max(promised.round);
+        if promised <= self.promised {
+            return;
+        }
+        match &self.part {
+            Part::Leader(_) => {
+                self.follow_nobody(out);
+                self.rest(self.now);
+            }
+            Part::Candidate(c) if !matches!(c.phase, Phase::Probe { .. }) => self.give_up(out),
+            _ => {}
+        }
+    }
+
+    /// Takes the next step of an attempt that is now possible.
+    pub(crate) fn check_candidate(&mut self, out: &mut Output) {
+        let Part::Candidate(candidate) = &self.part else {
+            return;
+        };
+        match &candidate.phase {
+            Phase::Probe { silent, .. } => {
+                let (me, own) = (self.me, self.incarnation);
+                let answered = self.log.configuration().quorum(|m| {
+                    (m.node == me && m.incarnation == own)
+                        || silent.contains(&(m.node, m.incarnation))
+                });
+                if answered {
+                    self.prepare(None, out);
+                }
+            }
+            Phase::Prepare => {
+                let own_durable = self.durability.promised() >= self.promised;
+                let promised = self.log.configuration().quorum(|m| {
+                    (m.node != self.me || own_durable)
+                        && candidate
+                            .promises
+                            .iter()
+                            .any(|r| r.node == m.node && r.incarnation == m.incarnation)
+                });
+                if promised {
+                    self.adopt(out);
+                }
+            }
+            Phase::Adopt { goal, .. } => {
+                let durable = self.durability.durable() >= goal.index;
+                if self.log.last() == *goal && durable && own_promise_durable(self) {
+                    self.win(out);
+                }
+            }
+        }
+    }
+
+    /// A quorum promised: takes over the best log among them.
+    fn adopt(&mut self, out: &mut Output) {
+        #[cfg(feature = "mutations")]
+        let skip = self.mutated(crate::Mutation::SkipAdoption);
+        let Part::Candidate(candidate) = &mut self.part else {
+            return;
+        };
+        let best = candidate
+            .promises
+            .iter()
+            .max_by_key(|r| (r.promise.last, r.node == self.me));
+        let Some(best) = best else { return };
+        let own = self.log.last();
+        let same = best.promise.last == own;
+        #[cfg(feature = "mutations")]
+        let same = same || skip;
+        if same {
+            candidate.phase = Phase::Adopt {
+                source: self.me,
+                goal: own,
+                next: own.index + 1,
+            };
+            self.check_candidate(out);
+            return;
+        }
+        let Received {
+            node: source,
+            promise,
+            ..
+        } = best;
+        let (source, goal) = (*source, promise.last);
+        match self
+            .log
+            .common(promise.floor, &promise.history, promise.last)
+        {
+            Some(common) if common >= self.commit => {
+                candidate.deadline = self.now.plus(self.timing.candidate_ms);
+                candidate.phase = Phase::Adopt {
+                    source,
+                    goal,
+                    next: common + 1,
+                };
+                let fetch = Body::Fetch {
+                    ballot: self.promised,
+                    from: common + 1,
+                };
+                out.send.extend(self.message(source, fetch));
+            }
+            Some(_) => {
+                // It differs below what is committed here: a broken log somewhere.
+                self.faults += 1;
+                self.give_up(out);
+            }
+            None => {
+                // What is missing is truncated there. A copy can be had from any storage member.
+                let role = self.log.configuration().member(source).map(|m| m.role);
+                if role == Some(Role::Storage) {
+                    self.copying = true;
+                    out.copy_wanted = Some(source);
+                } else {
+                    self.copy_needed = true;
+                }
+                self.give_up(out);
+            }
+        }
+    }
+
+    /// A candidate asks for the rest of this log. It is frozen while the candidate's ballot is the promise, until the
+    /// candidate leads.
+    pub(crate) fn on_fetch(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        ballot: Ballot,
+        index: Index,
+        out: &mut Output,
+    ) {
+        if ballot != self.promised || ballot.node != from {
+            return;
+        }
+        let max_bytes = self.timing.limits.append_bytes_max;
+        if let Some(entries) = self.log.slice(index, max_bytes) {
+            self.send_fetched(from, incarnation, index, entries);
+        } else if index > self.log.floor().index && index <= self.log.last().index {
+            self.fetch_read = Some(FetchRead {
+                to: from,
+                incarnation,
+                ballot,
+                from: index,
+            });
+            out.read_log.push(ReadLog {
+                to: from,
+                from: index,
+                max_bytes,
+            });
+        } else {
+            self.send_fetched(from, incarnation, index, Vec::new());
+        }
+    }
+
+    /// The log read for a fetch is there.
+    pub(crate) fn fetch_was_read(&mut self, to: NodeId, from: Index, mut entries: Vec<Entry>) {
+        let Some(read) = self
+            .fetch_read
+            .filter(|read| read.to == to && read.from == from)
+        else {
+            return;
+        };
+        self.fetch_read = None;
+        if read.ballot == self.promised {
+            self.retain_valid(from, &mut entries);
+            self.send_fetched(to, read.incarnation, from, entries);
+        }
+    }
+
+    /// Cuts what was read from the log at the first entry that is not this log's.
+    pub(crate) fn retain_valid(&self, from: Index, entries: &mut Vec<Entry>) {
+        let valid = entries
+            .iter()
+            .zip(from..)
+            .take_while(|(entry, index)| entry.index == *index && self.log.has(entry.position()))
+            .count();
+        entries.truncate(valid);
+    }
+
+    fn send_fetched(&mut self, to: NodeId, incarnation: u64, from: Index, entries: Vec<Entry>) {
+        let fetched = Body::Fetched {
+            ballot: self.promised,
+            from,
+            entries,
+        };
+        let answer = self.answer(to, incarnation, fetched);
+        // Behind the promise, should that still be under way.
+        self.held.push(answer);
+    }
+
+    pub(crate) fn on_fetched(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        ballot: Ballot,
+        index: Index,
+        entries: Vec<Entry>,
+        out: &mut Output,
+    ) {
+        let Part::Candidate(candidate) = &self.part else {
+            return;
+        };
+        let Phase::Adopt { source, goal, next } = candidate.phase else {
+            return;
+        };
+        let member = self.log.configuration().contains(from, incarnation);
+        if ballot != self.promised || from != source || index != next || !member {
+            return;
+        }
+        let consecutive = entries
+            .iter()
+            .zip(next..)
+            .all(|(entry, i)| entry.index == i);
+        let end = entries.last().map(Entry::position);
+        let within = end.is_some_and(|end| end.index <= goal.index && end.ballot <= goal.ballot);
+        if !consecutive || !within || self.replace_from(next, entries, out).is_none() {
+            // Cannot be had there any more, or nonsense.
+            self.give_up(out);
+            return;
+        }
+        let reached = self.log.last();
+        if reached.index == goal.index && reached != goal {
+            self.faults += 1;
+            self.give_up(out);
+            return;
+        }
+        let deadline = self.now.plus(self.timing.candidate_ms);
+        if let Part::Candidate(candidate) = &mut self.part {
+            candidate.deadline = deadline;
+            candidate.phase = Phase::Adopt {
+                source,
+                goal,
+                next: reached.index + 1,
+            };
+        }
+        if reached.index < goal.index {
+            let fetch = Body::Fetch {
+                ballot,
+                from: reached.index + 1,
+            };
+            out.send.extend(self.message(source, fetch));
+        }
+    }
+
+    /// Leads: the own log is durable and the best of a quorum.
+    fn win(&mut self, out: &mut Output) {
+        let Part::Candidate(candidate) = std::mem::replace(&mut self.part, Part::Follower) else {
+            return;
+        };
+        let Candidate {
+            released, promises, ..
+        } = *candidate;
+        let mut outstanding = Outstanding::new(released);
+        let mut heard = Vec::with_capacity(promises.len());
+        for Received {
+            node, at, promise, ..
+        } in promises
+        {
+            outstanding.resigned(node);
+            let until = at.plus(promise.lease_remaining_ms);
+            outstanding.reported(LeasePromise {
+                holder: promise.lease_holder,
+                until,
+            });
+            self.commit = self.commit.max(promise.commit.min(self.log.last().index));
+            heard.push((node, at));
+        }
+        self.start_leading(outstanding, &heard, out);
+    }
+}
+
+/// Whether the replica's own promise is durable.
+fn own_promise_durable(replica: &Replica) -> bool {
+    replica.durability.promised() >= replica.promised
+}
+
+/// A hash of a few numbers (splitmix64), for jitter that differs between nodes and attempts.
+fn mix(numbers: &[u64]) -> u64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for number in numbers {
+        state = (state ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        state ^= state >> 31;
+    }
+    state
+}

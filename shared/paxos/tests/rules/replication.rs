@@ -1,0 +1,332 @@
+//! Append, acknowledgement, commitment.
+
+use bytes::Bytes;
+use paxos::*;
+
+use crate::cluster::{Cluster, three};
+
+fn appends(cluster: &Cluster, from: u64, to: u64) -> Vec<&Append> {
+    let of = |(f, t, m): &'_ &(u64, u64, Message)| *f == from && *t == to && is_append(m);
+    let append = |m: &'_ (u64, u64, Message)| m.2.clone();
+    let _ = append;
+    cluster
+        .sent
+        .iter()
+        .filter(of)
+        .filter_map(|(_, _, m)| match &m.body {
+            Body::Append(append) if !append.entries.is_empty() => Some(append),
+            _ => None,
+        })
+        .collect()
+}
+
+fn is_append(message: &Message) -> bool {
+    matches!(message.body, Body::Append(_))
+}
+
+#[test]
+fn a_batch_goes_in_one_append_to_each_follower() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    cluster.pass(100);
+    cluster.sent.clear();
+    let commands = (0..100).map(|n| Bytes::from(n.to_string())).collect();
+    let first = cluster
+        .step(leader, Input::Propose(commands))
+        .unwrap()
+        .unwrap();
+    let (a, b) = cluster.others(leader);
+    for follower in [a, b] {
+        let appends = appends(&cluster, leader, follower);
+        assert_eq!(appends.len(), 1);
+        assert_eq!(appends[0].entries.len(), 100);
+        assert_eq!(appends[0].entries[0].index, first);
+    }
+    cluster.settle();
+    assert_eq!(cluster.commands(leader).len(), 100);
+}
+
+#[test]
+fn appends_are_bounded_and_a_large_entry_goes_alone() {
+    let mut timing = Timing::default();
+    timing.limits.append_bytes_max = 1_000;
+    let mut cluster = Cluster::new(three(), timing);
+    let leader = cluster.elect();
+    cluster.pass(100);
+    cluster.sent.clear();
+    let sizes = [400, 400, 400, 5_000, 400];
+    let commands = sizes
+        .iter()
+        .map(|size| Bytes::from(vec![0; *size]))
+        .collect();
+    cluster
+        .step(leader, Input::Propose(commands))
+        .unwrap()
+        .unwrap();
+    let (a, _) = cluster.others(leader);
+    let batches: Vec<usize> = appends(&cluster, leader, a)
+        .iter()
+        .map(|a| a.entries.len())
+        .collect();
+    assert_eq!(batches, [2, 1, 1, 1]);
+}
+
+#[test]
+fn nothing_is_committed_before_it_is_durable_on_a_quorum() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    for node in [a, b] {
+        cluster.nodes.get_mut(&node).unwrap().stuck = true;
+    }
+    cluster.propose(leader, "x").unwrap();
+    cluster.settle();
+    assert!(
+        cluster.commands(leader).is_empty(),
+        "only the leader's copy is durable"
+    );
+    cluster.pass(2_000);
+    assert_eq!(
+        cluster.leader(),
+        Some(leader),
+        "slow disks do not cost the lease"
+    );
+    cluster.nodes.get_mut(&a).unwrap().stuck = false;
+    cluster.settle();
+    assert_eq!(cluster.commands(leader), ["x"]);
+}
+
+#[test]
+fn the_leader_applies_only_what_is_durable_at_itself() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    cluster.nodes.get_mut(&leader).unwrap().stuck = true;
+    let index = cluster.propose(leader, "x").unwrap();
+    cluster.settle();
+    assert_eq!(
+        cluster.status(leader).commit,
+        index,
+        "two followers are a quorum"
+    );
+    assert!(cluster.commands(leader).is_empty());
+    cluster.nodes.get_mut(&leader).unwrap().stuck = false;
+    cluster.settle();
+    assert_eq!(cluster.commands(leader), ["x"]);
+}
+
+#[test]
+fn lost_appends_are_sent_again() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    cluster.pass(100);
+    cluster.cut.insert((leader, a));
+    cluster.cut.insert((leader, b));
+    for n in 0..10 {
+        cluster.propose(leader, &n.to_string()).unwrap();
+    }
+    cluster.settle();
+    cluster.heal();
+    cluster.pass(1_000);
+    assert_eq!(cluster.commands(leader).len(), 10);
+    assert_eq!(cluster.commands(a), cluster.commands(leader));
+}
+
+#[test]
+fn reordered_and_repeated_appends_do_no_harm() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    cluster.pass(100);
+    for n in 0..5 {
+        cluster.propose(leader, &n.to_string()).unwrap();
+    }
+    let mut queue: Vec<_> = cluster.queue.drain(..).collect();
+    queue.reverse();
+    let twice: Vec<_> = queue.iter().chain(&queue).cloned().collect();
+    cluster.queue.extend(twice);
+    cluster.settle();
+    cluster.pass(1_500);
+    for node in [leader, a, b] {
+        assert_eq!(cluster.commands(node), ["0", "1", "2", "3", "4"]);
+        assert_eq!(cluster.status(node).faults, 0);
+    }
+}
+
+#[test]
+fn too_many_proposals_are_refused() {
+    let mut timing = Timing::default();
+    timing.limits.pending_proposals_max = 10;
+    timing.limits.pending_bytes_max = 1_000;
+    let mut cluster = Cluster::new(three(), timing);
+    let leader = cluster.elect();
+    cluster.pass(100);
+    for _ in 0..10 {
+        cluster.propose(leader, "x").unwrap();
+    }
+    assert_eq!(cluster.propose(leader, "x"), Err(Refusal::Overloaded));
+    cluster.settle();
+    cluster.propose(leader, &"y".repeat(2_000)).unwrap();
+    assert_eq!(
+        cluster.propose(leader, "x"),
+        Err(Refusal::Overloaded),
+        "by bytes"
+    );
+    cluster.settle();
+    cluster.propose(leader, "x").unwrap();
+}
+
+#[test]
+fn an_old_ballots_entry_is_not_committed_by_counting() {
+    // Figure 8 of the Raft paper: an entry of an old ballot is on a quorum, and still may be overwritten.
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let first = cluster.elect();
+    let (a, b) = cluster.others(first);
+    cluster.pass(100);
+    cluster.isolate(first);
+    let index = cluster.propose(first, "old").unwrap();
+    cluster.settle();
+    // Back again, the new leader of a higher ballot copies "old" to a second node, but its own first entry gets nowhere.
+    cluster.crash(b);
+    cluster.heal();
+    cluster.crash(first);
+    cluster.restart(first);
+    let mut led = false;
+    for _ in 0..4_000 {
+        cluster.pass(5);
+        let status = cluster.status(first);
+        if let Standing::Leader { .. } = status.standing {
+            led = true;
+            let (noop, commit) = (status.last.index, status.commit);
+            assert!(
+                commit < index || commit >= noop,
+                "committed together with the new ballot's entry"
+            );
+            if commit >= noop {
+                break;
+            }
+        }
+    }
+    assert!(led);
+    assert_eq!(cluster.commands(first), ["old"]);
+    assert_eq!(cluster.status(a).faults, 0);
+}
+
+#[test]
+fn an_append_below_the_promise_is_refused() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let first = cluster.elect();
+    let (a, _) = cluster.others(first);
+    cluster.isolate(first);
+    let second = cluster.elect();
+    let (x, _) = cluster.others(second);
+    assert!(x == a || second == a || x == first);
+    let old = cluster.status(first).promised;
+    let last = cluster.status(a).last;
+    let entry = Entry {
+        index: last.index + 1,
+        ballot: old,
+        payload: Payload::Noop,
+    };
+    let append = Append {
+        ballot: old,
+        sent: Millis(1),
+        prev: last,
+        entries: vec![entry],
+        commit: 0,
+        floor: 0,
+        healthy: true,
+    };
+    let body = Body::Append(append);
+    cluster.sent.clear();
+    cluster.deliver(
+        first,
+        a,
+        Message {
+            to_incarnation: a * 100,
+            generation: 1,
+            body,
+        },
+    );
+    assert_eq!(cluster.status(a).last, last);
+    assert!(matches!(cluster.sent[0].2.body, Body::Refuse { promised } if promised > old));
+}
+
+#[test]
+fn a_nonsensical_append_changes_nothing() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, _) = cluster.others(leader);
+    cluster.pass(1_000);
+    let ballot = cluster.status(leader).promised;
+    let last = cluster.status(a).last;
+    let entry = |index, ballot| Entry {
+        index,
+        ballot,
+        payload: Payload::Noop,
+    };
+    let higher = Ballot {
+        round: ballot.round + 1,
+        node: ballot.node,
+    };
+    let cases = [
+        (last, vec![entry(last.index + 2, ballot)], "a gap"),
+        (
+            last,
+            vec![entry(last.index + 1, higher)],
+            "an entry above its message's ballot",
+        ),
+        (
+            Position::default(),
+            vec![entry(1, Ballot::default())],
+            "a committed entry replaced",
+        ),
+    ];
+    for (prev, entries, what) in cases {
+        let faults = cluster.status(a).faults;
+        let sent = Millis(cluster.now);
+        let append = Append {
+            ballot,
+            sent,
+            prev,
+            entries,
+            commit: 0,
+            floor: 0,
+            healthy: true,
+        };
+        let message = Message {
+            to_incarnation: a * 100,
+            generation: 1,
+            body: Body::Append(append),
+        };
+        cluster.deliver(leader, a, message);
+        assert_eq!(cluster.status(a).last, last, "{what}");
+        assert_eq!(cluster.status(a).faults, faults + 1, "{what}");
+    }
+}
+
+#[test]
+fn a_leader_whose_own_disk_hangs_steps_down() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    cluster.pass(500);
+    cluster.nodes.get_mut(&leader).unwrap().stuck = true;
+    let index = cluster.propose(leader, "x").unwrap();
+    cluster.pass(14_000);
+    let next = cluster.leader().expect("somebody else leads");
+    assert_ne!(next, leader);
+    assert_eq!(cluster.commands(next), ["x"]);
+    assert_eq!(cluster.nodes[&leader].lost, [index..=index]);
+}
+
+#[test]
+fn an_idle_tick_does_nothing() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    cluster.pass(1_000);
+    let before = cluster.sent.len();
+    let wake = cluster.replica(leader).wake_at();
+    assert!(wake > Millis(cluster.now));
+    cluster.step(leader, Input::Tick);
+    assert_eq!(cluster.sent.len(), before);
+}
