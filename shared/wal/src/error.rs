@@ -8,7 +8,9 @@ use paxos::{GroupId, Index};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WalError {
     /// The file system is full. Fatal: the process must stop; free space and start it again.
-    #[error("the disk of the write-ahead log {path} is full ({operation}): free space, then start this node again")]
+    #[error(
+        "the disk of the write-ahead log {path} is full ({operation}): free space, then start this node again"
+    )]
     DiskFull {
         /// What was being done.
         operation: &'static str,
@@ -27,7 +29,9 @@ pub enum WalError {
         message: String,
     },
     /// A file was written by a newer version of this software.
-    #[error("{path} has format version {found}, this program understands up to {supported}: upgrade it")]
+    #[error(
+        "{path} has format version {found}, this program understands up to {supported}: upgrade it"
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -37,7 +41,9 @@ pub enum WalError {
         supported: u32,
     },
     /// The data folder belongs to another node, or its files to another disk.
-    #[error("{path} belongs to {found}, but this process is {expected}: check data_dir and node_id")]
+    #[error(
+        "{path} belongs to {found}, but this process is {expected}: check data_dir and node_id"
+    )]
     Identity {
         /// The file.
         path: PathBuf,
@@ -107,7 +113,11 @@ impl WalError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Self::DiskFull { operation, path }
             }
-            _ => Self::Io { operation, path, message: error.to_string() },
+            _ => Self::Io {
+                operation,
+                path,
+                message: error.to_string(),
+            },
         }
     }
 }

@@ -54,11 +54,17 @@ impl Ends {
                     }
                 }
                 PersistOp::Install { index, .. } => {
-                    self = Ends { floor: *index, last: *index };
+                    self = Ends {
+                        floor: *index,
+                        last: *index,
+                    };
                 }
                 PersistOp::Floor { index, .. } => {
                     if *index > self.last {
-                        return Err(format!("floor {index} is behind the last entry {}", self.last));
+                        return Err(format!(
+                            "floor {index} is behind the last entry {}",
+                            self.last
+                        ));
                     }
                     self.floor = self.floor.max(*index);
                 }
@@ -86,42 +92,59 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn ends(&self) -> Ends {
-        Ends { floor: self.floor.index, last: self.last }
+        Ends {
+            floor: self.floor.index,
+            last: self.last,
+        }
     }
 
     /// Applies operations that fit (`Ends::after`) and are in the record at `place`; `runs` hears of each
     /// run that is new or no longer needed.
-    pub(crate) fn apply(
-        &mut self,
-        ops: &[PersistOp],
-        place: Place,
-        runs: &mut impl RunCount,
-    ) {
+    pub(crate) fn apply(&mut self, ops: &[PersistOp], place: Place, runs: &mut impl RunCount) {
         for op in ops {
             match op {
                 PersistOp::Promise(ballot) => self.promised = self.promised.max(*ballot),
                 PersistOp::TruncateFrom(index) => self.truncate(*index, runs),
                 PersistOp::Append(entries) => {
-                    let Some(first) = entries.first() else { continue };
+                    let Some(first) = entries.first() else {
+                        continue;
+                    };
                     // A second append in the same record continues its run.
                     if self.runs.back().is_none_or(|run| run.place != place) {
-                        self.runs.push_back(Run { first: first.index, place });
+                        self.runs.push_back(Run {
+                            first: first.index,
+                            place,
+                        });
                         runs.added(place.segment);
                     }
                     self.last = first.index + entries.len() as u64 - 1;
                 }
-                PersistOp::Install { index, ballot, configuration } => {
+                PersistOp::Install {
+                    index,
+                    ballot,
+                    configuration,
+                } => {
                     self.clear_runs(runs);
-                    self.floor = Position { index: *index, ballot: *ballot };
+                    self.floor = Position {
+                        index: *index,
+                        ballot: *ballot,
+                    };
                     self.last = *index;
                     self.missing_to = 0;
                     self.configuration = Some(configuration.clone());
                 }
-                PersistOp::Floor { index, ballot, configuration } => {
+                PersistOp::Floor {
+                    index,
+                    ballot,
+                    configuration,
+                } => {
                     if *index < self.floor.index {
                         continue;
                     }
-                    self.floor = Position { index: *index, ballot: *ballot };
+                    self.floor = Position {
+                        index: *index,
+                        ballot: *ballot,
+                    };
                     self.configuration = Some(configuration.clone());
                     self.drop_below_floor(runs);
                 }
@@ -137,6 +160,13 @@ impl Group {
         }
         self.last = self.last.min(from.saturating_sub(1));
         self.missing_to = self.missing_to.min(self.last);
+        self.none_missing_below_floor();
+    }
+
+    fn none_missing_below_floor(&mut self) {
+        if self.missing_to <= self.floor.index {
+            self.missing_to = 0;
+        }
     }
 
     fn drop_below_floor(&mut self, runs: &mut impl RunCount) {
@@ -149,21 +179,25 @@ impl Group {
             runs.dropped(run.place.segment);
             self.runs.pop_front();
         }
-        if self.missing_to <= floor {
-            self.missing_to = 0;
-        }
+        self.none_missing_below_floor();
     }
 
     /// Forgets where entries are.
     pub(crate) fn clear_runs(&mut self, runs: &mut impl RunCount) {
-        self.runs.drain(..).for_each(|run| runs.dropped(run.place.segment));
+        self.runs
+            .drain(..)
+            .for_each(|run| runs.dropped(run.place.segment));
     }
 
     /// Takes the hard state from a checkpoint; entries between floor and last count as missing.
     pub(crate) fn restart_from(&mut self, saved: Group, runs: &mut impl RunCount) {
         self.clear_runs(runs);
         *self = saved;
-        self.missing_to = if self.last > self.floor.index { self.last } else { 0 };
+        self.missing_to = if self.last > self.floor.index {
+            self.last
+        } else {
+            0
+        };
     }
 
     /// Whether everything above the floor is there.
@@ -173,10 +207,16 @@ impl Group {
 
     /// The runs that hold entries from `from` on.
     pub(crate) fn runs_from(&self, from: Index) -> impl Iterator<Item = (Run, Index)> + '_ {
-        let start = self.runs.partition_point(|run| run.first <= from).saturating_sub(1);
+        let start = self
+            .runs
+            .partition_point(|run| run.first <= from)
+            .saturating_sub(1);
         (start..self.runs.len()).filter_map(move |at| {
             let run = *self.runs.get(at)?;
-            let end = self.runs.get(at + 1).map_or(self.last, |next| next.first - 1);
+            let end = self
+                .runs
+                .get(at + 1)
+                .map_or(self.last, |next| next.first - 1);
             (end >= from).then_some((run, end))
         })
     }
@@ -201,14 +241,27 @@ impl Group {
         let sequence = reader.u64()?;
         let promised = reader.ballot()?;
         let index = reader.u64()?;
-        let floor = Position { index, ballot: reader.ballot()? };
+        let floor = Position {
+            index,
+            ballot: reader.ballot()?,
+        };
         let last = reader.u64()?;
         let flags = reader.u8()?;
-        let configuration =
-            if flags & 2 != 0 { Some(reader.configuration()?) } else { None };
+        let configuration = if flags & 2 != 0 {
+            Some(reader.configuration()?)
+        } else {
+            None
+        };
         let damaged = flags & 1 != 0;
-        let saved =
-            Group { sequence, promised, floor, last, configuration, damaged, ..Group::default() };
+        let saved = Group {
+            sequence,
+            promised,
+            floor,
+            last,
+            configuration,
+            damaged,
+            ..Group::default()
+        };
         Some((group, saved))
     }
 }

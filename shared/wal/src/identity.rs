@@ -29,11 +29,7 @@ pub struct DataDir {
 impl DataDir {
     /// Locks the folder, creating it if need be, and checks that it is `node`'s. A folder without identity gets one with
     /// the incarnation `fresh_incarnation` (random, not 0), unless it holds other data already.
-    pub fn open(
-        path: &Path,
-        node: NodeId,
-        fresh_incarnation: u64,
-    ) -> Result<DataDir, WalError> {
+    pub fn open(path: &Path, node: NodeId, fresh_incarnation: u64) -> Result<DataDir, WalError> {
         fs::create_dir_all(path).map_err(|e| WalError::io("create", path, &e))?;
         let lock = lock(path)?;
         let file = path.join(FILE);
@@ -46,7 +42,13 @@ impl DataDir {
             }
             Err(e) => return Err(WalError::io("read", &file, &e)),
         };
-        Ok(DataDir { path: path.into(), node, incarnation, created, _lock: lock })
+        Ok(DataDir {
+            path: path.into(),
+            node,
+            incarnation,
+            created,
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -105,12 +107,21 @@ fn encode(node: NodeId, incarnation: u64) -> Vec<u8> {
 }
 
 fn check(bytes: &[u8], node: NodeId, path: &Path) -> Result<u64, WalError> {
-    let corrupt =
-        |what: &str| WalError::Corrupt { path: path.into(), offset: 0, what: what.into() };
+    let corrupt = |what: &str| WalError::Corrupt {
+        path: path.into(),
+        offset: 0,
+        what: what.into(),
+    };
     let mut reader = Reader(bytes);
     let fields = || -> Option<(bool, u32, u64, u64, u32)> {
         let magic = reader.take(8)? == MAGIC;
-        Some((magic, reader.u32()?, reader.u64()?, reader.u64()?, reader.u32()?))
+        Some((
+            magic,
+            reader.u32()?,
+            reader.u64()?,
+            reader.u64()?,
+            reader.u32()?,
+        ))
     };
     let (magic, version, found, incarnation, crc) =
         { fields }().ok_or_else(|| corrupt("too short for a node identity"))?;
@@ -139,9 +150,8 @@ fn check(bytes: &[u8], node: NodeId, path: &Path) -> Result<u64, WalError> {
 
 /// Data without an identity is somebody else's, or the identity was lost: nobody may adopt it.
 fn refuse_foreign(path: &Path, node: NodeId) -> Result<(), WalError> {
-    let has = |name: &str| {
-        fs::read_dir(path.join(name)).is_ok_and(|mut folder| folder.next().is_some())
-    };
+    let has =
+        |name: &str| fs::read_dir(path.join(name)).is_ok_and(|mut folder| folder.next().is_some());
     if has("wal") || has("replicas") {
         return Err(WalError::Identity {
             path: path.join(FILE),
@@ -156,7 +166,8 @@ fn write(path: &Path, node: NodeId, incarnation: u64) -> Result<(), WalError> {
     let partial = path.join("node.id.partial");
     let io = |operation, e| WalError::io(operation, &partial, &e);
     let mut file = File::create(&partial).map_err(|e| io("create", e))?;
-    file.write_all(&encode(node, incarnation)).map_err(|e| io("write", e))?;
+    file.write_all(&encode(node, incarnation))
+        .map_err(|e| io("write", e))?;
     file.sync_all().map_err(|e| io("sync", e))?;
     fs::rename(&partial, path.join(FILE)).map_err(|e| io("rename", e))?;
     sync_dir(path)

@@ -107,21 +107,40 @@ impl Wal {
     pub fn open(dir: &Path, mut options: WalOptions) -> Result<(Wal, Recovery), WalError> {
         options.segment_bytes = options.segment_bytes.min(1 << 30);
         fs::create_dir_all(dir).map_err(|e| WalError::io("create", dir, &e))?;
-        let owner = Owner { node: options.node, incarnation: options.incarnation };
+        let owner = Owner {
+            node: options.node,
+            incarnation: options.incarnation,
+        };
         let (replayed, live) = recovery::replay(dir, owner)?;
         let segments = settle(dir, &replayed)?;
-        let Replayed { groups, why_damaged, unattributed_damage, torn_bytes, .. } = replayed;
+        let Replayed {
+            groups,
+            why_damaged,
+            unattributed_damage,
+            torn_bytes,
+            ..
+        } = replayed;
         let next = replayed.segments.last().map_or(1, |last| last.number + 1);
         let shared = Arc::new(Shared {
             dir: dir.into(),
-            state: Mutex::new(State { groups, segments, unattributed_damage, live }),
+            state: Mutex::new(State {
+                groups,
+                segments,
+                unattributed_damage,
+                live,
+            }),
             queue: Queue::new(options.queue_len_max, options.queue_bytes_max),
             counters: Counters::default(),
             faults: Faults::default(),
         });
         let groups = recovered(&shared)?;
         let damaged = why_damaged;
-        let recovery = Recovery { groups, damaged, unattributed_damage, torn_bytes };
+        let recovery = Recovery {
+            groups,
+            damaged,
+            unattributed_damage,
+            torn_bytes,
+        };
         let on_fatal = options.on_fatal.clone();
         let writer = Writer::start(shared.clone(), options, next)?;
         let queue_owner = shared.clone();
@@ -136,8 +155,16 @@ impl Wal {
                 queue_owner.queue.fail();
             })
             .map_err(|e| WalError::io("start of thread", dir, &e))?;
-        let handle = Handle { shared, thread: Mutex::new(Some(thread)) };
-        Ok((Wal { handle: Arc::new(handle) }, recovery))
+        let handle = Handle {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        };
+        Ok((
+            Wal {
+                handle: Arc::new(handle),
+            },
+            recovery,
+        ))
     }
 
     /// Queues operations of one group, to be made durable as a whole and in order; `done` runs on the log's thread after
@@ -155,7 +182,11 @@ impl Wal {
             return Ok(());
         }
         let crc = crc32c::crc32c(&body);
-        self.push(Job { group, change: Change::Ops { ops, body, crc }, done: Box::new(done) })
+        self.push(Job {
+            group,
+            change: Change::Ops { ops, body, crc },
+            done: Box::new(done),
+        })
     }
 
     /// Forgets a group for good; `done` runs after the tombstone is durable. Clears the mark of a damaged group.
@@ -164,7 +195,11 @@ impl Wal {
         group: GroupId,
         done: impl FnOnce(Result<(), WalError>) + Send + 'static,
     ) -> Result<(), Overloaded> {
-        self.push(Job { group, change: Change::Remove, done: Box::new(done) })
+        self.push(Job {
+            group,
+            change: Change::Remove,
+            done: Box::new(done),
+        })
     }
 
     fn push(&self, job: Job) -> Result<(), Overloaded> {
@@ -190,7 +225,9 @@ impl Wal {
     /// grows over its budget: flush these, and raise their floors.
     pub fn pinned_groups(&self) -> Vec<(GroupId, u64)> {
         let state = self.handle.shared.state.lock();
-        let Some((&open, _)) = state.segments.last_key_value() else { return Vec::new() };
+        let Some((&open, _)) = state.segments.last_key_value() else {
+            return Vec::new();
+        };
         // Bytes of closed segments from each segment on.
         let mut bytes_from = BTreeMap::new();
         let mut sum = 0;
@@ -284,7 +321,11 @@ fn settle(dir: &Path, replayed: &Replayed) -> Result<BTreeMap<u32, Segment>, Wal
             file.set_len(kept.bytes).map_err(|e| io("cut", e))?;
             file.sync_all().map_err(|e| io("sync", e))?;
         }
-        let segment = Segment { file: Arc::new(file), bytes: kept.bytes };
+        let segment = Segment {
+            file: Arc::new(file),
+            bytes: kept.bytes,
+            sound: kept.sound,
+        };
         segments.insert(kept.number, segment);
     }
     segment::sync_dir(dir)?;
@@ -294,13 +335,20 @@ fn settle(dir: &Path, replayed: &Replayed) -> Result<BTreeMap<u32, Segment>, Wal
 fn recovered(shared: &Shared) -> Result<BTreeMap<GroupId, RecoveredGroup>, WalError> {
     let whole: Vec<GroupId> = {
         let state = shared.state.lock();
-        state.groups.iter().filter(|(_, group)| group.whole()).map(|(id, _)| *id).collect()
+        state
+            .groups
+            .iter()
+            .filter(|(_, group)| group.whole())
+            .map(|(id, _)| *id)
+            .collect()
     };
     let mut groups = BTreeMap::new();
     for id in whole {
         let mut recovered = {
             let state = shared.state.lock();
-            let Some(group) = state.groups.get(&id) else { continue };
+            let Some(group) = state.groups.get(&id) else {
+                continue;
+            };
             RecoveredGroup {
                 promised: group.promised,
                 configuration: group.configuration.clone(),

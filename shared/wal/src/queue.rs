@@ -69,7 +69,12 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(len_max: usize, bytes_max: usize) -> Self {
         let waiting = Mutex::new(Waiting::default());
-        Self { waiting, arrived: Condvar::new(), len_max, bytes_max }
+        Self {
+            waiting,
+            arrived: Condvar::new(),
+            len_max,
+            bytes_max,
+        }
     }
 
     /// Adds a job. A single job larger than the bound passes an empty queue, so nothing waits for ever.
@@ -139,7 +144,8 @@ impl Queue {
             std::mem::take(&mut waiting.jobs)
         };
         self.arrived.notify_all();
-        jobs.into_iter().for_each(|job| (job.done)(Err(WalError::Stopped)));
+        jobs.into_iter()
+            .for_each(|job| (job.done)(Err(WalError::Stopped)));
     }
 
     /// Jobs that wait.

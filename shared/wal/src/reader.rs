@@ -56,24 +56,38 @@ fn parts(
     max_bytes: usize,
 ) -> Result<Vec<Part>, WalError> {
     let state = shared.state.lock();
-    let group = state.groups.get(&id).ok_or(WalError::UnknownGroup { group: id })?;
+    let group = state
+        .groups
+        .get(&id)
+        .ok_or(WalError::UnknownGroup { group: id })?;
     if group.damaged {
         return Err(WalError::Damaged { group: id });
     }
     if from <= group.floor.index {
-        return Err(WalError::BelowFloor { group: id, floor: group.floor.index });
+        return Err(WalError::BelowFloor {
+            group: id,
+            floor: group.floor.index,
+        });
     }
     let mut parts = Vec::new();
     let mut bytes = 0;
     for (run, last) in group.runs_from(from) {
         let place = run.place;
-        let segment = state.segments.get(&place.segment).ok_or_else(|| WalError::Corrupt {
-            path: segment::path(&shared.dir, place.segment),
-            offset: u64::from(place.offset),
-            what: "the segment is gone".into(),
-        })?;
+        let segment = state
+            .segments
+            .get(&place.segment)
+            .ok_or_else(|| WalError::Corrupt {
+                path: segment::path(&shared.dir, place.segment),
+                offset: u64::from(place.offset),
+                what: "the segment is gone".into(),
+            })?;
         let first = run.first.max(from);
-        parts.push(Part { place, first, last, file: segment.file.clone() });
+        parts.push(Part {
+            place,
+            first,
+            last,
+            file: segment.file.clone(),
+        });
         // A record is longer than what is wanted of it, so this never stops too early by more than one record.
         bytes += place.len as usize;
         if bytes > max_bytes.saturating_mul(2) {
@@ -111,5 +125,9 @@ fn read_part(shared: &Shared, group: GroupId, part: &Part) -> Result<Vec<Entry>,
     let entries = entries_of(body, |index| wanted.contains(&index))
         .ok_or_else(|| corrupt("the record cannot be decoded"))?;
     let complete = entries.iter().map(|e| e.index).eq(wanted);
-    if complete { Ok(entries) } else { Err(corrupt("entries are missing")) }
+    if complete {
+        Ok(entries)
+    } else {
+        Err(corrupt("entries are missing"))
+    }
 }

@@ -147,15 +147,22 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.take(4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes)
+        self.take(4)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_le_bytes)
     }
 
     pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.take(8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes)
+        self.take(8)
+            .and_then(|b| b.try_into().ok())
+            .map(u64::from_le_bytes)
     }
 
     pub(crate) fn ballot(&mut self) -> Option<Ballot> {
-        Some(Ballot { round: self.u64()?, node: NodeId(self.u64()?) })
+        Some(Ballot {
+            round: self.u64()?,
+            node: NodeId(self.u64()?),
+        })
     }
 
     pub(crate) fn configuration(&mut self) -> Option<Configuration> {
@@ -204,15 +211,25 @@ pub(crate) fn encode_ops(ops: &[PersistOp]) -> Vec<u8> {
             PersistOp::Append(entries) => {
                 out.push(3);
                 out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
-                entries.iter().for_each(|entry| write_entry(entry, &mut out));
+                entries
+                    .iter()
+                    .for_each(|entry| write_entry(entry, &mut out));
             }
-            PersistOp::Install { index, ballot, configuration } => {
+            PersistOp::Install {
+                index,
+                ballot,
+                configuration,
+            } => {
                 out.push(4);
                 out.extend_from_slice(&index.to_le_bytes());
                 write_ballot(*ballot, &mut out);
                 write_configuration(configuration, &mut out);
             }
-            PersistOp::Floor { index, ballot, configuration } => {
+            PersistOp::Floor {
+                index,
+                ballot,
+                configuration,
+            } => {
                 out.push(5);
                 out.extend_from_slice(&index.to_le_bytes());
                 write_ballot(*ballot, &mut out);
@@ -252,7 +269,11 @@ fn read_entry(reader: &mut Reader<'_>) -> Option<Entry> {
         2 => Payload::Config(reader.configuration()?),
         _ => return None,
     };
-    Some(Entry { index, ballot, payload })
+    Some(Entry {
+        index,
+        ballot,
+        payload,
+    })
 }
 
 /// Decodes a body; none when it is not one. Any bytes are safe input.

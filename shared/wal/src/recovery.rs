@@ -21,6 +21,8 @@ use crate::segment::{self, Found, Owner};
 pub(crate) struct Kept {
     pub(crate) number: u32,
     pub(crate) bytes: u64,
+    /// Its checkpoint is whole: replay can start here.
+    pub(crate) sound: bool,
 }
 
 /// What the folder holds.
@@ -102,7 +104,12 @@ pub(crate) fn replay(dir: &Path, owner: Owner) -> Result<(Replayed, LiveRuns), W
             None => replay.unattributed_damage = !checkpoint_is_whole(&found, &bytes),
         }
         replay.segment(number, &found, &bytes, is_last);
-        out.segments.push(Kept { number, bytes: end as u64 });
+        let sound = checkpoint_is_whole(&found, &bytes);
+        out.segments.push(Kept {
+            number,
+            bytes: end as u64,
+            sound,
+        });
         before = Some(number);
     }
     let live = replay.finish(&mut out);
@@ -140,7 +147,9 @@ fn cut_torn_tail(found: &mut Vec<Found>, len: usize) -> (usize, u64) {
     match torn {
         Some(at) => {
             let written = found.iter().map(end_of).max().unwrap_or(0).min(len);
-            let from = at.checked_sub(1).map_or(segment::HEAD_BYTES, |at| end_of(&found[at]));
+            let from = at
+                .checked_sub(1)
+                .map_or(segment::HEAD_BYTES, |at| end_of(&found[at]));
             found.truncate(at);
             (from, written.saturating_sub(from) as u64)
         }
@@ -180,22 +189,24 @@ impl Replay {
         let mut listed = BTreeSet::new();
         let mut in_checkpoint = whole;
         for (at, item) in found.iter().enumerate() {
+            let is_checkpoint =
+                matches!(item, Found::Record(header, _) if header.kind == Kind::Checkpoint);
+            if in_checkpoint && !is_checkpoint {
+                in_checkpoint = false;
+                self.all_listed(&listed);
+            }
             match item {
                 Found::Hole { from, group, .. } => {
-                    let records_follow =
-                        found[at..].iter().any(|f| matches!(f, Found::Record(..)));
+                    let records_follow = found[at..].iter().any(|f| matches!(f, Found::Record(..)));
                     // Behind the last record of an older segment lie unused bytes, or the next checkpoint tells.
                     if records_follow || is_last {
                         self.hole(number, *from, *group);
                     }
                 }
-                Found::Record(header, body) if header.kind == Kind::Checkpoint => {
+                Found::Record(_, body) if is_checkpoint => {
                     self.checkpoint(&bytes[body.clone()], &mut listed);
                 }
                 Found::Record(header, body) => {
-                    if std::mem::take(&mut in_checkpoint) {
-                        self.all_listed(&listed);
-                    }
                     self.record(number, header, &bytes[body.clone()]);
                 }
             }
@@ -234,7 +245,9 @@ impl Replay {
         // What was lost beyond repair once stays lost.
         self.unattributed_before |= reader.u8().is_some_and(|flags| flags & 2 != 0);
         while !reader.0.is_empty() {
-            let Some((id, saved)) = Group::read_hard_state(&mut reader) else { return };
+            let Some((id, saved)) = Group::read_hard_state(&mut reader) else {
+                return;
+            };
             listed.insert(id);
             let replaying = self.groups.entry(id).or_default();
             replaying.suspect = None;
@@ -274,7 +287,9 @@ impl Replay {
         let decoded = if replaying.broken.is_some() {
             return;
         } else if header.sequence != expected {
-            Err(format!("record {expected} is missing before segment {number}"))
+            Err(format!(
+                "record {expected} is missing before segment {number}"
+            ))
         } else {
             record::decode_ops(body)
                 .ok_or_else(|| "a record cannot be decoded".to_owned())

@@ -40,7 +40,10 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u32>, WalError> {
     let mut numbers = Vec::new();
     for file in fs::read_dir(dir).map_err(error)? {
         let name = file.map_err(error)?.file_name();
-        let number = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).map(str::parse);
+        let number = name
+            .to_str()
+            .and_then(|n| n.strip_suffix(SUFFIX))
+            .map(str::parse);
         if let Some(Ok(number)) = number {
             numbers.push(number);
         }
@@ -81,11 +84,16 @@ pub(crate) fn check_head(
         let magic = reader.take(8)? == MAGIC;
         let version = reader.u32()?;
         let found_number = reader.u32()?;
-        let found = Owner { node: NodeId(reader.u64()?), incarnation: reader.u64()? };
+        let found = Owner {
+            node: NodeId(reader.u64()?),
+            incarnation: reader.u64()?,
+        };
         let crc = reader.u32()? == crc32c::crc32c(&bytes[..32]);
         (magic && crc).then_some((version, found_number, found))
     };
-    let Some((version, found_number, found)) = parse() else { return Ok(false) };
+    let Some((version, found_number, found)) = parse() else {
+        return Ok(false);
+    };
     if version > VERSION {
         return Err(WalError::Version {
             path: path.into(),
@@ -94,8 +102,12 @@ pub(crate) fn check_head(
         });
     }
     if found != owner {
-        let name =
-            |o: Owner| format!("node {} with disk identity {:016x}", o.node.0, o.incarnation);
+        let name = |o: Owner| {
+            format!(
+                "node {} with disk identity {:016x}",
+                o.node.0, o.incarnation
+            )
+        };
         return Err(WalError::Identity {
             path: path.into(),
             found: name(found),
@@ -128,19 +140,24 @@ pub(crate) fn scan(bytes: &[u8], number: u32) -> Vec<Found> {
     let mut at = HEAD_BYTES;
     let mut in_hole = false;
     while at + HEADER_BYTES <= bytes.len() {
-        let header = Header::read(&bytes[at..])
-            .filter(|h| h.segment == number && h.offset as usize == at);
+        let header =
+            Header::read(&bytes[at..]).filter(|h| h.segment == number && h.offset as usize == at);
         let Some(header) = header else {
             if !in_hole {
-                found.push(Found::Hole { from: at, len: 0, group: None });
+                found.push(Found::Hole {
+                    from: at,
+                    len: 0,
+                    group: None,
+                });
                 in_hole = true;
             }
             at += ALIGN_BYTES;
             continue;
         };
         let body = at + HEADER_BYTES..at + HEADER_BYTES + header.body_len as usize;
-        let whole =
-            bytes.get(body.clone()).is_some_and(|b| crc32c::crc32c(b) == header.body_crc);
+        let whole = bytes
+            .get(body.clone())
+            .is_some_and(|b| crc32c::crc32c(b) == header.body_crc);
         if whole {
             found.push(Found::Record(header, body));
             in_hole = false;
@@ -148,7 +165,11 @@ pub(crate) fn scan(bytes: &[u8], number: u32) -> Vec<Found> {
         } else {
             // The header vouches for the length.
             let group = (header.kind == Kind::Ops).then_some(header.group);
-            found.push(Found::Hole { from: at, len: header.record_len(), group });
+            found.push(Found::Hole {
+                from: at,
+                len: header.record_len(),
+                group,
+            });
             in_hole = false;
             at += header.record_len();
         }

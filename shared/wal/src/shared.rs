@@ -17,6 +17,27 @@ use crate::recovery::LiveRuns;
 pub(crate) struct Segment {
     pub(crate) file: Arc<File>,
     pub(crate) bytes: u64,
+    /// Its checkpoint is whole: replay can start here.
+    pub(crate) sound: bool,
+}
+
+impl State {
+    /// The segments at the old end in which nothing lives any more; the one behind them is sound.
+    pub(crate) fn dead_segments(&self) -> Vec<u32> {
+        let mut dead = Vec::new();
+        let mut sound_prefix = 0;
+        for (number, segment) in &self.segments {
+            if segment.sound {
+                sound_prefix = dead.len();
+            }
+            if self.live.get(number).is_some_and(|runs| *runs > 0) {
+                break;
+            }
+            dead.push(*number);
+        }
+        dead.truncate(sound_prefix);
+        dead
+    }
 }
 
 /// What is durable.
@@ -59,12 +80,18 @@ pub(crate) struct Faults {
 impl Faults {
     #[cfg(test)]
     pub(crate) fn write(&self) -> std::io::Result<()> {
-        self.next_write.lock().take().map_or(Ok(()), |kind| Err(kind.into()))
+        self.next_write
+            .lock()
+            .take()
+            .map_or(Ok(()), |kind| Err(kind.into()))
     }
 
     #[cfg(test)]
     pub(crate) fn sync(&self) -> std::io::Result<()> {
-        self.next_sync.lock().take().map_or(Ok(()), |kind| Err(kind.into()))
+        self.next_sync
+            .lock()
+            .take()
+            .map_or(Ok(()), |kind| Err(kind.into()))
     }
 
     #[cfg(not(test))]

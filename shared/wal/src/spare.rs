@@ -38,18 +38,21 @@ impl Spare {
             let _ = fs::remove_file(&path);
         }
         let state = Arc::new(AtomicU8::new(if there { READY } else { NONE }));
-        Self { dir: dir.into(), bytes, state, filler: None, enabled }
+        Self {
+            dir: dir.into(),
+            bytes,
+            state,
+            filler: None,
+            enabled,
+        }
     }
 
     /// Creates the file of a new segment, from the spare when there is one. Its old content is not cleared.
     pub(crate) fn create(&mut self, number: u32) -> Result<File, WalError> {
         let path = segment::path(&self.dir, number);
-        let ready = self.state.compare_exchange(
-            READY,
-            NONE,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        let ready = self
+            .state
+            .compare_exchange(READY, NONE, Ordering::AcqRel, Ordering::Acquire);
         let renamed = ready.is_ok() && fs::rename(self.dir.join(SPARE), &path).is_ok();
         if !renamed {
             self.fill();
@@ -66,8 +69,8 @@ impl Spare {
     /// Takes the file of a segment that is no longer needed, or deletes it.
     pub(crate) fn retire(&mut self, number: u32, reusable: bool) -> Result<(), WalError> {
         let path = segment::path(&self.dir, number);
-        let fits = fs::metadata(&path)
-            .is_ok_and(|m| m.len() >= self.bytes && m.len() <= 2 * self.bytes);
+        let fits =
+            fs::metadata(&path).is_ok_and(|m| m.len() >= self.bytes && m.len() <= 2 * self.bytes);
         let recycle = reusable && fits && self.enabled;
         if recycle && self.state.load(Ordering::Acquire) == NONE {
             let renamed = fs::rename(&path, self.dir.join(SPARE));
@@ -81,12 +84,9 @@ impl Spare {
 
     /// Fills a new spare in the background. A failure only means that there is none.
     fn fill(&mut self) {
-        let free = self.state.compare_exchange(
-            NONE,
-            FILLING,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        let free = self
+            .state
+            .compare_exchange(NONE, FILLING, Ordering::AcqRel, Ordering::Acquire);
         if !self.enabled || free.is_err() {
             return;
         }
@@ -96,7 +96,11 @@ impl Spare {
             if let Err(error) = &filled {
                 tracing::warn!(%error, "no spare segment could be made");
             }
-            let next = if matches!(filled, Ok(true)) { READY } else { NONE };
+            let next = if matches!(filled, Ok(true)) {
+                READY
+            } else {
+                NONE
+            };
             // A stop that was asked for meanwhile stays.
             let _ = state.compare_exchange(FILLING, next, Ordering::AcqRel, Ordering::Acquire);
         };
@@ -110,8 +114,9 @@ impl Spare {
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        let _ =
-            self.state.compare_exchange(FILLING, STOP, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .state
+            .compare_exchange(FILLING, STOP, Ordering::AcqRel, Ordering::Acquire);
         if let Some(filler) = self.filler.take() {
             let _ = filler.join();
         }

@@ -55,7 +55,11 @@ struct Written {
 }
 
 enum Outcome {
-    Ops { sequence: u64, ops: Vec<PersistOp>, place: Place },
+    Ops {
+        sequence: u64,
+        ops: Vec<PersistOp>,
+        place: Place,
+    },
     Removed,
     Answered(Result<(), WalError>),
 }
@@ -67,12 +71,20 @@ impl Writer {
         options: WalOptions,
         number: u32,
     ) -> Result<Self, WalError> {
-        let owner = Owner { node: options.node, incarnation: options.incarnation };
-        let mut spare =
-            Spare::new(&shared.dir, u64::from(options.segment_bytes), options.spare);
+        let owner = Owner {
+            node: options.node,
+            incarnation: options.incarnation,
+        };
+        let mut spare = Spare::new(&shared.dir, u64::from(options.segment_bytes), options.spare);
         let mut buffer = Vec::new();
         let open = open_segment(&shared, &mut spare, owner, number, &mut buffer)?;
-        let mut writer = Self { shared, options, owner, spare, open };
+        let mut writer = Self {
+            shared,
+            options,
+            owner,
+            spare,
+            open,
+        };
         writer.write(&buffer, 0)?;
         writer.open.len = buffer.len();
         writer.open.durable = buffer.len();
@@ -119,8 +131,11 @@ impl Writer {
         let at = self.open.len;
         let written = self.encode(jobs, &mut buffer);
         let started = Instant::now();
-        let mut result =
-            if buffer.is_empty() { Ok(()) } else { self.write(&buffer, at) };
+        let mut result = if buffer.is_empty() {
+            Ok(())
+        } else {
+            self.write(&buffer, at)
+        };
         if rotate && result.is_ok() {
             result = segment::sync_dir(&self.shared.dir);
         }
@@ -128,8 +143,12 @@ impl Writer {
             return Err(self.fail(written.into_iter().map(|w| w.done), error));
         }
         let counters = &self.shared.counters;
-        counters.sync_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
-        counters.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        counters
+            .sync_us
+            .fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        counters
+            .bytes
+            .fetch_add(buffer.len() as u64, Ordering::Relaxed);
         self.open.len = at + buffer.len();
         self.open.durable = self.open.len;
         self.open.marked &= buffer.is_empty();
@@ -160,11 +179,20 @@ impl Writer {
         let synced = self.open.durable as u32;
         let mut tails: BTreeMap<GroupId, Option<Tail>> = BTreeMap::new();
         let mut written = Vec::with_capacity(jobs.len());
-        for Job { group, change, done } in jobs {
+        for Job {
+            group,
+            change,
+            done,
+        } in jobs
+        {
             let tail = tails.entry(group).or_insert_with(|| {
                 let group = state.groups.get(&group)?;
                 let (ends, damaged) = (group.ends(), group.damaged);
-                Some(Tail { ends, sequence: group.sequence, damaged })
+                Some(Tail {
+                    ends,
+                    sequence: group.sequence,
+                    damaged,
+                })
             });
             let mut header = Header {
                 segment: self.open.number,
@@ -196,18 +224,30 @@ impl Writer {
                             header.body_crc = crc;
                             header.write(&body, buffer);
                             let sequence = header.sequence;
-                            *tail = Some(Tail { ends, sequence, damaged: false });
+                            *tail = Some(Tail {
+                                ends,
+                                sequence,
+                                damaged: false,
+                            });
                             let place = Place {
                                 segment: header.segment,
                                 offset: header.offset,
                                 len: header.written_len() as u32,
                             };
-                            Outcome::Ops { sequence, ops, place }
+                            Outcome::Ops {
+                                sequence,
+                                ops,
+                                place,
+                            }
                         }
                     }
                 }
             };
-            written.push(Written { group, change, done });
+            written.push(Written {
+                group,
+                change,
+                done,
+            });
         }
         written
     }
@@ -218,9 +258,18 @@ impl Writer {
         let state = &mut *state;
         let mut answers = Vec::with_capacity(written.len());
         let mut records = 0;
-        for Written { group, change, done } in written {
+        for Written {
+            group,
+            change,
+            done,
+        } in written
+        {
             let result = match change {
-                Outcome::Ops { sequence, ops, place } => {
+                Outcome::Ops {
+                    sequence,
+                    ops,
+                    place,
+                } => {
                     let group = state.groups.entry(group).or_default();
                     group.apply(&ops, place, &mut state.live);
                     group.sequence = sequence;
@@ -238,29 +287,36 @@ impl Writer {
             };
             answers.push((done, result));
         }
-        self.shared.counters.records.fetch_add(records, Ordering::Relaxed);
+        self.shared
+            .counters
+            .records
+            .fetch_add(records, Ordering::Relaxed);
         answers
     }
 
     /// Shows the open segment's file and size to readers.
     fn publish(&self) {
         let mut state = self.shared.state.lock();
-        let segment = Segment { file: self.open.file.clone(), bytes: self.open.len as u64 };
+        let segment = Segment {
+            file: self.open.file.clone(),
+            bytes: self.open.len as u64,
+            sound: true,
+        };
         state.segments.insert(self.open.number, segment);
     }
 
     /// Gives up segments at the old end in which nothing lives any more.
     fn collect(&mut self) {
-        loop {
+        let retired: Vec<(u32, Option<Segment>)> = {
             let mut state = self.shared.state.lock();
-            let Some((&number, _)) = state.segments.first_key_value() else { return };
-            let live = state.live.get(&number).copied().unwrap_or(0);
-            if number == self.open.number || live > 0 {
-                return;
-            }
-            let segment = state.segments.remove(&number);
-            state.live.remove(&number);
-            drop(state);
+            let dead = state.dead_segments().into_iter();
+            dead.map(|number| {
+                state.live.remove(&number);
+                (number, state.segments.remove(&number))
+            })
+            .collect()
+        };
+        for (number, segment) in retired {
             // A reader that still holds the file must not see it overwritten.
             let reusable = segment.is_some_and(|s| Arc::into_inner(s.file).is_some());
             if let Err(error) = self.spare.retire(number, reusable) {
@@ -300,16 +356,27 @@ impl Writer {
 
     fn write_unsynced(&self, buffer: &[u8], at: usize) -> Result<(), WalError> {
         let path = || segment::path(&self.shared.dir, self.open.number);
-        self.shared.faults.write().map_err(|e| WalError::io("write", path(), &e))?;
+        self.shared
+            .faults
+            .write()
+            .map_err(|e| WalError::io("write", path(), &e))?;
         let written = self.open.file.write_all_at(buffer, at as u64);
         written.map_err(|e| WalError::io("write", path(), &e))
     }
 
     fn sync(&self) -> Result<(), WalError> {
         self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        let synced = self.shared.faults.sync().and_then(|()| self.open.file.sync_data());
+        let synced = self
+            .shared
+            .faults
+            .sync()
+            .and_then(|()| self.open.file.sync_data());
         synced.map_err(|e| {
-            WalError::io("sync", segment::path(&self.shared.dir, self.open.number), &e)
+            WalError::io(
+                "sync",
+                segment::path(&self.shared.dir, self.open.number),
+                &e,
+            )
         })
     }
 }
@@ -325,7 +392,14 @@ fn open_segment(
     let file = Arc::new(spare.create(number)?);
     segment::write_head(number, owner, buffer);
     write_checkpoint(shared, number, buffer);
-    Ok(Open { number, file, len: 0, durable: 0, start: buffer.len(), marked: false })
+    Ok(Open {
+        number,
+        file,
+        len: 0,
+        durable: 0,
+        start: buffer.len(),
+        marked: false,
+    })
 }
 
 /// Appends the hard states of all groups.

@@ -30,7 +30,9 @@ fn one_batch(wal: &crate::Wal, model: &mut Model, actions: &[Action], models: &m
         models.push(model.clone());
     }
     go.send(()).unwrap();
-    waiting.into_iter().for_each(|receiver| receiver.recv().unwrap().unwrap());
+    waiting
+        .into_iter()
+        .for_each(|receiver| receiver.recv().unwrap().unwrap());
 }
 
 proptest! {
@@ -39,7 +41,7 @@ proptest! {
     /// The file ends anywhere: what is recovered is a prefix of what was queued, never less than what was acknowledged.
     #[test]
     fn cut_at_every_byte(before in actions(15), last in actions(6)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = model::tempdir();
         let mut model = Model::new();
         let mut models = Vec::new();
         let (wal, _) = open(dir.path(), 1 << 20);
@@ -61,7 +63,7 @@ proptest! {
         let synced = last_batch.last().unwrap().synced as usize;
         let mut at = synced;
         while at <= bytes.len() {
-            let crashed = tempfile::tempdir().unwrap();
+            let crashed = model::tempdir();
             let path = crashed.path().join(file.file_name().unwrap());
             std::fs::write(&path, &bytes[..at]).unwrap();
             let (_wal, recovery) = open(crashed.path(), 1 << 20);
@@ -86,7 +88,7 @@ proptest! {
         last in actions(12),
         holes in prop::collection::vec((0.0_f64..1.0, 1_usize..600), 1..4),
     ) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = model::tempdir();
         let mut model = Model::new();
         let mut models = Vec::new();
         let (wal, _) = open(dir.path(), 1 << 20);
@@ -94,7 +96,7 @@ proptest! {
         models.clear();
         one_batch(&wal, &mut model, &last, &mut models);
         // Copied before a mark or the end of the log can vouch for the batch, or with the mark taken out.
-        let crashed = tempfile::tempdir().unwrap();
+        let crashed = model::tempdir();
         copy_dir(dir.path(), crashed.path());
         let file = last_segment(crashed.path());
         let mut bytes = std::fs::read(&file).unwrap();
@@ -130,7 +132,7 @@ proptest! {
 /// A crash while a new segment is made: the old ones hold everything.
 #[test]
 fn cut_while_rotating() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = model::tempdir();
     let (wal, _) = open(dir.path(), 4096);
     let mut model = Model::new();
     let mut states: BTreeMap<usize, Model> = BTreeMap::new();
@@ -138,8 +140,16 @@ fn cut_while_rotating() {
     while segment::list(dir.path()).unwrap().len() < 3 {
         index += 1;
         let before = model.clone();
-        let action = Action::Append { group: 1 + index % 3, truncate: 0, lens: vec![200, 300] };
-        act(&wal, &mut model, &action).unwrap().recv().unwrap().unwrap();
+        let action = Action::Append {
+            group: 1 + index % 3,
+            truncate: 0,
+            lens: vec![200, 300],
+        };
+        act(&wal, &mut model, &action)
+            .unwrap()
+            .recv()
+            .unwrap()
+            .unwrap();
         states.insert(0, before);
     }
     let acknowledged_before = states[&0].clone();
@@ -147,18 +157,29 @@ fn cut_while_rotating() {
     let bytes = std::fs::read(&file).unwrap();
     let mut seen = [false; 2];
     for at in 0..bytes.len() {
-        let crashed = tempfile::tempdir().unwrap();
+        let crashed = model::tempdir();
         copy_dir(dir.path(), crashed.path());
         std::fs::write(last_segment(crashed.path()), &bytes[..at]).unwrap();
         let (wal, recovery) = open(crashed.path(), 4096);
-        assert!(recovery.damaged.is_empty() && !recovery.unattributed_damage, "cut at {at}");
+        assert!(
+            recovery.damaged.is_empty() && !recovery.unattributed_damage,
+            "cut at {at}"
+        );
         let old = recovery.groups == acknowledged_before;
         assert!(old || recovery.groups == model, "cut at {at}");
         seen[usize::from(old)] = true;
         // And life goes on.
         let mut again = recovery.groups.clone();
-        let action = Action::Append { group: 2, truncate: 1, lens: vec![9] };
-        act(&wal, &mut again, &action).unwrap().recv().unwrap().unwrap();
+        let action = Action::Append {
+            group: 2,
+            truncate: 1,
+            lens: vec![9],
+        };
+        act(&wal, &mut again, &action)
+            .unwrap()
+            .recv()
+            .unwrap()
+            .unwrap();
         drop(wal);
         assert_eq!(open(crashed.path(), 4096).1.groups, again, "cut at {at}");
     }

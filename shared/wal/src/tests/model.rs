@@ -23,7 +23,12 @@ pub(crate) type Model = BTreeMap<GroupId, RecoveredGroup>;
 
 pub(crate) fn options(segment_bytes: u32) -> WalOptions {
     let on_fatal = std::sync::Arc::new(|error: &WalError| panic!("fatal: {error}"));
-    WalOptions { segment_bytes, spare: false, on_fatal, ..WalOptions::new(NODE, INCARNATION) }
+    WalOptions {
+        segment_bytes,
+        spare: false,
+        on_fatal,
+        ..WalOptions::new(NODE, INCARNATION)
+    }
 }
 
 pub(crate) fn open(dir: &Path, segment_bytes: u32) -> (Wal, Recovery) {
@@ -31,12 +36,23 @@ pub(crate) fn open(dir: &Path, segment_bytes: u32) -> (Wal, Recovery) {
 }
 
 pub(crate) fn ballot(round: u64) -> Ballot {
-    Ballot { round, node: NodeId(1) }
+    Ballot {
+        round,
+        node: NodeId(1),
+    }
 }
 
 pub(crate) fn configuration(generation: u64) -> Configuration {
-    let member = Member { node: NODE, role: Role::Storage, incarnation: INCARNATION };
-    Configuration { generation, members: vec![member], joint: None }
+    let member = Member {
+        node: NODE,
+        role: Role::Storage,
+        incarnation: INCARNATION,
+    };
+    Configuration {
+        generation,
+        members: vec![member],
+        joint: None,
+    }
 }
 
 pub(crate) fn entry(index: Index, len: usize) -> Entry {
@@ -45,19 +61,34 @@ pub(crate) fn entry(index: Index, len: usize) -> Entry {
         1 => Payload::Config(configuration(index)),
         _ => Payload::Command(Bytes::from(vec![index as u8; len])),
     };
-    Entry { index, ballot: ballot(len as u64), payload }
+    Entry {
+        index,
+        ballot: ballot(len as u64),
+        payload,
+    }
 }
 
 pub(crate) fn install(index: Index) -> PersistOp {
-    PersistOp::Install { index, ballot: ballot(index), configuration: configuration(index) }
+    PersistOp::Install {
+        index,
+        ballot: ballot(index),
+        configuration: configuration(index),
+    }
 }
 
 pub(crate) fn floor(index: Index) -> PersistOp {
-    PersistOp::Floor { index, ballot: ballot(index), configuration: configuration(index) }
+    PersistOp::Floor {
+        index,
+        ballot: ballot(index),
+        configuration: configuration(index),
+    }
 }
 
 pub(crate) fn append(first: Index, lens: &[usize]) -> PersistOp {
-    let entries = lens.iter().enumerate().map(|(at, len)| entry(first + at as u64, *len));
+    let entries = lens
+        .iter()
+        .enumerate()
+        .map(|(at, len)| entry(first + at as u64, *len));
     PersistOp::Append(entries.collect())
 }
 
@@ -69,12 +100,20 @@ pub(crate) fn apply(model: &mut Model, id: GroupId, ops: &[PersistOp]) {
             PersistOp::Promise(ballot) => group.promised = group.promised.max(ballot),
             PersistOp::TruncateFrom(index) => group.entries.retain(|e| e.index < index),
             PersistOp::Append(entries) => group.entries.extend(entries),
-            PersistOp::Install { index, ballot, configuration } => {
+            PersistOp::Install {
+                index,
+                ballot,
+                configuration,
+            } => {
                 group.floor = Position { ballot, index };
                 group.configuration = Some(configuration);
                 group.entries.clear();
             }
-            PersistOp::Floor { index, ballot, configuration } => {
+            PersistOp::Floor {
+                index,
+                ballot,
+                configuration,
+            } => {
                 if index >= group.floor.index {
                     group.floor = Position { ballot, index };
                     group.configuration = Some(configuration);
@@ -88,11 +127,26 @@ pub(crate) fn apply(model: &mut Model, id: GroupId, ops: &[PersistOp]) {
 /// What a test does to a log: valid whatever the state is, since positions are relative.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    Append { group: u64, truncate: u64, lens: Vec<usize> },
-    Promise { group: u64, round: u64 },
-    Floor { group: u64, by: u64 },
-    Install { group: u64, by: u64 },
-    Remove { group: u64 },
+    Append {
+        group: u64,
+        truncate: u64,
+        lens: Vec<usize>,
+    },
+    Promise {
+        group: u64,
+        round: u64,
+    },
+    Floor {
+        group: u64,
+        by: u64,
+    },
+    Install {
+        group: u64,
+        by: u64,
+    },
+    Remove {
+        group: u64,
+    },
 }
 
 pub(crate) fn actions(max: usize) -> impl Strategy<Value = Vec<Action>> {
@@ -117,7 +171,11 @@ pub(crate) fn resolve(model: &Model, action: &Action) -> (GroupId, Option<Vec<Pe
         (group.floor.index, last)
     };
     match action {
-        Action::Append { group, truncate, lens } => {
+        Action::Append {
+            group,
+            truncate,
+            lens,
+        } => {
             let (floor_index, last) = state(*group);
             let keep = last.saturating_sub(*truncate).max(floor_index);
             let mut ops = vec![];
@@ -127,12 +185,16 @@ pub(crate) fn resolve(model: &Model, action: &Action) -> (GroupId, Option<Vec<Pe
             ops.push(append(keep + 1, lens));
             (GroupId(*group), Some(ops))
         }
-        Action::Promise { group, round } => {
-            (GroupId(*group), Some(vec![PersistOp::Promise(ballot(*round))]))
-        }
+        Action::Promise { group, round } => (
+            GroupId(*group),
+            Some(vec![PersistOp::Promise(ballot(*round))]),
+        ),
         Action::Floor { group, by } => {
             let (floor_index, last) = state(*group);
-            (GroupId(*group), Some(vec![floor((floor_index + by).min(last))]))
+            (
+                GroupId(*group),
+                Some(vec![floor((floor_index + by).min(last))]),
+            )
         }
         Action::Install { group, by } => {
             let (_, last) = state(*group);
@@ -165,10 +227,20 @@ pub(crate) fn act(
     Ok(receiver)
 }
 
+/// A folder in memory where there is one: what these tests do to files needs no disk, and syncs cost nothing there.
+pub(crate) fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// Appends and waits.
 pub(crate) fn append_now(wal: &Wal, group: u64, ops: Vec<PersistOp>) -> Result<(), WalError> {
     let (sender, receiver) = mpsc::channel();
-    wal.append(GroupId(group), ops, move |result| sender.send(result).unwrap()).unwrap();
+    wal.append(GroupId(group), ops, move |result| {
+        sender.send(result).unwrap()
+    })
+    .unwrap();
     receiver.recv().unwrap()
 }
 

@@ -15,7 +15,7 @@ proptest! {
         lives in prop::collection::vec(model::actions(40), 1..4),
         spare in any::<bool>(),
     ) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = model::tempdir();
         let mut model = Model::new();
         for actions in lives {
             let options = crate::WalOptions { spare, ..model::options(4096) };
@@ -40,7 +40,7 @@ proptest! {
 
 #[test]
 fn reads_from_the_middle_within_the_bound() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = model::tempdir();
     let (wal, _) = open(dir.path(), 1 << 20);
     append_now(&wal, 1, vec![install(0)]).unwrap();
     for index in 1..=20 {
@@ -56,37 +56,48 @@ fn reads_from_the_middle_within_the_bound() {
     assert_eq!(indices(19, usize::MAX), [19, 20]);
     assert_eq!(indices(21, usize::MAX), [] as [u64; 0]);
     append_now(&wal, 1, vec![floor(10)]).unwrap();
-    let below = WalError::BelowFloor { group: GroupId(1), floor: 10 };
+    let below = WalError::BelowFloor {
+        group: GroupId(1),
+        floor: 10,
+    };
     assert_eq!(wal.read(GroupId(1), 10, 1), Err(below));
-    assert_eq!(wal.read(GroupId(2), 1, 1), Err(WalError::UnknownGroup { group: GroupId(2) }));
+    assert_eq!(
+        wal.read(GroupId(2), 1, 1),
+        Err(WalError::UnknownGroup { group: GroupId(2) })
+    );
 }
 
 #[test]
 fn many_appends_share_a_sync() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = model::tempdir();
     let (wal, _) = open(dir.path(), 1 << 20);
     let before = wal.metrics().syncs;
     // The first completion holds the log thread until all others are queued.
     let (go, gate) = std::sync::mpsc::channel::<()>();
-    wal.append(GroupId(1), vec![install(0)], move |_| gate.recv().unwrap()).unwrap();
+    wal.append(GroupId(1), vec![install(0)], move |_| gate.recv().unwrap())
+        .unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     for group in 2..500 {
         let sender = sender.clone();
         let done = move |result| sender.send((group, result)).unwrap();
-        wal.append(GroupId(group), vec![install(0), append(1, &[900])], done).unwrap();
+        wal.append(GroupId(group), vec![install(0), append(1, &[900])], done)
+            .unwrap();
     }
     go.send(()).unwrap();
     for expected in 2..500 {
         assert_eq!(receiver.recv().unwrap(), (expected, Ok(())), "in order");
     }
     let syncs = wal.metrics().syncs - before;
-    assert!((2..=3).contains(&syncs), "498 appends took {syncs} syncs");
+    assert!((1..=3).contains(&syncs), "498 appends took {syncs} syncs");
 }
 
 #[test]
 fn the_queue_is_bounded() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = crate::WalOptions { queue_len_max: 3, ..model::options(1 << 20) };
+    let dir = model::tempdir();
+    let options = crate::WalOptions {
+        queue_len_max: 3,
+        ..model::options(1 << 20)
+    };
     let (wal, _) = Wal::open(dir.path(), options).unwrap();
     let (go, gate) = std::sync::mpsc::channel::<()>();
     let (held, holding) = std::sync::mpsc::channel::<()>();
@@ -96,24 +107,39 @@ fn the_queue_is_bounded() {
     };
     wal.append(GroupId(1), vec![install(0)], hold).unwrap();
     holding.recv().unwrap();
+    let (sender, done) = std::sync::mpsc::channel();
     for group in 2..5 {
-        wal.append(GroupId(group), vec![install(0)], |_| ()).unwrap();
+        let sender = sender.clone();
+        let done = move |result: Result<(), WalError>| sender.send(result).unwrap();
+        wal.append(GroupId(group), vec![install(0)], done).unwrap();
     }
     assert!(wal.append(GroupId(5), vec![install(0)], |_| ()).is_err());
     assert_eq!((wal.metrics().overloaded, wal.metrics().queue_len), (1, 3));
     go.send(()).unwrap();
+    assert_eq!(
+        done.iter().take(3).collect::<Vec<_>>(),
+        [Ok(()), Ok(()), Ok(())]
+    );
     append_now(&wal, 6, vec![install(0)]).unwrap();
 }
 
 #[test]
 fn refuses_what_does_not_fit() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = model::tempdir();
     let (wal, _) = open(dir.path(), 1 << 20);
     append_now(&wal, 1, vec![install(5), append(6, &[10, 10])]).unwrap();
-    let misfits = [append(9, &[1]), append(7, &[1]), PersistOp::TruncateFrom(5), floor(8)];
+    let misfits = [
+        append(9, &[1]),
+        append(7, &[1]),
+        PersistOp::TruncateFrom(5),
+        floor(8),
+    ];
     for op in misfits {
         let refused = append_now(&wal, 1, vec![op.clone()]);
-        assert!(matches!(refused, Err(WalError::Refused { .. })), "{op:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(WalError::Refused { .. })),
+            "{op:?}: {refused:?}"
+        );
     }
     append_now(&wal, 1, vec![append(8, &[1])]).unwrap();
     wal.close();
@@ -121,13 +147,17 @@ fn refuses_what_does_not_fit() {
     assert_eq!(stopped, Err(WalError::Stopped));
     drop(wal);
     let (_wal, recovery) = open(dir.path(), 1 << 20);
-    let indices: Vec<_> = recovery.groups[&GroupId(1)].entries.iter().map(|e| e.index).collect();
+    let indices: Vec<_> = recovery.groups[&GroupId(1)]
+        .entries
+        .iter()
+        .map(|e| e.index)
+        .collect();
     assert_eq!(indices, [6, 7, 8]);
 }
 
 #[test]
 fn segments_below_all_floors_go_and_laggards_are_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = model::tempdir();
     let (wal, _) = open(dir.path(), 4096);
     append_now(&wal, 1, vec![install(0), append(1, &[100])]).unwrap();
     append_now(&wal, 2, vec![install(0)]).unwrap();
@@ -156,7 +186,10 @@ fn segments_below_all_floors_go_and_laggards_are_named() {
 #[test]
 fn old_segments_are_recycled() {
     let dir = tempfile::tempdir().unwrap();
-    let options = crate::WalOptions { spare: true, ..model::options(64 << 10) };
+    let options = crate::WalOptions {
+        spare: true,
+        ..model::options(64 << 10)
+    };
     let (wal, _) = Wal::open(dir.path(), options.clone()).unwrap();
     append_now(&wal, 1, vec![install(0)]).unwrap();
     for index in 1..=1000 {
@@ -191,7 +224,10 @@ fn a_folder_belongs_to_one_node_and_one_process() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1;
         std::fs::write(&file, flipped).unwrap();
-        assert!(DataDir::open(dir.path(), model::NODE, 45).is_err(), "flip at {at}");
+        assert!(
+            DataDir::open(dir.path(), model::NODE, 45).is_err(),
+            "flip at {at}"
+        );
     }
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir_all(dir.path().join("wal")).unwrap();
@@ -204,7 +240,10 @@ fn a_folder_belongs_to_one_node_and_one_process() {
 fn segments_of_another_disk_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path(), 4096));
-    let options = crate::WalOptions { incarnation: 1, ..model::options(4096) };
+    let options = crate::WalOptions {
+        incarnation: 1,
+        ..model::options(4096)
+    };
     let other = Wal::open(dir.path(), options).map(|_| ());
     assert!(matches!(other, Err(WalError::Identity { .. })), "{other:?}");
 }
