@@ -13,7 +13,7 @@ const FORGET_MS: u64 = 600_000;
 const ENTRIES_MAX: usize = 10_000;
 
 /// A storage node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct StorageNode {
     pub(crate) node: NodeId,
     pub(crate) zone: String,

@@ -34,6 +34,10 @@ fn main() -> anyhow::Result<()> {
             incarnation: telemetry::incarnation(),
         };
         let mesh = Mesh::connect(&file.bus, identity).await?;
+        let stats = mesh.stats().clone();
+        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+            stats.values()
+        });
         let running = admin::start(file.admin, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
