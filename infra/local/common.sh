@@ -2,8 +2,10 @@
 # Sourced, never run. Owns nothing but names; every path is below EVENKEEL_STATE_DIR.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-state=${EVENKEEL_STATE_DIR:-$root/infra/local/state}
-port=${EVENKEEL_PORT:-8000}
+# absolute, since processes are recognised by the path of their settings
+state=$(realpath -m "${EVENKEEL_STATE_DIR:-$root/infra/local/state}")
+# `up` notes the port, so that the other commands need not be told again
+port=${EVENKEEL_PORT:-$(cat "$state/port" 2>/dev/null || echo 8000)}
 bin=${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
 
 # In the order in which they start; stopped in reverse.
@@ -98,6 +100,12 @@ start() { # NAME
   fi
   setsid nohup "${command[@]}" >>"$state/logs/$name.log" 2>&1 </dev/null &
   echo $! >"$state/$name.pid"
+  # until it is recognisable (it is this script for a moment), or has ended already
+  local step
+  for ((step = 0; step < 100; step++)); do
+    if alive "$name" || ! [ -d "/proc/$!" ]; then break; fi
+    sleep 0.02
+  done
 }
 
 # Waits until NAME is gone; SIGKILL after SECONDS.
