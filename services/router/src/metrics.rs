@@ -20,7 +20,16 @@ pub(crate) struct Metrics {
     /// Requests that named no known operation, or were shed before that was looked at.
     other: [IntCounter; 4],
     /// Requests being worked on.
-    pub(crate) in_flight: IntGauge,
+    in_flight: IntGauge,
+}
+
+/// Counts a request as being worked on until dropped (also when its client hangs up).
+pub(crate) struct InFlight(&'static IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 struct OperationMetrics {
@@ -72,6 +81,12 @@ impl Metrics {
             other: counters("unknown"),
             in_flight,
         }
+    }
+
+    /// Counts a request that begins.
+    pub(crate) fn begin(&'static self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(&self.in_flight)
     }
 
     /// Counts a finished request.

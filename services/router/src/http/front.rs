@@ -114,10 +114,8 @@ pub(crate) async fn handle<B: Backend>(
     let result = match app.admission.enter() {
         None => Err(Refusal::Api(texts::router_busy("requests in flight"))),
         Some(admitted) => {
-            app.metrics.in_flight.inc();
-            let result = serve(&request, payload, &app, operation, admitted).await;
-            app.metrics.in_flight.dec();
-            result
+            let _counted = app.metrics.begin();
+            serve(&request, payload, &app, operation, admitted).await
         }
     };
     match result {
