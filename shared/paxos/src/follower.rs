@@ -257,11 +257,27 @@ impl Replica {
     }
 
     /// The leader cannot help from its log.
-    pub(crate) fn on_copy_needed(&mut self, from: NodeId, ballot: Ballot, out: &mut Output) {
+    pub(crate) fn on_copy_needed(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        floor: Position,
+        configuration: Configuration,
+        out: &mut Output,
+    ) {
         let follows = matches!(self.part, Part::Follower) && ballot == self.promised;
-        if follows && self.heard.is_some() && !self.copying && self.role() == Role::Storage {
-            self.copying = true;
-            out.copy_wanted = Some(from);
+        if !follows || self.heard.is_none() || self.copying {
+            return;
+        }
+        match self.role() {
+            Role::Storage => {
+                self.copying = true;
+                out.copy_wanted = Some(from);
+            }
+            Role::Log if floor.index > self.commit => {
+                self.on_copy_installed(floor, configuration, out);
+            }
+            Role::Log => {}
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Ballot, Entry, Index, Millis, Position};
+use crate::{Ballot, Configuration, Entry, Index, Millis, Position};
 
 /// A message from one member to another. Group, sender and sender's incarnation travel beside it
 /// (`protocol::replication::GroupMessage`).
@@ -73,10 +73,15 @@ pub enum Body {
     Ack(Ack),
     /// The log does not hold the append's `prev`.
     Reject(Box<Reject>),
-    /// Leader → follower: what you lack is no longer in the log; pull a copy of the B-tree.
+    /// Leader → follower: what you lack is no longer in the log. A storage replica pulls a copy of the B-tree; a log
+    /// replica has none and starts behind the leader's floor.
     CopyNeeded {
         /// The leader's ballot.
         ballot: Ballot,
+        /// The leader's floor.
+        floor: Position,
+        /// Configuration there.
+        configuration: Configuration,
     },
     /// Leader → its chosen successor: campaign now; the lease of this ballot is released, for good.
     TimeoutNow {

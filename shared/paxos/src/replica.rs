@@ -7,8 +7,8 @@ use crate::leader::Leader;
 use crate::lease::LeasePromise;
 use crate::log::Log;
 use crate::{
-    Ballot, Body, Configuration, GroupId, Index, Input, Message, Millis, NodeId, Output, PersistOp,
-    Position, Refusal, Restored, Role, Standing, Status, Timing,
+    Ballot, Body, Configuration, GroupId, Index, Input, Member, Message, Millis, NodeId, Output,
+    PersistOp, Position, Refusal, Restored, Role, Standing, Status, Timing,
 };
 
 /// What a replica does at the moment.
@@ -122,6 +122,11 @@ impl Replica {
                 break;
             }
             log.push(entry);
+        }
+        let of_log = |m: &Member| m.role == Role::Log && m.incarnation == incarnation;
+        if applied.index < floor.index && log.configuration().member(me).is_some_and(of_log) {
+            // A log replica has no B-tree that could be behind.
+            applied = floor;
         }
         // A B-tree whose position is not in the log is a copy whose log record was lost with the node.
         let in_log = match log.ballot_at(applied.index) {
@@ -347,7 +352,13 @@ impl Replica {
             } => {
                 self.on_fetched(from, incarnation, ballot, index, entries, out);
             }
-            Body::CopyNeeded { ballot } => self.on_copy_needed(from, ballot, out),
+            Body::CopyNeeded {
+                ballot,
+                floor,
+                configuration,
+            } => {
+                self.on_copy_needed(from, ballot, floor, configuration, out);
+            }
             Body::TimeoutNow { released } => self.on_timeout_now(released, out),
         }
     }
