@@ -111,7 +111,7 @@ impl Replica {
             floor,
             configuration,
             entries,
-            applied,
+            mut applied,
             ..
         } = restored;
         let mut log = Log::new(floor, configuration);

@@ -143,8 +143,12 @@ impl Replica {
     /// The log no longer has what the follower needs.
     fn ask_to_copy(&self, leader: &Leader, progress: &mut Progress, out: &mut Output) {
         progress.needs_copy();
+        let (ballot, floor) = (leader.ballot, self.log.floor());
+        let configuration = self.log.configuration_at(floor.index).clone();
         let body = Body::CopyNeeded {
-            ballot: leader.ballot,
+            ballot,
+            floor,
+            configuration,
         };
         out.send.push(self.to_follower(leader, progress, body));
     }
