@@ -213,9 +213,12 @@ async fn drive(
             Ok((200, _)) => None,
             Ok((status, body)) => Some(format!("{status} {}", error_type(body))),
             Err(error) => {
-                let text = error.to_string();
-                connection = Connection::open(&options.endpoint, signer.clone()).await?;
-                Some(text)
+                // what is measured may be down for a while: count it and go on, that is part of the result
+                match Connection::open(&options.endpoint, signer.clone()).await {
+                    Ok(fresh) => connection = fresh,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+                Some(error.to_string())
             }
         };
         if !measuring.load(Ordering::Relaxed) {
