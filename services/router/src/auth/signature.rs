@@ -69,10 +69,13 @@ pub(super) fn signing_key(secret: &str, scope: &Scope<'_>) -> [u8; 32] {
     hmac(&service, scope.terminator.as_bytes())
 }
 
-fn write_hex(bytes: &[u8], out: &mut String) {
-    for byte in bytes {
-        // writing to a String cannot fail
-        let _ = write!(out, "{byte:02x}");
+fn write_hex(hash: &[u8], out: &mut String) {
+    let mut text = [0_u8; 64];
+    // a SHA-256 has 32 bytes; hexadecimal digits are UTF-8
+    if hex::encode_to_slice(hash, &mut text).is_ok()
+        && let Ok(text) = std::str::from_utf8(&text)
+    {
+        out.push_str(text);
     }
 }
 
