@@ -1,0 +1,321 @@
+//! The B-tree of a replica: one LMDB environment in `<data>/replicas/<group>/`. Owns the files, the synced flush that
+//! brings items and state in together, snapshots for copies, and growth of the map. Never merges with the overlay
+//! (`partition` does), never decides when to flush.
+
+mod environment;
+mod error;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fs::{self, File};
+use std::ops::{Bound, ControlFlow};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use model::KeyRange;
+use parking_lot::Mutex;
+use partition::{BTree, BTreeError, Batch, PartitionState};
+
+pub use error::TreeError;
+pub use snapshot::{Pairs, Snapshot};
+
+use environment::{DATA_FILE, Environment, Reading};
+
+/// Longest key that LMDB takes; nothing longer can be stored.
+const KEY_BYTES_MAX: usize = 1_982;
+const STATE: &[u8] = b"state";
+
+/// Limits of a B-tree.
+#[derive(Clone, Copy, Debug)]
+pub struct TreeOptions {
+    /// Virtual size of the memory map at first, bytes; doubles when it is full.
+    pub map_bytes: usize,
+    /// The map never grows over this, bytes.
+    pub map_bytes_max: usize,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        Self { map_bytes: 64 << 20, map_bytes_max: 256 << 30 }
+    }
+}
+
+/// The B-tree of one replica. Reads from any thread; one flush at a time.
+pub struct ReplicaTree {
+    path: PathBuf,
+    environment: Environment,
+    flushing: Mutex<()>,
+}
+
+impl ReplicaTree {
+    /// Creates an empty B-tree with the first state of a replica; durable when this returns. What an interrupted creation
+    /// left in the folder is replaced.
+    pub fn create(
+        folder: &Path,
+        options: TreeOptions,
+        state: &PartitionState,
+    ) -> Result<Self, TreeError> {
+        match Self::open(folder, options) {
+            Ok(_) => return Err(TreeError::Exists { path: folder.into() }),
+            Err(TreeError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let io = |operation, error| TreeError::io(folder, operation, &error);
+        remove_folder(folder)?;
+        fs::create_dir_all(folder).map_err(|error| io("creation of the folder", error))?;
+        let first = PartitionState { items: 0, bytes: 0, ..state.clone() };
+        let stored = value::encode_state(folder, &first)?;
+        let environment = Environment::create(folder, options, |transaction, meta| {
+            meta.put(transaction, STATE, &stored)
+        })?;
+        sync_dir(folder)?;
+        sync_parent(folder)?;
+        Ok(Self { path: folder.into(), environment, flushing: Mutex::new(()) })
+    }
+
+    /// Opens what is there.
+    pub fn open(
+        folder: &Path,
+        options: TreeOptions,
+    ) -> Result<(Self, PartitionState), TreeError> {
+        let missing = || TreeError::Missing { path: folder.into() };
+        if !folder.join(DATA_FILE).exists() {
+            return Err(missing());
+        }
+        let environment = Environment::open(folder, options)?.ok_or_else(missing)?;
+        let tree = Self { path: folder.into(), environment, flushing: Mutex::new(()) };
+        let state = tree.state()?;
+        Ok((tree, state))
+    }
+
+    /// The state in the B-tree, as of the last flush.
+    pub fn state(&self) -> Result<PartitionState, TreeError> {
+        self.environment.read(|transaction| self.stored_state(transaction))
+    }
+
+    fn stored_state(&self, transaction: &Reading) -> Result<PartitionState, TreeError> {
+        let stored = self.environment.meta.get(transaction, STATE);
+        let stored = stored.map_err(|error| TreeError::heed(&self.path, "read", error))?;
+        let stored = stored.ok_or_else(|| TreeError::corrupt(&self.path, "no state"))?;
+        value::decode_state(&self.path, stored)
+    }
+
+    /// Brings a batch in, in one synced transaction, and counts items and bytes exactly. Blocks on disk. Returns the state
+    /// as stored (`items` and `bytes` are computed here, whatever the batch says).
+    pub fn flush(&self, batch: &Batch) -> Result<PartitionState, TreeError> {
+        let state = batch.state.clone();
+        let changes = batch.items.iter().map(|(key, item)| (&key[..], item.as_deref()));
+        self.write(state, changes)
+    }
+
+    /// Adds pairs of a copy. The state stays at position 0 until the copy is complete.
+    pub(crate) fn add(
+        &self,
+        state: &PartitionState,
+        pairs: &[(Bytes, Bytes)],
+    ) -> Result<PartitionState, TreeError> {
+        let changes = pairs.iter().map(|(key, item)| (&key[..], Some(&item[..])));
+        self.write(state.clone(), changes)
+    }
+
+    fn write<'a>(
+        &self,
+        state: PartitionState,
+        changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    ) -> Result<PartitionState, TreeError> {
+        let _one_at_a_time = self.flushing.lock();
+        loop {
+            match self.try_write(state.clone(), changes.clone()) {
+                // The transaction is given up by now. Each growth doubles the map, so this ends at its limit.
+                Ok(None) => self.environment.grow()?,
+                Ok(Some(stored)) => {
+                    self.environment.refresh();
+                    return Ok(stored);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One transaction; none when the map was full.
+    fn try_write<'a>(
+        &self,
+        mut state: PartitionState,
+        changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<Option<PartitionState>, TreeError> {
+        let path = &self.path;
+        let fail = |error| TreeError::heed(path, "flush", error);
+        let env = self.environment.env()?;
+        let mut transaction = env.write_txn().map_err(fail)?;
+        let stored = self.environment.meta.get(&transaction, STATE).map_err(fail)?;
+        let stored = stored.ok_or_else(|| TreeError::corrupt(path, "no state"))?;
+        let before = value::decode_state(path, stored)?;
+        if state.applied < before.applied {
+            return Err(TreeError::Backwards {
+                path: path.clone(),
+                stored: before.applied,
+                batch: state.applied,
+            });
+        }
+        (state.items, state.bytes) = (before.items, before.bytes);
+        let full = |error: &heed::Error| matches!(error, heed::Error::Mdb(heed::MdbError::MapFull));
+        let items = self.environment.items;
+        let mut sealed = Vec::new();
+        for (key, item) in changes {
+            let old = items.get(&transaction, key).map_err(fail)?;
+            if let Some(old) = old {
+                let old = value::open(path, key, old)?;
+                state.items = state.items.saturating_sub(1);
+                state.bytes = state.bytes.saturating_sub(value::item_bytes(path, key, old)?);
+            }
+            let written = match item {
+                None if old.is_none() => Ok(()),
+                None => items.delete(&mut transaction, key).map(|_| ()),
+                Some(item) => {
+                    state.items += 1;
+                    state.bytes += value::item_bytes(path, key, item)?;
+                    value::seal(key, item, &mut sealed);
+                    items.put(&mut transaction, key, &sealed)
+                }
+            };
+            match written {
+                Err(error) if full(&error) => return Ok(None),
+                written => written.map_err(fail)?,
+            }
+        }
+        let stored = value::encode_state(path, &state)?;
+        let put = self.environment.meta.put(&mut transaction, STATE, &stored);
+        match put.and_then(|()| transaction.commit()) {
+            Ok(()) => Ok(Some(state)),
+            Err(error) if full(&error) => Ok(None),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// A consistent view for a copy, as of the last flush. Holding it keeps LMDB from reusing pages: bound its life.
+    pub fn snapshot(&self) -> Result<Snapshot, TreeError> {
+        let reading = self.environment.snapshot()?;
+        let state = match reading.lock().as_ref() {
+            Some(transaction) => self.stored_state(transaction)?,
+            None => return Err(self.environment.gone()),
+        };
+        let items = self.environment.items;
+        Ok(Snapshot { path: self.path.clone(), reading, items, state })
+    }
+
+    /// Closes the B-tree: all later calls, also on snapshots, fail.
+    pub fn close(&self) {
+        let _no_flush = self.flushing.lock();
+        self.environment.close();
+    }
+
+    /// Closes the B-tree and deletes its folder, durably. Open snapshots become `SnapshotGone`.
+    pub fn destroy(self) -> Result<(), TreeError> {
+        self.close();
+        remove_folder(&self.path)?;
+        sync_parent(&self.path)
+    }
+
+    /// Bytes of the files on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        fs::metadata(self.path.join(DATA_FILE)).map_or(0, |file| file.len())
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.path
+    }
+
+    #[cfg(test)]
+    fn map_bytes(&self) -> usize {
+        self.environment.map_bytes()
+    }
+}
+
+impl Drop for ReplicaTree {
+    fn drop(&mut self) {
+        self.environment.close();
+    }
+}
+
+impl BTree for ReplicaTree {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, BTreeError> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        let found = self.environment.read(|transaction| {
+            let stored = self.environment.items.get(transaction, key);
+            let stored = stored.map_err(|error| TreeError::heed(&self.path, "read", error))?;
+            stored
+                .map(|stored| value::open(&self.path, key, stored).map(Bytes::copy_from_slice))
+                .transpose()
+        });
+        found.map_err(|error| BTreeError(error.to_string()))
+    }
+
+    fn scan(
+        &self,
+        range: &KeyRange,
+        reverse: bool,
+        visitor: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), BTreeError> {
+        if !range.end.is_empty() && range.start >= range.end {
+            return Ok(());
+        }
+        let start = match &range.start[..] {
+            [] => Bound::Unbounded,
+            start => Bound::Included(start),
+        };
+        let end = match &range.end[..] {
+            [] => Bound::Unbounded,
+            end => Bound::Excluded(end),
+        };
+        let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (start, end);
+        let scanned = self.environment.read(|transaction| {
+            let items = self.environment.items;
+            let fail = |error| TreeError::heed(&self.path, "scan", error);
+            let mut visit = |pair: heed::Result<(&[u8], &[u8])>| {
+                let (key, stored) = pair.map_err(fail)?;
+                Ok(visitor(key, value::open(&self.path, key, stored)?))
+            };
+            let mut all = |pairs: &mut dyn Iterator<Item = _>| {
+                for pair in pairs {
+                    if visit(pair)?.is_break() {
+                        break;
+                    }
+                }
+                Ok(())
+            };
+            if reverse {
+                all(&mut items.rev_range(transaction, &bounds).map_err(fail)?)
+            } else {
+                all(&mut items.range(transaction, &bounds).map_err(fail)?)
+            }
+        });
+        scanned.map_err(|error: TreeError| BTreeError(error.to_string()))
+    }
+}
+
+/// Deletes a folder whose B-tree is not open; one that is not there is fine.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), TreeError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(TreeError::io(folder, "deletion", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(folder: &Path) -> Result<(), TreeError> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| TreeError::io(folder, "sync of the folder", &error))
+}
+
+/// Makes the name of a folder durable.
+pub(crate) fn sync_parent(folder: &Path) -> Result<(), TreeError> {
+    folder.parent().map_or(Ok(()), sync_dir)
+}

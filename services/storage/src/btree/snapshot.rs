@@ -1,0 +1,57 @@
+//! A consistent view of a B-tree for copies: stays as it was while flushes go on. Owns one read transaction, which is taken
+//! away when the map must grow or the replica is closed.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use partition::PartitionState;
+
+use super::environment::{Revocable, Table};
+use super::error::TreeError;
+use super::value;
+
+/// Key-value pairs in key order.
+pub type Pairs = Vec<(Bytes, Bytes)>;
+
+/// A view of one moment.
+pub struct Snapshot {
+    pub(super) path: std::path::PathBuf,
+    pub(super) reading: Revocable,
+    pub(super) items: Table,
+    pub(super) state: PartitionState,
+}
+
+impl Snapshot {
+    /// The state of that moment.
+    pub fn state(&self) -> &PartitionState {
+        &self.state
+    }
+
+    /// Pairs behind `after` (from the start if none), at least one if there is one, then while keys and values fit into
+    /// `bytes_max`; and whether these are the last.
+    pub fn pairs(
+        &self,
+        after: Option<&[u8]>,
+        bytes_max: usize,
+    ) -> Result<(Pairs, bool), TreeError> {
+        let reading = self.reading.lock();
+        let Some(transaction) = reading.as_ref() else {
+            return Err(TreeError::SnapshotGone { path: self.path.clone() });
+        };
+        let fail = |error| TreeError::heed(&self.path, "copy", error);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range: (Bound<&[u8]>, Bound<&[u8]>) = (from, Bound::Unbounded);
+        let mut pairs = Vec::new();
+        let mut bytes = 0;
+        for pair in self.items.range(transaction, &range).map_err(fail)? {
+            let (key, stored) = pair.map_err(fail)?;
+            let item = value::open(&self.path, key, stored)?;
+            bytes += key.len() + item.len();
+            if bytes > bytes_max && !pairs.is_empty() {
+                return Ok((pairs, false));
+            }
+            pairs.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(item)));
+        }
+        Ok((pairs, true))
+    }
+}
