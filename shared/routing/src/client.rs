@@ -17,6 +17,9 @@ use crate::lookups::Lookups;
 use crate::resolve::Resolved;
 use crate::routes::{Routes, RoutesLimits};
 
+/// The mesh's own tables are reached by number only: no request of a customer can name them.
+const SYSTEM_PREFIX: &str = "evenkeel.";
+
 /// Limits and timings of a client.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
@@ -103,7 +106,8 @@ impl Client {
         })
     }
 
-    /// Definition of the table called `name`. ResourceNotFoundException if two memds nodes (or the only one) know no such table.
+    /// Definition of the table called `name`. ResourceNotFoundException if two memds nodes (or the only one) know no such table,
+    /// and for the mesh's own tables.
     pub async fn table(
         &self,
         name: &str,
@@ -111,6 +115,9 @@ impl Client {
         trace: &TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
         let _ = trace;
+        if name.starts_with(SYSTEM_PREFIX) {
+            return Err(crate::errors::no_table());
+        }
         let mut lookup = Lookup {
             table: TableRef::Name(name.to_owned()),
             key: None,
@@ -282,7 +289,10 @@ impl Client {
                 let known = self.shared.routes.read().partition(id, key);
                 known.ok_or_else(crate::errors::unavailable)
             }
-            Resolved::NoTable => Err(crate::errors::no_table()),
+            Resolved::NoTable => {
+                self.forget_table(id);
+                Err(crate::errors::no_table())
+            }
         }
     }
 
@@ -304,7 +314,7 @@ impl Client {
         };
         match self.ask_once(&lookup).await {
             Some(Resolved::NoTable) => {
-                self.shared.routes.write().forget_table(id);
+                self.forget_table(id);
                 Err(crate::errors::no_table())
             }
             _ => Ok(()),
