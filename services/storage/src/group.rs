@@ -501,6 +501,7 @@ impl Group {
                     applied = applied.index,
                     "installed a full copy"
                 );
+                env.node.metrics.copies_installed.inc();
                 Input::CopyInstalled {
                     applied,
                     configuration,

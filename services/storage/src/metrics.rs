@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) overlay_bytes: IntGauge,
     pub(crate) flush_lag_ms: IntGauge,
     pub(crate) flush_queue: IntGauge,
+    pub(crate) copies_installed: IntCounter,
     pub(crate) turn_seconds: Histogram,
     pub(crate) protocol_faults: IntGauge,
     pub(crate) wal_syncs: IntGauge,
@@ -121,6 +122,10 @@ impl Metrics {
                 "Age of the oldest applied, unflushed write.",
             )?,
             flush_queue: make.gauge("flush_queue", "Flushes that wait for a thread.")?,
+            copies_installed: make.counter(
+                "copies_installed_total",
+                "Full copies that replaced a replica's B-tree.",
+            )?,
             turn_seconds: make.histogram("turn_seconds", "Duration of a shard's turn.", turns)?,
             protocol_faults: make.gauge(
                 "protocol_faults",

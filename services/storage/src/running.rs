@@ -361,6 +361,11 @@ impl Running {
         self.node.incarnation
     }
 
+    /// Full copies that replaced a replica's B-tree since the start.
+    pub fn copies_installed(&self) -> u64 {
+        self.node.metrics.copies_installed.get()
+    }
+
     /// Takes nothing new, hands leadership over, brings everything into the B-trees (each for a bounded time), and ends.
     pub async fn stop(mut self) {
         let limits = self.node.settings.limits.clone();
