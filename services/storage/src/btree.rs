@@ -14,6 +14,7 @@ use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use heed::RoTxn;
 use model::KeyRange;
 use parking_lot::Mutex;
 use partition::{BTree, BTreeError, Batch, PartitionState};
@@ -21,7 +22,7 @@ use partition::{BTree, BTreeError, Batch, PartitionState};
 pub use error::TreeError;
 pub use snapshot::{Pairs, Snapshot};
 
-use environment::{DATA_FILE, Environment, Reading};
+use environment::{DATA_FILE, Environment, Handles, Table};
 
 /// Longest key that LMDB takes; nothing longer can be stored.
 const KEY_BYTES_MAX: usize = 1_982;
@@ -38,14 +39,19 @@ pub struct TreeOptions {
 
 impl Default for TreeOptions {
     fn default() -> Self {
-        Self { map_bytes: 64 << 20, map_bytes_max: 256 << 30 }
+        Self {
+            map_bytes: 64 << 20,
+            map_bytes_max: 256 << 30,
+        }
     }
 }
 
 /// The B-tree of one replica. Reads from any thread; one flush at a time.
 pub struct ReplicaTree {
     path: PathBuf,
-    environment: Environment,
+    options: TreeOptions,
+    environment: Mutex<Environment>,
+    /// Held by the one who writes; always taken before the environment.
     flushing: Mutex<()>,
 }
 
@@ -58,45 +64,64 @@ impl ReplicaTree {
         state: &PartitionState,
     ) -> Result<Self, TreeError> {
         match Self::open(folder, options) {
-            Ok(_) => return Err(TreeError::Exists { path: folder.into() }),
+            Ok(_) => {
+                return Err(TreeError::Exists {
+                    path: folder.into(),
+                });
+            }
             Err(TreeError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
         let io = |operation, error| TreeError::io(folder, operation, &error);
         remove_folder(folder)?;
         fs::create_dir_all(folder).map_err(|error| io("creation of the folder", error))?;
-        let first = PartitionState { items: 0, bytes: 0, ..state.clone() };
+        let first = PartitionState {
+            items: 0,
+            bytes: 0,
+            ..state.clone()
+        };
         let stored = value::encode_state(folder, &first)?;
         let environment = Environment::create(folder, options, |transaction, meta| {
             meta.put(transaction, STATE, &stored)
         })?;
         sync_dir(folder)?;
         sync_parent(folder)?;
-        Ok(Self { path: folder.into(), environment, flushing: Mutex::new(()) })
+        Ok(Self::new(folder, options, environment))
     }
 
     /// Opens what is there.
-    pub fn open(
-        folder: &Path,
-        options: TreeOptions,
-    ) -> Result<(Self, PartitionState), TreeError> {
-        let missing = || TreeError::Missing { path: folder.into() };
+    pub fn open(folder: &Path, options: TreeOptions) -> Result<(Self, PartitionState), TreeError> {
+        let missing = || TreeError::Missing {
+            path: folder.into(),
+        };
         if !folder.join(DATA_FILE).exists() {
             return Err(missing());
         }
         let environment = Environment::open(folder, options)?.ok_or_else(missing)?;
-        let tree = Self { path: folder.into(), environment, flushing: Mutex::new(()) };
+        let tree = Self::new(folder, options, environment);
         let state = tree.state()?;
         Ok((tree, state))
     }
 
-    /// The state in the B-tree, as of the last flush.
-    pub fn state(&self) -> Result<PartitionState, TreeError> {
-        self.environment.read(|transaction| self.stored_state(transaction))
+    fn new(folder: &Path, options: TreeOptions, environment: Environment) -> Self {
+        let environment = Mutex::new(environment);
+        Self {
+            path: folder.into(),
+            options,
+            environment,
+            flushing: Mutex::new(()),
+        }
     }
 
-    fn stored_state(&self, transaction: &Reading) -> Result<PartitionState, TreeError> {
-        let stored = self.environment.meta.get(transaction, STATE);
+    /// The state in the B-tree, as of the last flush.
+    pub fn state(&self) -> Result<PartitionState, TreeError> {
+        self.environment
+            .lock()
+            .read(|transaction, handles| self.stored_state(transaction, handles.meta))
+    }
+
+    fn stored_state(&self, transaction: &RoTxn, meta: Table) -> Result<PartitionState, TreeError> {
+        let stored = meta.get(transaction, STATE);
         let stored = stored.map_err(|error| TreeError::heed(&self.path, "read", error))?;
         let stored = stored.ok_or_else(|| TreeError::corrupt(&self.path, "no state"))?;
         value::decode_state(&self.path, stored)
@@ -106,11 +131,14 @@ impl ReplicaTree {
     /// as stored (`items` and `bytes` are computed here, whatever the batch says).
     pub fn flush(&self, batch: &Batch) -> Result<PartitionState, TreeError> {
         let state = batch.state.clone();
-        let changes = batch.items.iter().map(|(key, item)| (&key[..], item.as_deref()));
+        let changes = batch
+            .items
+            .iter()
+            .map(|(key, item)| (&key[..], item.as_deref()));
         self.write(state, changes)
     }
 
-    /// Adds pairs of a copy. The state stays at position 0 until the copy is complete.
+    /// Adds pairs of a copy that is being received.
     pub(crate) fn add(
         &self,
         state: &PartitionState,
@@ -129,9 +157,9 @@ impl ReplicaTree {
         loop {
             match self.try_write(state.clone(), changes.clone()) {
                 // The transaction is given up by now. Each growth doubles the map, so this ends at its limit.
-                Ok(None) => self.environment.grow()?,
+                Ok(None) => self.environment.lock().grow()?,
                 Ok(Some(stored)) => {
-                    self.environment.refresh();
+                    self.environment.lock().refresh();
                     return Ok(stored);
                 }
                 Err(error) => return Err(error),
@@ -147,11 +175,9 @@ impl ReplicaTree {
     ) -> Result<Option<PartitionState>, TreeError> {
         let path = &self.path;
         let fail = |error| TreeError::heed(path, "flush", error);
-        let env = self.environment.env()?;
+        let Handles { env, items, meta } = self.environment.lock().handles()?;
         let mut transaction = env.write_txn().map_err(fail)?;
-        let stored = self.environment.meta.get(&transaction, STATE).map_err(fail)?;
-        let stored = stored.ok_or_else(|| TreeError::corrupt(path, "no state"))?;
-        let before = value::decode_state(path, stored)?;
+        let before = self.stored_state(&transaction, meta)?;
         if state.applied < before.applied {
             return Err(TreeError::Backwards {
                 path: path.clone(),
@@ -161,14 +187,15 @@ impl ReplicaTree {
         }
         (state.items, state.bytes) = (before.items, before.bytes);
         let full = |error: &heed::Error| matches!(error, heed::Error::Mdb(heed::MdbError::MapFull));
-        let items = self.environment.items;
         let mut sealed = Vec::new();
         for (key, item) in changes {
             let old = items.get(&transaction, key).map_err(fail)?;
             if let Some(old) = old {
                 let old = value::open(path, key, old)?;
                 state.items = state.items.saturating_sub(1);
-                state.bytes = state.bytes.saturating_sub(value::item_bytes(path, key, old)?);
+                state.bytes = state
+                    .bytes
+                    .saturating_sub(value::item_bytes(path, key, old)?);
             }
             let written = match item {
                 None if old.is_none() => Ok(()),
@@ -186,7 +213,7 @@ impl ReplicaTree {
             }
         }
         let stored = value::encode_state(path, &state)?;
-        let put = self.environment.meta.put(&mut transaction, STATE, &stored);
+        let put = meta.put(&mut transaction, STATE, &stored);
         match put.and_then(|()| transaction.commit()) {
             Ok(()) => Ok(Some(state)),
             Err(error) if full(&error) => Ok(None),
@@ -196,19 +223,68 @@ impl ReplicaTree {
 
     /// A consistent view for a copy, as of the last flush. Holding it keeps LMDB from reusing pages: bound its life.
     pub fn snapshot(&self) -> Result<Snapshot, TreeError> {
-        let reading = self.environment.snapshot()?;
-        let state = match reading.lock().as_ref() {
-            Some(transaction) => self.stored_state(transaction)?,
-            None => return Err(self.environment.gone()),
+        let (reading, Handles { items, meta, .. }) = {
+            let mut environment = self.environment.lock();
+            (environment.snapshot()?, environment.handles()?)
         };
-        let items = self.environment.items;
-        Ok(Snapshot { path: self.path.clone(), reading, items, state })
+        let state = match reading.lock().as_ref() {
+            Some(transaction) => self.stored_state(transaction, meta)?,
+            None => {
+                return Err(TreeError::SnapshotGone {
+                    path: self.path.clone(),
+                });
+            }
+        };
+        Ok(Snapshot {
+            path: self.path.clone(),
+            reading,
+            items,
+            state,
+        })
+    }
+
+    /// Puts the B-tree that lies closed in `incoming` in the place of this one, durably, and deletes the old files. Reads
+    /// wait meanwhile, and see the new one afterwards. On an error this B-tree is as it was, unless it cannot even be
+    /// opened again: then all later calls fail.
+    pub(crate) fn replace(&self, incoming: &Path) -> Result<PartitionState, TreeError> {
+        let _no_flush = self.flushing.lock();
+        let mut environment = self.environment.lock();
+        environment.close();
+        let replaced = exchange(incoming, &self.path).and_then(|()| {
+            let opened = self.reopen(&mut environment);
+            if opened.is_err() {
+                environment.close();
+                exchange(incoming, &self.path)?;
+            }
+            opened
+        });
+        match replaced {
+            Ok(state) => {
+                if let Err(error) = remove_folder(incoming) {
+                    // It only takes space, and the next start tries again.
+                    tracing::warn!(%error, "the replaced B-tree stays");
+                }
+                Ok(state)
+            }
+            Err(error) => {
+                self.reopen(&mut environment)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn reopen(&self, environment: &mut Environment) -> Result<PartitionState, TreeError> {
+        let missing = || TreeError::Missing {
+            path: self.path.clone(),
+        };
+        *environment = Environment::open(&self.path, self.options)?.ok_or_else(missing)?;
+        environment.read(|transaction, handles| self.stored_state(transaction, handles.meta))
     }
 
     /// Closes the B-tree: all later calls, also on snapshots, fail.
     pub fn close(&self) {
         let _no_flush = self.flushing.lock();
-        self.environment.close();
+        self.environment.lock().close();
     }
 
     /// Closes the B-tree and deletes its folder, durably. Open snapshots become `SnapshotGone`.
@@ -230,13 +306,14 @@ impl ReplicaTree {
 
     #[cfg(test)]
     fn map_bytes(&self) -> usize {
-        self.environment.map_bytes()
+        self.environment.lock().map_bytes()
     }
 }
 
 impl Drop for ReplicaTree {
     fn drop(&mut self) {
-        self.environment.close();
+        // Snapshots may outlive it.
+        self.environment.get_mut().close();
     }
 }
 
@@ -245,8 +322,8 @@ impl BTree for ReplicaTree {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Ok(None);
         }
-        let found = self.environment.read(|transaction| {
-            let stored = self.environment.items.get(transaction, key);
+        let found = self.environment.lock().read(|transaction, handles| {
+            let stored = handles.items.get(transaction, key);
             let stored = stored.map_err(|error| TreeError::heed(&self.path, "read", error))?;
             stored
                 .map(|stored| value::open(&self.path, key, stored).map(Bytes::copy_from_slice))
@@ -273,8 +350,8 @@ impl BTree for ReplicaTree {
             end => Bound::Excluded(end),
         };
         let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (start, end);
-        let scanned = self.environment.read(|transaction| {
-            let items = self.environment.items;
+        let scanned = self.environment.lock().read(|transaction, handles| {
+            let items = handles.items;
             let fail = |error| TreeError::heed(&self.path, "scan", error);
             let mut visit = |pair: heed::Result<(&[u8], &[u8])>| {
                 let (key, stored) = pair.map_err(fail)?;
@@ -306,6 +383,14 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<(), TreeError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Lets two folders change places, atomically and durably.
+fn exchange(one: &Path, other: &Path) -> Result<(), TreeError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+        .map_err(|error| TreeError::io(other, "exchange of folders", &error.into()))?;
+    sync_parent(other)
 }
 
 /// Makes the names in a folder durable.

@@ -5,6 +5,8 @@ use model::{KeyRange, TableDefinition};
 use paxos::{Ballot, Configuration, GroupId, Index, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::directory::PlacedMember;
+
 /// A message between two members of a replication group; one way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupMessage {
@@ -64,4 +66,10 @@ pub struct CopyEnd {
     pub table: TableDefinition,
     /// Keys.
     pub range: KeyRange,
+    /// Zones of the members, for the directory.
+    #[serde(default)]
+    pub members: Vec<PlacedMember>,
+    /// Items in the copy, for the receiver to check.
+    #[serde(default)]
+    pub items: Option<u64>,
 }

@@ -77,12 +77,19 @@ impl TreeError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::DiskFull { path: path.into() }
             }
-            _ => Self::Io { path: path.into(), operation, message: error.to_string() },
+            _ => Self::Io {
+                path: path.into(),
+                operation,
+                message: error.to_string(),
+            },
         }
     }
 
     pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.into(), what: what.into() }
+        Self::Corrupt {
+            path: path.into(),
+            what: what.into(),
+        }
     }
 
     pub(crate) fn heed(path: &Path, operation: &'static str, error: heed::Error) -> Self {
@@ -101,7 +108,11 @@ impl TreeError {
                 | MdbError::CursorFull),
             ) => Self::corrupt(path, format!("{operation}: {error}")),
             heed::Error::Decoding(error) => Self::corrupt(path, format!("{operation}: {error}")),
-            other => Self::Io { path: path.into(), operation, message: other.to_string() },
+            other => Self::Io {
+                path: path.into(),
+                operation,
+                message: other.to_string(),
+            },
         }
     }
 }

@@ -36,7 +36,9 @@ impl Snapshot {
     ) -> Result<(Pairs, bool), TreeError> {
         let reading = self.reading.lock();
         let Some(transaction) = reading.as_ref() else {
-            return Err(TreeError::SnapshotGone { path: self.path.clone() });
+            return Err(TreeError::SnapshotGone {
+                path: self.path.clone(),
+            });
         };
         let fail = |error| TreeError::heed(&self.path, "copy", error);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

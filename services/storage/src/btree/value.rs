@@ -22,14 +22,13 @@ pub(super) fn seal(key: &[u8], item: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The item in its stored form, if it is what was written under this key.
-pub(super) fn open<'a>(
-    path: &Path,
-    key: &[u8],
-    stored: &'a [u8],
-) -> Result<&'a [u8], TreeError> {
+pub(super) fn open<'a>(path: &Path, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8], TreeError> {
     match stored.split_first_chunk::<CRC_BYTES>() {
         Some((found, item)) if *found == crc(key, item) => Ok(item),
-        _ => Err(TreeError::corrupt(path, format!("checksum of item {key:02x?}"))),
+        _ => Err(TreeError::corrupt(
+            path,
+            format!("checksum of item {key:02x?}"),
+        )),
     }
 }
 
@@ -51,8 +50,9 @@ pub(super) fn encode_state(path: &Path, state: &PartitionState) -> Result<Vec<u8
 
 /// The state in its stored form.
 pub(super) fn decode_state(path: &Path, stored: &[u8]) -> Result<PartitionState, TreeError> {
-    let (version, rest) =
-        stored.split_first().ok_or_else(|| TreeError::corrupt(path, "the state is empty"))?;
+    let (version, rest) = stored
+        .split_first()
+        .ok_or_else(|| TreeError::corrupt(path, "the state is empty"))?;
     if *version > VERSION {
         let what = format!("format version {version}, this program understands {VERSION}");
         return Err(TreeError::corrupt(path, what));
