@@ -6,7 +6,7 @@ mod environment;
 mod error;
 mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 
 use std::fs::{self, File};
