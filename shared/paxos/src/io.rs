@@ -88,6 +88,9 @@ pub enum Input {
         /// The successor.
         to: NodeId,
     },
+    /// Do not wait for the election timer: a group that was just made has no leader that could be disturbed. Ignored by a
+    /// replica that leads, campaigns, or hears a healthy leader; the probe of the peers comes first as always.
+    Campaign,
     /// Give up leadership or candidature.
     StepDown,
 }

@@ -341,7 +341,7 @@ impl Replica {
         }
         for progress in &leader.progress {
             let sent = progress.last_sent.unwrap_or_default();
-            at(sent.plus(timing.heartbeat_ms));
+            at(sent.plus(self.silence_ms(progress)));
             at(progress
                 .lost_at(timing.retransmit_ms, timing.log_read_ms)
                 .unwrap_or_default());

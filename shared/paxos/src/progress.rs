@@ -49,6 +49,8 @@ pub(crate) struct Progress {
     pub heard: Option<Millis>,
     /// When anything was last sent to it.
     pub last_sent: Option<Millis>,
+    /// What it was last told to be committed.
+    pub commit_sent: Index,
     flights: VecDeque<Flight>,
     flight_bytes: u64,
 }
@@ -73,6 +75,7 @@ impl Progress {
             acked_sent: None,
             heard,
             last_sent: None,
+            commit_sent: 0,
             flights: VecDeque::new(),
             flight_bytes: 0,
         }

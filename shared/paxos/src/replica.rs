@@ -239,6 +239,11 @@ impl Replica {
                 self.flushed = self.flushed.max(index.min(self.delivered));
             }
             Input::TransferLeadership { to } => self.transfer(to),
+            Input::Campaign => {
+                if matches!(self.part, Part::Follower) && !self.hears_healthy_leader(now) {
+                    self.election_time(&mut out);
+                }
+            }
             Input::StepDown => {
                 self.follow_nobody(&mut out);
                 self.rest(now);

@@ -48,7 +48,7 @@ impl Replica {
             self.pump(leader, progress, out);
             let due = progress
                 .last_sent
-                .is_none_or(|at| self.now.since(at) >= timing.heartbeat_ms);
+                .is_none_or(|at| self.now >= at.plus(self.silence_ms(progress)));
             if due {
                 self.heartbeat(leader, progress, out);
             }
@@ -96,6 +96,15 @@ impl Replica {
         self.send_append(leader, progress, prev, entries, out);
     }
 
+    /// How long nothing may be sent to a follower: less while it does not know of a commit, so that eventual reads follow soon.
+    pub(crate) fn silence_ms(&self, progress: &Progress) -> u64 {
+        if progress.commit_sent < self.commit {
+            self.timing.commit_notice_ms.min(self.timing.heartbeat_ms)
+        } else {
+            self.timing.heartbeat_ms
+        }
+    }
+
     fn heartbeat(&self, leader: &Leader, progress: &mut Progress, out: &mut Output) {
         let index = match progress.stage {
             Stage::Probe { from, .. } => from.saturating_sub(1),
@@ -115,6 +124,7 @@ impl Replica {
         out: &mut Output,
     ) {
         progress.last_sent = Some(self.now);
+        progress.commit_sent = self.commit;
         let append = Append {
             ballot: leader.ballot,
             sent: self.now,

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timing {
     /// A leader sends each follower something at least this often. A fifth of the lease: four may be lost.
     pub heartbeat_ms: u64,
+    /// A follower is told of a commit after this silence at the latest, if no entries carry it earlier: bounds how far eventual
+    /// reads lag at light load, for one small message a follower and burst of writes.
+    pub commit_notice_ms: u64,
     /// A member that heard from a leader promises it the lease for this long, counted from receipt.
     pub lease_ms: u64,
     /// The leader believes in this part of the lease only (per mille), counted from sending. The rest is the margin for
@@ -39,6 +42,7 @@ impl Default for Timing {
     fn default() -> Self {
         Timing {
             heartbeat_ms: 300,
+            commit_notice_ms: 10,
             lease_ms: 1_500,
             lease_belief_permille: 900,
             election_ms: 1_000,

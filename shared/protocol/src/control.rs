@@ -37,6 +37,11 @@ pub enum Order {
         /// The partition.
         partition: GroupId,
     },
+    /// To one member of a partition that was just made: do not wait for the election timer. A hint, ignored where somebody leads.
+    Campaign {
+        /// The partition.
+        partition: GroupId,
+    },
     /// To the leader: replicate this newer definition of the partition's table.
     SetTable {
         /// The partition.
