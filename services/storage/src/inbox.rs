@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use paxos::{Entry, GroupId, Index, NodeId, Token};
 use protocol::control::CreateReplica;
 use protocol::item::ItemCall;
-use protocol::replication::GroupMessage;
+use protocol::replication::{CopyRequest, GroupMessage};
 use tokio::sync::oneshot;
 
-use crate::copier::CopyOutcome;
+use crate::copier::Copied;
 use crate::flusher::Flushed;
 use crate::orders::{Created, OrderCaller};
 use crate::shard::{Shard, Wake};
@@ -53,9 +53,11 @@ pub(crate) enum Event {
         entries: Vec<Entry>,
     },
     /// A flush ended.
-    Flushed(Flushed),
+    Flushed(Box<Flushed>),
     /// A full copy was installed, or could not be had.
-    Copied(Box<CopyOutcome>),
+    Copied(Box<Copied>),
+    /// Another node pulls a copy.
+    CopyRequested(CopyRequest, Responder),
     /// Create a replica, if it is not there.
     Create(Box<CreateReplica>, OrderCaller),
     /// The B-tree of a new replica is there, or could not be made.
@@ -64,6 +66,8 @@ pub(crate) enum Event {
     Drop(GroupId, OrderCaller),
     /// It is gone, or why it isn't.
     Dropped(GroupId, Result<(), String>, OrderCaller),
+    /// Stand for election now.
+    Campaign(GroupId, OrderCaller),
     /// Replicate a newer table definition.
     SetTable(GroupId, Box<model::TableDefinition>, OrderCaller),
     /// Push all that this shard leads to memds.

@@ -14,13 +14,14 @@ use partition::Partition;
 use paxos::{NodeId, Replica};
 use protocol::control::Order;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
-use protocol::replication::GroupMessage;
+use protocol::replication::{CopyRequest, GroupMessage};
 use protocol::subjects;
 use telemetry::{Health, HttpServer};
 use tokio::sync::oneshot;
 use wal::{DataDir, Wal, WalError, WalOptions};
 
 use crate::copier::CopyJob;
+use crate::copy::{CopySource, SourceOptions};
 use crate::env::{DiskJobs, Env};
 use crate::flusher::FlushJob;
 use crate::group::Group;
@@ -48,6 +49,7 @@ struct Disks {
     log_reader: Pool<LogJob>,
     copier: Pool<CopyJob>,
     orders: Pool<OrderJob>,
+    copies: Arc<CopySource>,
 }
 
 /// A running storage node.
@@ -114,7 +116,11 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let disks = start_disks(&node)?;
     let arbiters = start_shards(&node, &disks, inventory);
 
-    let replication = vec![serve_replication(&node).await?, serve_hydrate(&node).await?];
+    let replication = vec![
+        serve_replication(&node).await?,
+        serve_copies(&node).await?,
+        serve_hydrate(&node).await?,
+    ];
     let requests = vec![serve_items(&node).await?, serve_orders(&node).await?];
     let http = match address {
         Some(address) => {
@@ -214,6 +220,7 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
         orders: Pool::start("storage-orders", 1, DISK_JOBS_MAX, move |job: OrderJob| {
             job.run(&orders)
         })?,
+        copies: Arc::new(CopySource::start(SourceOptions::default())?),
     })
 }
 
@@ -246,6 +253,7 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         log_reader: disks.log_reader.jobs(),
         copier: disks.copier.jobs(),
         orders: disks.orders.jobs(),
+        copies: disks.copies.clone(),
     };
     let start = |(number, (groups, fenced)): (usize, (Vec<Group>, BTreeMap<_, _>))| {
         let inbox = node.inboxes[number].clone();
@@ -319,6 +327,10 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
             Ok(Order::DropReplica { partition }) => {
                 node.inbox(partition).event(Event::Drop(partition, caller));
             }
+            Ok(Order::Campaign { partition }) => {
+                node.inbox(partition)
+                    .event(Event::Campaign(partition, caller));
+            }
             Ok(Order::SetTable { partition, table }) => {
                 node.inbox(partition)
                     .event(Event::SetTable(partition, table, caller));
@@ -339,6 +351,22 @@ async fn serve_replication(node: &Arc<Node>) -> anyhow::Result<Subscription> {
             .message(message, delivery.body.len()),
         Err(error) => {
             tracing::warn!(%error, sender = delivery.sender.instance, "not a replication message");
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_bulk(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| match delivery.decode::<CopyRequest>() {
+        Ok(request) => {
+            let inbox = node.inbox(request.group);
+            inbox.event(Event::CopyRequested(request, delivery.responder()));
+        }
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not a copy request");
         }
     };
     Ok(mesh.serve(&subject, None, take).await?)
@@ -411,6 +439,7 @@ impl Running {
             }
             disks.orders.close();
             disks.copier.close();
+            drop(disks.copies);
             disks.log_reader.close();
             disks.flusher.close();
             node.wal.close();

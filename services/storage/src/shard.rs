@@ -2,22 +2,21 @@
 //! that its inbox holds, lets every group deal with its part, then lets each group that was touched propose and persist once.
 //! Never blocks; a panic ends the process.
 
+mod directory;
+mod draining;
+mod orders;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
-use partition::Partition;
-use paxos::{GroupId, Input, Millis, NodeId, Replica, Restored, Role, Standing};
-use protocol::control::CreateReplica;
-use protocol::directory::Push;
+use paxos::{GroupId, Input, Millis};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
-use protocol::subjects;
 use tokio::sync::oneshot;
 
 use crate::env::Env;
 use crate::group::Group;
 use crate::inbox::{Batch, Event, Request};
-use crate::orders::{Created, OrderCaller, OrderJob};
 use crate::pool::AbortOnPanic;
 
 /// The inbox holds something.
@@ -27,10 +26,6 @@ pub(crate) struct Wake;
 
 /// Requests between two looks at the clocks: groups propose and heartbeats leave in between.
 const REQUESTS_PER_ROUND: usize = 256;
-/// Orders that wait for the same founding.
-const FOUNDING_CALLERS_MAX: usize = 16;
-/// How long memds is told of a dropped partition.
-const DROPPED_TOLD_MS: u64 = 30_000;
 /// How often the numbers for metrics are gathered.
 const GATHER_EVERY_MS: u64 = 1_000;
 
@@ -179,13 +174,20 @@ impl Shard {
             }
             Event::Flushed(flushed) => {
                 let id = flushed.group;
-                self.with_group(id, |group, env| group.flushed(env, flushed));
+                self.with_group(id, |group, env| group.flushed(env, *flushed));
                 self.check_flushed();
             }
-            Event::Copied(outcome) => {
-                self.with_group(outcome.group, |group, env| {
-                    group.copied(env, outcome.copied)
-                });
+            Event::Copied(copied) => {
+                self.with_group(copied.group, |group, env| group.copied(env, *copied));
+            }
+            Event::CopyRequested(request, responder) => {
+                let tree = self
+                    .groups
+                    .get(&request.group)
+                    .map(|group| group.tree.clone());
+                let reply = move |chunk| responder.reply(&chunk);
+                // Busy: no answer, and the other node asks again.
+                let _ = self.env.copies.serve(request, tree, reply);
             }
             Event::Unpersisted(id, bytes, error) => {
                 self.env.appended(bytes);
@@ -195,6 +197,14 @@ impl Shard {
             Event::Created(created) => self.created(*created),
             Event::Drop(id, caller) => self.drop_replica(id, caller),
             Event::Dropped(id, result, caller) => self.replica_dropped(id, result, caller),
+            Event::Campaign(id, caller) => {
+                if self.groups.contains_key(&id) {
+                    self.with_group(id, |group, env| group.step(env, paxos::Input::Campaign));
+                    caller.done();
+                } else {
+                    caller.refused("no such replica");
+                }
+            }
             Event::SetTable(id, table, caller) => match self.groups.get_mut(&id) {
                 Some(group) => group.set_table(&mut self.env, &table, caller),
                 None => caller.0.reply(&protocol::control::OrderReply::NotLeader),
@@ -282,121 +292,6 @@ impl Shard {
             .report_troubles(self.number, troubles.collect());
     }
 
-    fn create(&mut self, order: CreateReplica, caller: OrderCaller) {
-        let id = order.partition;
-        let me = order.configuration.member(self.env.node.id);
-        if let Some(why) = self.fenced.get(&id) {
-            caller.refused(format!("fenced: {why}"));
-        } else if let Some(group) = self.groups.get_mut(&id) {
-            if (1..FOUNDING_CALLERS_MAX).contains(&group.founding.len()) {
-                group.founding.push(caller);
-            } else {
-                caller.done();
-            }
-        } else if self.creating.contains(&id) || self.dropping.contains(&id) {
-            caller.refused("an earlier order for this replica is under way");
-        } else if me.is_none_or(|me| me.incarnation != self.env.node.incarnation) {
-            caller.refused("the configuration does not name this node and its disk");
-        } else if me.is_some_and(|me| me.role != Role::Storage) {
-            caller.refused("log replicas are not supported yet");
-        } else {
-            let inbox = self.env.inbox.clone();
-            let folder = self.env.node.replica_folder(id);
-            let options = self.env.node.tree_options();
-            let job = OrderJob::Create {
-                folder,
-                options,
-                order: Box::new(order),
-                caller,
-                inbox,
-            };
-            match self.env.orders.submit(job) {
-                Ok(()) => drop(self.creating.insert(id)),
-                Err(job) => job.refuse("too many orders at once"),
-            }
-        }
-    }
-
-    fn created(&mut self, created: Created) {
-        let Created {
-            group: id,
-            caller,
-            result,
-        } = created;
-        self.creating.remove(&id);
-        let (tree, state) = match result {
-            Ok(made) => made,
-            Err(error) => return caller.refused(error.to_string()),
-        };
-        let node = &self.env.node;
-        let restored = Restored::founding(state.configuration.clone());
-        let timing = node.settings.timing.clone();
-        let replica = Replica::new(
-            node.id,
-            node.incarnation,
-            id,
-            restored,
-            timing,
-            self.env.now,
-        );
-        let partition = Partition::new(state, node.partition_limits());
-        let mut group = Group::new(id, replica, partition, std::sync::Arc::new(tree));
-        group.founding.push(caller);
-        self.groups.insert(id, group);
-        // Its first step persists the founding.
-        self.with_group(id, |group, env| group.step(env, Input::Tick));
-    }
-
-    fn drop_replica(&mut self, id: GroupId, caller: OrderCaller) {
-        if self.creating.contains(&id) || self.dropping.contains(&id) {
-            return caller.refused("an earlier order for this replica is under way");
-        }
-        let tree = match self.groups.remove(&id) {
-            Some(mut group) => {
-                group.partition.lose(&mut self.env.answers);
-                self.env.directory_changed = true;
-                Some(group.tree)
-            }
-            None if self.fenced.contains_key(&id) => None,
-            None => {
-                self.dropped.push((id, self.env.now));
-                return caller.done();
-            }
-        };
-        let inbox = self.env.inbox.clone();
-        let folder = self.env.node.replica_folder(id);
-        self.dropping.insert(id);
-        if let Err(job) = self.env.orders.submit(OrderJob::Drop {
-            group: id,
-            folder,
-            tree,
-            caller,
-            inbox,
-        }) {
-            self.dropping.remove(&id);
-            self.fenced
-                .insert(id, "its drop was ordered, but not done yet".to_owned());
-            job.refuse("too many orders at once");
-        }
-    }
-
-    fn replica_dropped(&mut self, id: GroupId, result: Result<(), String>, caller: OrderCaller) {
-        self.dropping.remove(&id);
-        match result {
-            Ok(()) => {
-                self.fenced.remove(&id);
-                self.dropped.push((id, self.env.now));
-                self.push(Vec::new(), true);
-                caller.done();
-            }
-            Err(why) => {
-                self.fenced.insert(id, format!("its drop failed: {why}"));
-                caller.refused(why);
-            }
-        }
-        self.report_fenced();
-    }
-
     /// Looks at the time.
     fn tick(&mut self) {
         self.env.look_at_clocks();
@@ -420,68 +315,6 @@ impl Shard {
         self.retry_hand_over();
     }
 
-    /// Pushes the partitions among `ids` that this shard leads and that have changed.
-    fn push_changes(&mut self, ids: &[GroupId]) {
-        let changed = |id: &GroupId| {
-            let group = self.groups.get_mut(id)?;
-            (std::mem::take(&mut group.push_due) && group.leads()).then_some(*id)
-        };
-        let changed: Vec<GroupId> = ids.iter().filter_map(changed).collect();
-        if !changed.is_empty() {
-            self.push(changed, false);
-        }
-    }
-
-    /// Pushes everything that this shard leads.
-    fn push_all(&mut self) {
-        self.pushed_at = self.env.now;
-        let now = self.env.now;
-        self.dropped
-            .retain(|(_, since)| now.since(*since) < DROPPED_TOLD_MS);
-        let led = self.groups.values_mut().filter(|group| group.leads());
-        let mut led: Vec<GroupId> = led
-            .map(|group| {
-                group.push_due = false;
-                group.id
-            })
-            .collect();
-        led.sort_unstable();
-        self.push(led, true);
-    }
-
-    fn push(&mut self, partitions: Vec<GroupId>, with_dropped: bool) {
-        let mut dropped = match with_dropped {
-            true => self.dropped.iter().map(|(id, _)| *id).collect(),
-            false => Vec::new(),
-        };
-        let chunk_len = self.env.node.settings.limits.push_partitions_max.max(1);
-        let mut chunks: Vec<&[GroupId]> = partitions.chunks(chunk_len).collect();
-        if chunks.is_empty() && !dropped.is_empty() {
-            chunks.push(&[]);
-        }
-        for chunk in chunks {
-            let mut push = Push {
-                node: self.env.node.id,
-                partitions: Vec::with_capacity(chunk.len()),
-                tables: Vec::new(),
-                dropped: std::mem::take(&mut dropped),
-            };
-            let mut tables = BTreeMap::new();
-            for group in chunk.iter().filter_map(|id| self.groups.get(id)) {
-                push.partitions.extend(group.info());
-                let table = &group.partition.state().table;
-                let newest = tables.entry(table.id).or_insert(table);
-                if newest.version < table.version {
-                    *newest = table;
-                }
-            }
-            push.tables = tables.into_values().cloned().collect();
-            if let Err(error) = self.env.node.mesh.cast(subjects::MEMDS_PUSH, &push) {
-                tracing::debug!(%error, "membership push not sent");
-            }
-        }
-    }
-
     fn gather(&mut self) {
         self.gathered_at = self.env.now;
         let mut gathered = Gathered {
@@ -496,78 +329,6 @@ impl Shard {
             gathered.tree_bytes += group.tree_bytes;
         }
         self.env.node.report_numbers(self.number, gathered);
-    }
-
-    fn hand_over(&mut self, done: oneshot::Sender<()>) {
-        self.handing_over = Some((done, 0));
-        self.check_hand_over();
-        self.retry_hand_over();
-    }
-
-    /// Asks each group that is still led to go to its next candidate.
-    fn retry_hand_over(&mut self) {
-        let Some((_, attempt)) = &mut self.handing_over else {
-            return;
-        };
-        let attempt = std::mem::replace(attempt, *attempt + 1);
-        // A transfer takes a round trip or more: not at every tick.
-        if !attempt.is_multiple_of(10) {
-            return;
-        }
-        let me = self.env.node.id;
-        let mut failed = Vec::new();
-        for group in self.groups.values_mut() {
-            let status = group.replica.status();
-            if !matches!(status.standing, Standing::Leader { .. }) {
-                continue;
-            }
-            let others = status.configuration.members.iter();
-            let others = others.filter(|member| member.node != me && member.role == Role::Storage);
-            let others: Vec<NodeId> = others.map(|member| member.node).collect();
-            if others.is_empty() || !status.healthy {
-                continue;
-            }
-            let to = others[(attempt / 10 + group.id.0 as usize) % others.len()];
-            if let Err(error) = group.step(&mut self.env, Input::TransferLeadership { to }) {
-                failed.push((group.id, error.to_string()));
-            }
-        }
-        for (id, why) in failed {
-            self.fence(id, why);
-        }
-        self.finish_round();
-        self.check_hand_over();
-    }
-
-    /// Ends the hand-over when nothing is led that could be handed over.
-    fn check_hand_over(&mut self) {
-        let leads = |group: &Group| {
-            let status = group.replica.status();
-            matches!(status.standing, Standing::Leader { .. })
-                && status.healthy
-                && status.configuration.members.len() > 1
-        };
-        if self.handing_over.is_some()
-            && !self.groups.values().any(leads)
-            && let Some((done, _)) = self.handing_over.take()
-        {
-            let _ = done.send(());
-        }
-    }
-
-    fn check_flushed(&mut self) {
-        if self.flushing_all.is_none() {
-            return;
-        }
-        // An earlier flush may have left newer entries.
-        for group in self.groups.values_mut() {
-            group.start_flush(&mut self.env);
-        }
-        if self.groups.values().all(Group::is_flushed)
-            && let Some(done) = self.flushing_all.take()
-        {
-            let _ = done.send(());
-        }
     }
 }
 
