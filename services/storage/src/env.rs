@@ -10,6 +10,7 @@ use protocol::replication::GroupMessage;
 use protocol::subjects;
 
 use crate::copier::CopyJob;
+use crate::copy::CopySource;
 use crate::flusher::FlushJob;
 use crate::inbox::{Caller, Event, Inbox};
 use crate::log_reader::LogJob;
@@ -35,6 +36,7 @@ pub(crate) struct Env {
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) copies: Arc<CopySource>,
     subjects: HashMap<NodeId, String>,
     /// Appends, and their bytes, that the WAL has not made durable yet.
     appends: usize,
@@ -48,6 +50,7 @@ pub(crate) struct DiskJobs {
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) copies: Arc<CopySource>,
 }
 
 impl Env {
@@ -57,6 +60,7 @@ impl Env {
             log_reader,
             copier,
             orders,
+            copies,
         } = jobs;
         Self {
             now: node.now(),
@@ -70,6 +74,7 @@ impl Env {
             log_reader,
             copier,
             orders,
+            copies,
             subjects: HashMap::new(),
             appends: 0,
             append_bytes: 0,

@@ -12,7 +12,7 @@ use crate::inbox::{Event, Inbox};
 pub(crate) struct FlushJob {
     pub(crate) group: GroupId,
     pub(crate) tree: Arc<ReplicaTree>,
-    pub(crate) batch: Batch,
+    pub(crate) batch: Box<Batch>,
     pub(crate) inbox: Arc<Inbox>,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct FlushJob {
 pub(crate) struct Flushed {
     pub(crate) group: GroupId,
     /// Durable position and bytes of the files; or why not, with the batch.
-    pub(crate) result: Result<(Index, u64), (TreeError, Batch)>,
+    pub(crate) result: Result<(Index, u64), (TreeError, Box<Batch>)>,
 }
 
 impl FlushJob {
@@ -32,9 +32,9 @@ impl FlushJob {
         };
         // Before the report: whoever waits for the flush may want the tree for itself.
         drop(self.tree);
-        self.inbox.event(Event::Flushed(Flushed {
+        self.inbox.event(Event::Flushed(Box::new(Flushed {
             group: self.group,
             result,
-        }));
+        })));
     }
 }

@@ -1,6 +1,6 @@
 //! What all parts of a storage node share: who it is, its log, its way to the others, its numbers. Owns no group and no thread.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -105,6 +105,11 @@ impl Node {
     /// Where a replica's B-tree is.
     pub(crate) fn replica_folder(&self, group: GroupId) -> PathBuf {
         self.replicas.join(group.0.to_string())
+    }
+
+    /// Folder of the B-trees.
+    pub(crate) fn replicas_folder(&self) -> &Path {
+        &self.replicas
     }
 
     pub(crate) fn tree_options(&self) -> TreeOptions {

@@ -38,6 +38,7 @@ pub(crate) fn take_stock(
     let folder = data_dir.replicas();
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
+    crate::copy::tidy(&folder)?;
     let Recovery {
         mut groups,
         damaged,

@@ -17,6 +17,9 @@ impl std::fmt::Display for BTreeError {
 }
 impl std::error::Error for BTreeError {}
 
+/// Gets one pair of key and item after the other, and says whether to go on.
+pub type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 /// Ordered storage of a replica's items. Reads only: writes go through [`crate::Batch`].
 pub trait BTree {
     /// The item under `key`.
@@ -28,6 +31,6 @@ pub trait BTree {
         &self,
         range: &KeyRange,
         reverse: bool,
-        visitor: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visitor: Visitor<'_>,
     ) -> Result<(), BTreeError>;
 }

@@ -18,7 +18,7 @@ mod partition;
 mod read;
 pub mod state;
 
-pub use btree::{BTree, BTreeError};
+pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;
 pub use error::PartitionError;
 pub use partition::{Evaluated, Limits, Partition};

@@ -222,10 +222,24 @@ impl Cluster {
             .await
     }
 
+    /// Writes an item; an unknown outcome (an election came in between) is tried again, which changes nothing for a put.
     pub async fn put(&self, name: &str, n: i64) {
-        match self.write(put(name, n)).await {
-            ItemReply::Written { .. } => {}
-            other => panic!("{name}: {other:?}"),
+        self.write_surely(put(name, n)).await;
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.write_surely(write(name, WriteAction::Delete)).await;
+    }
+
+    async fn write_surely(&self, write: Write) {
+        let started = Instant::now();
+        loop {
+            match self.write(write.clone()).await {
+                ItemReply::Written { .. } => return,
+                ItemReply::Fault(ItemFault::Unknown) => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(started.elapsed() < PATIENCE, "never written");
         }
     }
 

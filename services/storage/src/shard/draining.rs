@@ -1,0 +1,81 @@
+//! The end of a shard's work in good order: leadership handed over, overlays flushed.
+
+use paxos::{Input, NodeId, Role, Standing};
+use tokio::sync::oneshot;
+
+use super::Shard;
+use crate::group::Group;
+
+impl Shard {
+    pub(super) fn hand_over(&mut self, done: oneshot::Sender<()>) {
+        self.handing_over = Some((done, 0));
+        self.check_hand_over();
+        self.retry_hand_over();
+    }
+
+    /// Asks each group that is still led to go to its next candidate.
+    pub(super) fn retry_hand_over(&mut self) {
+        let Some((_, attempt)) = &mut self.handing_over else {
+            return;
+        };
+        let attempt = std::mem::replace(attempt, *attempt + 1);
+        // A transfer takes a round trip or more: not at every tick.
+        if !attempt.is_multiple_of(10) {
+            return;
+        }
+        let me = self.env.node.id;
+        let mut failed = Vec::new();
+        for group in self.groups.values_mut() {
+            let status = group.replica.status();
+            if !matches!(status.standing, Standing::Leader { .. }) {
+                continue;
+            }
+            let others = status.configuration.members.iter();
+            let others = others.filter(|member| member.node != me && member.role == Role::Storage);
+            let others: Vec<NodeId> = others.map(|member| member.node).collect();
+            if others.is_empty() || !status.healthy {
+                continue;
+            }
+            let to = others[(attempt / 10 + group.id.0 as usize) % others.len()];
+            if let Err(error) = group.step(&mut self.env, Input::TransferLeadership { to }) {
+                failed.push((group.id, error.to_string()));
+            }
+        }
+        for (id, why) in failed {
+            self.fence(id, why);
+        }
+        self.finish_round();
+        self.check_hand_over();
+    }
+
+    /// Ends the hand-over when nothing is led that could be handed over.
+    pub(super) fn check_hand_over(&mut self) {
+        let leads = |group: &Group| {
+            let status = group.replica.status();
+            matches!(status.standing, Standing::Leader { .. })
+                && status.healthy
+                && status.configuration.members.len() > 1
+        };
+        if self.handing_over.is_some()
+            && !self.groups.values().any(leads)
+            && let Some((done, _)) = self.handing_over.take()
+        {
+            let _ = done.send(());
+        }
+    }
+
+    pub(super) fn check_flushed(&mut self) {
+        if self.flushing_all.is_none() {
+            return;
+        }
+        // An earlier flush may have left newer entries.
+        for group in self.groups.values_mut() {
+            group.start_flush(&mut self.env);
+        }
+        if self.groups.values().all(Group::is_flushed)
+            && let Some(done) = self.flushing_all.take()
+        {
+            let _ = done.send(());
+        }
+    }
+}
