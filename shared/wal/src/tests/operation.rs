@@ -205,6 +205,54 @@ fn old_segments_are_recycled() {
     assert_eq!(recovery.damaged.len(), 0);
 }
 
+/// Readers race with floors, collection and recycling: what they get is right, or they are told that it is gone.
+#[test]
+fn reads_race_with_recycling() {
+    let dir = model::tempdir();
+    let options = crate::WalOptions {
+        spare: true,
+        ..model::options(16 << 10)
+    };
+    let (wal, _) = Wal::open(dir.path(), options).unwrap();
+    append_now(&wal, 1, vec![install(0), append(1, &[500])]).unwrap();
+    let newest = std::sync::atomic::AtomicU64::new(1);
+    let read = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut whole, mut gone) = (0, 0);
+            loop {
+                let last = newest.load(std::sync::atomic::Ordering::Acquire);
+                let from = last.saturating_sub(60).max(1);
+                match wal.read(GroupId(1), from, usize::MAX) {
+                    Ok(entries) => {
+                        assert_eq!(
+                            entries,
+                            (from..)
+                                .take(entries.len())
+                                .map(|i| model::entry(i, 500))
+                                .collect::<Vec<_>>()
+                        );
+                        assert!(entries.len() as u64 > last - from);
+                        whole += 1;
+                    }
+                    Err(WalError::BelowFloor { .. }) => gone += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                if last == 3_000 {
+                    return (whole, gone);
+                }
+            }
+        });
+        for index in 2..=3_000_u64 {
+            let mut ops = vec![append(index, &[500])];
+            ops.extend((index % 3 == 0).then(|| floor(index.saturating_sub(58))));
+            append_now(&wal, 1, ops).unwrap();
+            newest.store(index, std::sync::atomic::Ordering::Release);
+        }
+        reader.join().unwrap()
+    });
+    assert!(read.0 + read.1 > 0, "{read:?}");
+}
+
 #[test]
 fn a_folder_belongs_to_one_node_and_one_process() {
     let dir = tempfile::tempdir().unwrap();
