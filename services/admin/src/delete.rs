@@ -88,11 +88,10 @@ impl Admin {
     /// Goes on with a partition of a dropped table.
     pub(crate) async fn drop_rest(&self, stored: Stored<PartitionRecord>) {
         let alive = |member: &PlacedMember| {
-            let silent = self
-                .cluster
-                .read()
-                .silent_ms(member.member.node, self.now_ms());
-            silent.is_some_and(|ms| ms < self.settings.drop_patience_ms)
+            let cluster = self.cluster.read();
+            cluster
+                .alive(self.now_ms())
+                .any(|node| node.node == member.member.node)
         };
         if !stored.value.members.iter().any(alive) {
             return;

@@ -73,6 +73,33 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
     }
 }
 
+/// One process: there are no other nodes that could be late with the mesh's data.
+fn admin_settings() -> AdminSettings {
+    AdminSettings {
+        found_after_ms: 0,
+        ..AdminSettings::default()
+    }
+}
+
+/// One process: a message takes microseconds, all clocks are one, and the nodes live and die together. So leases can be short, which is
+/// what a restart has to wait for, and leadership need not be handed over at the end.
+fn storage_settings(node: u64, data: &Path) -> StorageSettings {
+    let mut settings = StorageSettings {
+        node_id: node,
+        zone: format!("az{node}"),
+        data_dir: data.join(format!("storage-{node}")),
+        shards: 1,
+        ..StorageSettings::default()
+    };
+    settings.timing.heartbeat_ms = 150;
+    settings.timing.lease_ms = 500;
+    settings.timing.election_ms = 350;
+    settings.timing.election_jitter_ms = 150;
+    settings.timing.candidate_ms = 500;
+    settings.limits.transfer_ms_max = 0;
+    settings
+}
+
 async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> anyhow::Result<()> {
     let bus = LocalBus::new();
     let stats = bus.stats().clone();
@@ -90,23 +117,16 @@ async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> a
         )
     };
 
-    // memds first: it misses no push.
+    // Whoever listens starts before those whom it listens to: memds misses no push, the admin no first heartbeat.
     let memds = memds::start(MemdsSettings::default(), join("memds", 1)).await?;
+    let admin = admin::start(admin_settings(), join("admin", 1)).await?;
     let mut nodes = Vec::new();
     for node in 1..=3u64 {
-        let settings = StorageSettings {
-            node_id: node,
-            zone: format!("az{node}"),
-            data_dir: data.join(format!("storage-{node}")),
-            shards: 1,
-            ..StorageSettings::default()
-        };
-        let running = storage::start(settings, join("storage", node))
+        let running = storage::start(storage_settings(node, data), join("storage", node))
             .await
             .with_context(|| format!("storage node {node}"))?;
         nodes.push(running);
     }
-    let admin = admin::start(AdminSettings::default(), join("admin", 1)).await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),

@@ -304,6 +304,9 @@ async fn a_miss_asks_two_memds_nodes_and_the_first_positive_answer_counts() {
     let client = world.client(|_| {}).await;
     assert_eq!(table(&client, "music", 1_000).await, Ok(TableId(20)));
     assert_eq!(world.lookups(), 2);
+    let system = table(&client, "evenkeel.system", 1_000).await;
+    assert_eq!(system, Err(ErrorKind::ResourceNotFound));
+    assert_eq!(world.lookups(), 2, "not even asked for");
     assert_eq!(
         table(&client, "films", 1_000).await,
         Err(ErrorKind::ResourceNotFound)
