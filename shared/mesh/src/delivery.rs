@@ -161,6 +161,7 @@ impl Responder {
 pub(crate) fn refused(reason: Option<u8>) -> CallError {
     match reason {
         Some(refusal::INCOMPATIBLE) => CallError::Incompatible,
+        Some(refusal::NOT_SERVED) => CallError::NoResponders,
         _ => CallError::Malformed("the answer could not be encoded".to_owned()),
     }
 }

@@ -78,6 +78,8 @@ pub(crate) mod refusal {
     pub const INCOMPATIBLE: u8 = 1;
     /// The answer could not be encoded or is too large.
     pub const NO_ANSWER: u8 = 2;
+    /// The subscription ended while the call was on its way.
+    pub const NOT_SERVED: u8 = 3;
 }
 
 /// One frame's envelope.

@@ -40,7 +40,8 @@ struct Context<'a> {
 }
 
 impl Inbound {
-    /// Take a bus message: calls and casts go to `handler`, answers to whoever waits for them.
+    /// Take a bus message: calls and casts go to `handler`, answers to whoever waits for them. Without
+    /// a handler, calls are refused.
     pub(crate) fn receive(&self, message: Bytes, handler: Option<&Handler>) {
         self.stats.messages_received.one();
         self.stats.bytes_received.add(message.len() as u64);
@@ -112,8 +113,10 @@ impl Inbound {
 
     fn deliver(&self, context: &mut Context<'_>, envelope: &Envelope<'_>, body: Bytes) {
         let Some(handler) = context.handler else {
-            // a request sent to our inbox
-            self.stats.malformed_dropped.one();
+            // the subscription ended while this was on its way: say so, or the caller waits until its deadline
+            self.stats.unserved_dropped.one();
+            self.responder(context, envelope)
+                .refuse(refusal::NOT_SERVED);
             return;
         };
         let responder = self.responder(context, envelope);

@@ -36,21 +36,28 @@ const COMMANDS_MAX: usize = 256;
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// Between attempts to connect.
 const RETRY_MS_MAX: u64 = 500;
+/// An ended subscription is read for at most so long without a message.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 /// For the server to confirm that a subscription is in place.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
 
 /// What a link is told to do.
 pub(crate) enum Command {
-    /// Subscribe; `ended` ends it.
-    Serve {
-        subject: String,
-        queue_group: Option<String>,
-        handler: Handler,
-        ended: oneshot::Receiver<()>,
-        done: oneshot::Sender<Result<(), MeshError>>,
-    },
+    /// Subscribe.
+    Serve(Service),
     /// Say when everything queued has been written to the socket.
     Drain { done: oneshot::Sender<()> },
+}
+
+/// A subject to be served.
+pub(crate) struct Service {
+    pub(crate) subject: String,
+    pub(crate) queue_group: Option<String>,
+    pub(crate) handler: Handler,
+    /// Ends the subscription.
+    pub(crate) ended: oneshot::Receiver<()>,
+    /// Told when the subscription stands.
+    pub(crate) done: oneshot::Sender<Result<(), MeshError>>,
 }
 
 /// Handle of the thread; dropping it closes the connection.
@@ -242,28 +249,9 @@ impl Worker {
         let mut served = 0_u64;
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Serve {
-                    subject,
-                    queue_group,
-                    handler,
-                    ended,
-                    done,
-                } => {
+                Command::Serve(service) => {
                     served += 1;
-                    let serve =
-                        self.clone()
-                            .serve(client.clone(), subject, queue_group, handler, served);
-                    tokio::spawn(async move {
-                        match serve.await {
-                            Ok(running) => {
-                                let _ = done.send(Ok(()));
-                                // resolves when the subscription is dropped
-                                let _ = ended.await;
-                                running.abort();
-                            }
-                            Err(error) => drop(done.send(Err(error))),
-                        }
-                    });
+                    tokio::spawn(self.clone().serve(client.clone(), service, served));
                 }
                 Command::Drain { done } => {
                     tokio::spawn(self.clone().drain(client.clone(), done));
@@ -350,7 +338,8 @@ impl Worker {
                 worker.receive_in_inbox(message);
             }
         });
-        self.confirm(client, 0).await
+        self.confirm(client, 0).await;
+        Ok(())
     }
 
     /// `<inbox>.r`: answers. `<inbox>.n.<queue>.<message>`: nobody got that message. `<inbox>.b.<n>`: own marks.
@@ -380,7 +369,7 @@ impl Worker {
     }
 
     /// Resolves when the server has processed everything that was sent before.
-    async fn confirm(&self, client: &Client, number: u64) -> Result<(), MeshError> {
+    async fn confirm(&self, client: &Client, number: u64) {
         let (sender, back) = oneshot::channel();
         self.barriers.lock().insert(number, sender);
         let subject = format!("{}.b.{number}", self.inbox);
@@ -394,30 +383,48 @@ impl Worker {
         if !confirmed {
             tracing::warn!("a subscription was not confirmed in time");
         }
-        Ok(())
     }
 
-    async fn serve(
-        self: Arc<Self>,
-        client: Client,
-        subject: String,
-        queue_group: Option<String>,
-        handler: Handler,
-        number: u64,
-    ) -> Result<tokio::task::AbortHandle, MeshError> {
+    /// One subscription, from beginning to end.
+    async fn serve(self: Arc<Self>, client: Client, service: Service, number: u64) {
+        let Service {
+            subject,
+            queue_group,
+            handler,
+            mut ended,
+            done,
+        } = service;
         let subscribed = match queue_group {
             Some(group) => client.queue_subscribe(subject, group).await,
             None => client.subscribe(subject).await,
         };
-        let mut messages = subscribed.map_err(|_| MeshError::Closed)?;
+        let Ok(mut messages) = subscribed else {
+            let _ = done.send(Err(MeshError::Closed));
+            return;
+        };
         let worker = self.clone();
-        let running = tokio::spawn(async move {
-            while let Some(message) = messages.next().await {
-                worker.inbound.receive(message.payload, Some(&handler));
-            }
+        tokio::spawn(async move {
+            worker.confirm(&client, number).await;
+            let _ = done.send(Ok(()));
         });
-        self.confirm(&client, number).await?;
-        Ok(running.abort_handle())
+        loop {
+            tokio::select! {
+                biased;
+                // resolves when the subscription is dropped
+                _ = &mut ended => break,
+                message = messages.next() => match message {
+                    Some(message) => self.inbound.receive(message.payload, Some(&handler)),
+                    None => return,
+                },
+            }
+        }
+        drop(handler);
+        // What the server sent before it heard of the end is refused, so that callers try elsewhere at once.
+        if messages.drain().await.is_ok() {
+            while let Ok(Some(message)) = tokio::time::timeout(LINGER_MAX, messages.next()).await {
+                self.inbound.receive(message.payload, None);
+            }
+        }
     }
 
     /// Send what is queued, queue by queue in turn, one bus message at a time.

@@ -15,7 +15,7 @@ use crate::delivery::{Delivery, Handler, decode};
 use crate::envelope::{Envelope, FRAME_BYTES_MAX, Kind, encode_frame};
 use crate::error::{CallError, CastError, MeshError};
 use crate::inbound::is_subject;
-use crate::link::Command;
+use crate::link::{Command, Service};
 use crate::local::{LocalBus, LocalSubscription, Outbound};
 use crate::nats::Nats;
 use crate::outbox::{NotQueued, with_scratch};
@@ -224,13 +224,13 @@ impl Mesh {
             Transport::Nats(nats) => {
                 let (end, ended) = oneshot::channel();
                 let (done, is_done) = oneshot::channel();
-                let command = Command::Serve {
+                let command = Command::Serve(Service {
                     subject: subject.to_owned(),
                     queue_group: queue_group.map(str::to_owned),
                     handler,
                     ended,
                     done,
-                };
+                });
                 let link = nats.link(subject).ok_or(MeshError::Closed)?;
                 link.commands
                     .send(command)
