@@ -133,8 +133,8 @@ impl Wal {
             counters: Counters::default(),
             faults: Faults::default(),
         });
-        let groups = recovered(&shared)?;
-        let damaged = why_damaged;
+        let mut damaged = why_damaged;
+        let groups = recovered(&shared, &mut damaged)?;
         let recovery = Recovery {
             groups,
             damaged,
@@ -332,33 +332,48 @@ fn settle(dir: &Path, replayed: &Replayed) -> Result<BTreeMap<u32, Segment>, Wal
     Ok(segments)
 }
 
-fn recovered(shared: &Shared) -> Result<BTreeMap<GroupId, RecoveredGroup>, WalError> {
-    let whole: Vec<GroupId> = {
+/// The groups that are whole, with their entries. One whose entries cannot be read back joins the damaged.
+fn recovered(
+    shared: &Shared,
+    damaged: &mut BTreeMap<GroupId, String>,
+) -> Result<BTreeMap<GroupId, RecoveredGroup>, WalError> {
+    let mut groups: BTreeMap<GroupId, RecoveredGroup> = {
         let state = shared.state.lock();
-        state
-            .groups
-            .iter()
-            .filter(|(_, group)| group.whole())
-            .map(|(id, _)| *id)
+        let whole = state.groups.iter().filter(|(_, group)| group.whole());
+        whole
+            .map(|(id, group)| {
+                let recovered = RecoveredGroup {
+                    promised: group.promised,
+                    configuration: group.configuration.clone(),
+                    floor: group.floor,
+                    entries: Vec::new(),
+                };
+                (*id, recovered)
+            })
             .collect()
     };
-    let mut groups = BTreeMap::new();
-    for id in whole {
-        let mut recovered = {
-            let state = shared.state.lock();
-            let Some(group) = state.groups.get(&id) else {
-                continue;
-            };
-            RecoveredGroup {
-                promised: group.promised,
-                configuration: group.configuration.clone(),
-                floor: group.floor,
-                entries: Vec::new(),
+    for (id, recovered) in &mut groups {
+        match reader::read(shared, *id, recovered.floor.index + 1, usize::MAX) {
+            Ok(entries) => recovered.entries = entries,
+            Err(error @ WalError::Corrupt { .. }) => {
+                damaged.insert(*id, error.to_string());
             }
-        };
-        let from = recovered.floor.index + 1;
-        recovered.entries = reader::read(shared, id, from, usize::MAX)?;
-        groups.insert(id, recovered);
+            Err(error) => return Err(error),
+        }
     }
+    groups.retain(|id, _| !damaged.contains_key(id));
+    let mut state = shared.state.lock();
+    let State {
+        groups: known,
+        live,
+        ..
+    } = &mut *state;
+    for id in damaged.keys() {
+        if let Some(group) = known.get_mut(id) {
+            group.damaged = true;
+            group.clear_runs(live);
+        }
+    }
+    drop(state);
     Ok(groups)
 }

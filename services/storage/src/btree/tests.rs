@@ -243,7 +243,7 @@ fn reads_go_on_while_the_map_grows() {
                         start: key(0),
                         end: key(50),
                     };
-                    assert_eq!(content(&*tree, &range, reads % 2 == 0).len(), 50);
+                    assert_eq!(content(&*tree, &range, reads.is_multiple_of(2)).len(), 50);
                     reads += 1;
                 }
             })

@@ -4,7 +4,7 @@ use paxos::{GroupId, PersistOp};
 use proptest::prelude::*;
 
 use super::model::{self, Model, act, append, append_now, floor, install, open};
-use crate::{DataDir, Wal, WalError};
+use crate::{DataDir, Wal, WalError, segment};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
@@ -181,6 +181,43 @@ fn segments_below_all_floors_go_and_laggards_are_named() {
     assert_eq!(recovery.groups[&GroupId(1)].promised, model::ballot(3));
     assert_eq!(recovery.groups[&GroupId(2)].floor.index, 100);
     assert!(recovery.damaged.is_empty());
+}
+
+/// Their hard states take several records of a checkpoint.
+#[test]
+fn thousands_of_groups() {
+    let dir = model::tempdir();
+    let (wal, _) = open(dir.path(), 1 << 20);
+    let (sender, done) = std::sync::mpsc::channel();
+    let mut model = Model::new();
+    for life in 0..3 {
+        for group in 1..=9_000 {
+            let ops = match life {
+                0 => vec![install(0), append(1, &[40])],
+                _ => vec![
+                    PersistOp::Promise(model::ballot(life)),
+                    append(life + 1, &[9]),
+                ],
+            };
+            model::apply(&mut model, GroupId(group), &ops);
+            let sender = sender.clone();
+            let done = move |result: Result<(), WalError>| sender.send(result).unwrap();
+            wal.append(GroupId(group), ops, done).unwrap();
+        }
+        assert!(done.iter().take(9_000).all(|result| result == Ok(())));
+    }
+    assert!(wal.metrics().segments >= 3, "{:?}", wal.metrics());
+    drop(wal);
+    let (wal, recovery) = open(dir.path(), 1 << 20);
+    assert_eq!(recovery.groups, model);
+    drop(wal);
+    // The oldest segment is lost: the checkpoints tell exactly whose entries were in it.
+    std::fs::remove_file(segment::path(dir.path(), 1)).unwrap();
+    let (_wal, recovery) = open(dir.path(), 1 << 20);
+    assert!((1_000..8_000).contains(&recovery.damaged.len()));
+    model.retain(|id, _| !recovery.damaged.contains_key(id));
+    assert_eq!(recovery.groups, model);
+    assert!(!recovery.unattributed_damage);
 }
 
 #[test]
