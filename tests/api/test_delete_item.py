@@ -25,7 +25,7 @@ def test_condition(ddb, simple, key):
 
 def test_errors(ddb, simple, key):
     invalid("The provided key element does not match the schema", ddb.delete_item, TableName=simple, Key={"x": {"S": "a"}})
-    invalid("Return values set to invalid value", ddb.delete_item, TableName=simple, Key={"pk": {"S": key}}, ReturnValues="ALL_NEW")
+    invalid("ReturnValues can only be ALL_OLD or NONE", ddb.delete_item, TableName=simple, Key={"pk": {"S": key}}, ReturnValues="ALL_NEW")
 
 
 def test_capacity_follows_the_deleted_item(ddb, simple, key):

@@ -195,7 +195,7 @@ def test_condition_and_return_values(ddb, simple, key):
     assert response["Item"] == first
     old = ddb.put_item(TableName=simple, Item={"pk": {"S": key}, "v": {"N": "2"}}, ReturnValues="ALL_OLD")
     assert old["Attributes"] == first
-    invalid("Return values set to invalid value", ddb.put_item, TableName=simple, Item=first, ReturnValues="ALL_NEW")
+    invalid("ReturnValues can only be ALL_OLD or NONE", ddb.put_item, TableName=simple, Item=first, ReturnValues="ALL_NEW")
 
 
 def test_consumed_capacity(ddb, simple, key):

@@ -138,6 +138,6 @@ def test_unsupported_parameters_are_named(ddb):
         None,
         ddb.create_table, TableName="lsi", BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=PK + [{"AttributeName": "x", "AttributeType": "S"}], KeySchema=HASH,
-        GlobalSecondaryIndexes=[{"IndexName": "ix", "KeySchema": [{"AttributeName": "x", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[{"IndexName": "by-x", "KeySchema": [{"AttributeName": "x", "KeyType": "HASH"}],
                                  "Projection": {"ProjectionType": "ALL"}}],
     )

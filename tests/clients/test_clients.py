@@ -39,7 +39,7 @@ def test_aws_cli(aws, endpoint):
         "--attribute-definitions", "AttributeName=pk,AttributeType=S", "--key-schema", "AttributeName=pk,KeyType=HASH")
     aws("wait", "table-exists", "--table-name", name)
     assert name in aws("list-tables")["TableNames"]
-    item = {"pk": {"S": "a"}, "n": {"N": "42"}, "b": {"B": "AAE="}}
+    item = {"pk": {"S": "a"}, "n": {"N": "42"}, "l": {"L": [{"NULL": True}]}}
     aws("put-item", "--table-name", name, "--item", json.dumps(item))
     got = aws("get-item", "--table-name", name, "--key", '{"pk":{"S":"a"}}', "--consistent-read")
     assert got["Item"] == item

@@ -52,15 +52,15 @@ await client.send(new BatchWriteItemCommand({
   },
 }));
 const batch = await client.send(new BatchGetItemCommand({
-  RequestItems: { [TableName]: { Keys: [{ pk: { S: "batch" }, sk: { N: "3" } }, { pk: { S: "batch" }, sk: { N: "99" } }] } },
+  RequestItems: { [TableName]: { ConsistentRead: true, Keys: [{ pk: { S: "batch" }, sk: { N: "3" } }, { pk: { S: "batch" }, sk: { N: "99" } }] } },
 }));
 seen.batchGot = batch.Responses[TableName].length;
 const page = await client.send(new QueryCommand({
-  TableName, KeyConditionExpression: "pk = :p AND sk BETWEEN :a AND :b", ScanIndexForward: false,
+  TableName, ConsistentRead: true, KeyConditionExpression: "pk = :p AND sk BETWEEN :a AND :b", ScanIndexForward: false,
   ExpressionAttributeValues: { ":p": { S: "batch" }, ":a": { N: "2" }, ":b": { N: "11" } },
 }));
 seen.query = page.Items.map((item) => Number(item.sk.N));
 seen.scanned = 0;
-for await (const part of paginateScan({ client, pageSize: 7 }, { TableName })) seen.scanned += part.Count;
+for await (const part of paginateScan({ client, pageSize: 7 }, { TableName, ConsistentRead: true })) seen.scanned += part.Count;
 await client.send(new DeleteTableCommand({ TableName }));
 console.log(JSON.stringify(seen));

@@ -29,7 +29,26 @@ pub(crate) struct Limits {
 }
 
 /// Executes a data-plane operation; the result is the JSON answer.
+///
+/// A table that the cache knew may have been dropped and made again under its name; that the old one is gone shows only at its
+/// partitions. So "no such table", which says that nothing was executed, is believed the second time: the cache has
+/// forgotten the table by then.
 pub(crate) async fn execute<B: Backend>(
+    operation: Operation,
+    body: &[u8],
+    backend: &B,
+    limits: Limits,
+    context: &Context,
+) -> Result<Vec<u8>, ApiError> {
+    match execute_once(operation, body, backend, limits, context).await {
+        Err(error) if error.kind == ErrorKind::ResourceNotFound => {
+            execute_once(operation, body, backend, limits, context).await
+        }
+        result => result,
+    }
+}
+
+async fn execute_once<B: Backend>(
     operation: Operation,
     body: &[u8],
     backend: &B,
