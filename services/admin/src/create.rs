@@ -9,6 +9,7 @@ use model::key::split_table_range;
 use model::table::{BillingMode, TableStatus};
 use model::{ApiError, TableDefinition, TableId};
 use paxos::GroupId;
+use protocol::control::Order;
 use protocol::directory::PlacedMember;
 
 use crate::catalog::WriteError;
@@ -160,6 +161,13 @@ impl Admin {
         if missing > 0 {
             return Err(Unsettled::Later("replicas are missing"));
         }
+        // A hint: without it, the election timers decide a second later.
+        let hints = partitions.iter().filter_map(|partition| {
+            let first = partition.members.first()?.member.node;
+            let partition = partition.partition;
+            Some(async move { self.order(first, &Order::Campaign { partition }).await })
+        });
+        hints.collect::<FuturesUnordered<_>>().count().await;
         let ranges: Vec<_> = partitions.iter().map(|p| p.range.clone()).collect();
         let started = Instant::now();
         while !self.client.known_everywhere(&active, &ranges).await {

@@ -18,7 +18,7 @@ use crate::AdminSettings;
 use crate::api;
 use crate::driver::{Admin, Outcome};
 use crate::founding::{create_replica, founding};
-use crate::records::{COUNTERS, Counters, system_table};
+use crate::records::{COUNTERS, Counters, SYSTEM_GROUP, system_table};
 
 /// Time between looks whether the mesh is to be founded.
 const FOUND_EVERY: Duration = Duration::from_millis(50);
@@ -157,10 +157,15 @@ impl Keeper {
         let admin = self.admin.clone();
         let work = async move {
             info!("founding the mesh: the storage nodes hold nothing yet");
+            let first = orders.first().map(|(node, _)| *node);
             let given = orders
                 .into_iter()
                 .map(|(node, order)| give(&admin, node, order));
             futures::future::join_all(given).await;
+            if let Some(first) = first {
+                let partition = SYSTEM_GROUP;
+                admin.order(first, &Order::Campaign { partition }).await;
+            }
         };
         context.spawn(
             work.into_actor(self)

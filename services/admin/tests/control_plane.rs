@@ -15,6 +15,11 @@ fn music(name: &str) -> Value {
     })
 }
 
+async fn active(world: &World, name: &str) {
+    let active = async || world.status(name).await.as_deref() == Some("ACTIVE");
+    world.until("active", active).await;
+}
+
 fn named(name: &str) -> Value {
     json!({ "TableName": name })
 }
@@ -31,7 +36,7 @@ async fn an_empty_mesh_is_founded_and_tables_live_and_die() {
 
     let made = world.call("CreateTable", music("music")).await.unwrap();
     assert_eq!(made["TableDescription"]["TableStatus"], "CREATING");
-    assert_eq!(world.status("music").await.as_deref(), Some("ACTIVE"));
+    active(&world, "music").await;
     assert_eq!(world.replicas("music"), [3, 3, 3, 3]);
     let leaders: std::collections::BTreeSet<u64> = world
         .leaders("music")
@@ -59,7 +64,7 @@ async fn an_empty_mesh_is_founded_and_tables_live_and_die() {
     let protect = |on: bool| json!({"TableName": "music", "DeletionProtectionEnabled": on});
     let updated = world.call("UpdateTable", protect(true)).await.unwrap();
     assert_eq!(updated["TableDescription"]["TableStatus"], "UPDATING");
-    assert_eq!(world.status("music").await.as_deref(), Some("ACTIVE"));
+    active(&world, "music").await;
     assert!(
         world
             .leaders("music")
@@ -71,6 +76,7 @@ async fn an_empty_mesh_is_founded_and_tables_live_and_die() {
     assert_eq!(kind, ErrorKind::Validation);
     assert!(message.contains("protected against deletion"), "{message}");
     world.call("UpdateTable", protect(false)).await.unwrap();
+    active(&world, "music").await;
 
     let deleted = world.call("DeleteTable", named("music")).await.unwrap();
     assert_eq!(deleted["TableDescription"]["TableStatus"], "DELETING");
@@ -121,11 +127,7 @@ async fn of_many_creations_at_once_one_wins_whichever_admin_takes_them() {
     }
     for n in 0..4 {
         let name = format!("table{n}");
-        world
-            .until("active", async || {
-                world.status(&name).await.as_deref() == Some("ACTIVE")
-            })
-            .await;
+        active(&world, &name).await;
         assert_eq!(world.replicas(&name), [3, 3, 3, 3]);
     }
     for admin in admins {
@@ -149,11 +151,7 @@ async fn another_admin_finishes_what_one_left() {
     admin.stop().await;
     world.obey(3, true);
     let admin = world.admin(2).await;
-    world
-        .until("active", async || {
-            world.status("music").await.as_deref() == Some("ACTIVE")
-        })
-        .await;
+    active(&world, "music").await;
     assert_eq!(world.replicas("music"), [3, 3, 3, 3]);
     admin.stop().await;
 }
@@ -163,11 +161,7 @@ async fn replicas_on_a_node_that_is_away_are_dropped_when_it_is_back() {
     let world = World::new().await;
     let admin = world.admin(1).await;
     world.call("CreateTable", music("music")).await.unwrap();
-    world
-        .until("active", async || {
-            world.status("music").await.as_deref() == Some("ACTIVE")
-        })
-        .await;
+    active(&world, "music").await;
     world.obey(3, false);
     world.call("DeleteTable", named("music")).await.unwrap();
     // Silence is judged by heartbeats, and none comes while we wait.

@@ -120,13 +120,11 @@ async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> a
     // Whoever listens starts before those whom it listens to: memds misses no push, the admin no first heartbeat.
     let memds = memds::start(MemdsSettings::default(), join("memds", 1)).await?;
     let admin = admin::start(admin_settings(), join("admin", 1)).await?;
-    let mut nodes = Vec::new();
-    for node in 1..=3u64 {
-        let running = storage::start(storage_settings(node, data), join("storage", node))
-            .await
-            .with_context(|| format!("storage node {node}"))?;
-        nodes.push(running);
-    }
+    let node = async |node: u64| {
+        let started = storage::start(storage_settings(node, data), join("storage", node)).await;
+        started.with_context(|| format!("storage node {node}"))
+    };
+    let nodes = tokio::try_join!(node(1), node(2), node(3))?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
@@ -151,9 +149,7 @@ async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> a
     // From the client inwards; each bounds its own draining.
     router.stop().await;
     admin.stop().await;
-    for node in nodes {
-        node.stop().await;
-    }
+    tokio::join!(nodes.0.stop(), nodes.1.stop(), nodes.2.stop());
     memds.stop().await;
     if let Some(server) = health_server {
         server.stop().await;

@@ -312,6 +312,14 @@ fn take_order(disks: &Mutex<Disks>, mesh: &Mesh, node: NodeId, order: Order) -> 
             }
             None
         }
+        Order::Campaign { partition } => {
+            let made = partitions.get(&partition);
+            assert!(
+                made.is_some_and(|p| p.on.len() == 3),
+                "only once all replicas are there"
+            );
+            None
+        }
         Order::SetTable { partition, table } => match partitions.get_mut(&partition) {
             Some(found) if found.leader() == node => {
                 found.table = *table;
