@@ -258,6 +258,7 @@ impl Replica {
         out: &mut Output,
     ) {
         if promise.ballot != self.promised || promise.ballot.node != self.me {
+            // Of an earlier attempt: what its sender promised and had then says nothing about now.
             return;
         }
         match &mut self.part {

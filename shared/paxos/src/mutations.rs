@@ -18,12 +18,14 @@ pub enum Mutation {
     AcceptBelowPromise,
     /// A candidate leads with its own log, without adopting the best one.
     SkipAdoption,
+    /// A message from or to another disk than the member's is taken (raft-rs 571).
+    TrustStaleIncarnation,
     /// A restarted member forgets that it may have promised a lease.
     ForgetLeaseOnRestart,
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 8] = [
+pub const MUTATIONS: [Mutation; 9] = [
     Mutation::AckBeforeFsync,
     Mutation::PromiseBeforeFsync,
     Mutation::CountOldBallot,
@@ -31,5 +33,6 @@ pub const MUTATIONS: [Mutation; 8] = [
     Mutation::LeaseOutlivesTransfer,
     Mutation::AcceptBelowPromise,
     Mutation::SkipAdoption,
+    Mutation::TrustStaleIncarnation,
     Mutation::ForgetLeaseOnRestart,
 ];

@@ -1,1 +1,21 @@
-//! TODO
+//! The deterministic simulator: many nodes and partitions with the real pure cores (`paxos`, `partition`), on a network,
+//! disks, clocks and clients that are simulated and go wrong in every way that the design allows for. A run follows from
+//! its seed alone. Checks the invariants of the protocol after every step, and the clients' histories at the end.
+
+pub mod client;
+pub mod coverage;
+pub mod disk;
+pub mod fixture;
+mod havoc;
+pub mod host;
+pub mod invariants;
+pub mod linearizability;
+pub mod nemesis;
+pub mod network;
+pub mod rng;
+pub mod run;
+pub mod scenario;
+pub mod trace;
+mod traffic;
+mod words;
+pub mod world;

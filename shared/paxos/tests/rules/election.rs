@@ -250,3 +250,41 @@ fn a_group_of_one_elects_itself() {
     assert_eq!(cluster.leader(), Some(1), "it needs nobody");
     assert_eq!(cluster.commands(1), ["x"]);
 }
+
+#[test]
+fn a_promise_of_an_earlier_attempt_moves_nothing() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    cluster.pass(500);
+    cluster.crash(leader);
+    // Everybody probes and prepares, but no promise arrives.
+    let mut promises = Vec::new();
+    for _ in 0..1_000 {
+        cluster.now += 10;
+        for node in [a, b] {
+            cluster.step(node, Input::Tick);
+            cluster.sync(node);
+        }
+        for (from, to, message) in std::mem::take(&mut cluster.queue) {
+            match message.body {
+                Body::Promise(_) => promises.push((from, to, message)),
+                _ => cluster.deliver(from, to, message),
+            }
+        }
+    }
+    assert!(promises.len() > 2, "several attempts");
+    let candidate = promises.last().map(|(_, to, _)| *to).unwrap();
+    let ballot = cluster.status(candidate).promised;
+    for (from, to, message) in promises {
+        let Body::Promise(promise) = &message.body else {
+            continue;
+        };
+        if to == candidate && promise.ballot < ballot {
+            cluster.deliver(from, to, message);
+            assert_ne!(cluster.leader(), Some(candidate));
+            let standing = cluster.status(candidate).standing;
+            assert!(!matches!(standing, Standing::Leader { .. }));
+        }
+    }
+}

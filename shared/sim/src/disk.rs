@@ -1,0 +1,273 @@
+//! A node's disk: one log for all its groups, written in order and durable only after a sync, and a B-tree a group. A
+//! crash keeps an arbitrary prefix of what was written and not synced, down to the single entry.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use partition::{Batch, PartitionState};
+use paxos::{Ballot, Configuration, Entry, GroupId, Index, PersistOp, Position, Restored, Token};
+
+use crate::fixture::MapTree;
+
+/// What of one group is durable.
+#[derive(Clone, Debug)]
+pub struct GroupDisk {
+    /// Promised ballot.
+    pub promised: Ballot,
+    /// Truncation floor.
+    pub floor: Position,
+    /// Configuration at the floor.
+    pub configuration: Configuration,
+    /// Entries above the floor.
+    pub entries: BTreeMap<Index, Entry>,
+    /// Whether the founding record was written.
+    pub founded: bool,
+    /// Items.
+    pub tree: MapTree,
+    /// State beside the items.
+    pub state: PartitionState,
+}
+
+impl GroupDisk {
+    /// A disk that knows nothing of the group but the order to found it.
+    pub fn new(state: PartitionState) -> GroupDisk {
+        GroupDisk {
+            promised: Ballot::default(),
+            floor: Position::default(),
+            configuration: state.configuration.clone(),
+            entries: BTreeMap::new(),
+            founded: false,
+            tree: MapTree::default(),
+            state,
+        }
+    }
+
+    /// Last durable position.
+    pub fn last(&self) -> Position {
+        self.entries
+            .values()
+            .next_back()
+            .map_or(self.floor, Entry::position)
+    }
+
+    /// Ballot at `index`, if the log has it.
+    pub fn ballot_at(&self, index: Index) -> Option<Ballot> {
+        if index == self.floor.index {
+            return Some(self.floor.ballot);
+        }
+        self.entries.get(&index).map(|entry| entry.ballot)
+    }
+
+    /// What a node finds when it starts.
+    pub fn restored(&self) -> Restored {
+        if !self.founded {
+            return Restored::founding(self.configuration.clone());
+        }
+        Restored {
+            promised: self.promised,
+            floor: self.floor,
+            configuration: self.configuration.clone(),
+            entries: self.entries.values().cloned().collect(),
+            applied: Position {
+                ballot: self.state.ballot,
+                index: self.state.applied,
+            },
+            applied_configuration: Some(self.state.configuration.clone()),
+            fresh: false,
+        }
+    }
+
+    fn write(&mut self, op: PersistOp) {
+        match op {
+            PersistOp::Promise(ballot) => self.promised = ballot,
+            PersistOp::TruncateFrom(index) => drop(self.entries.split_off(&index)),
+            PersistOp::Append(entries) => {
+                self.entries
+                    .extend(entries.into_iter().map(|entry| (entry.index, entry)));
+            }
+            PersistOp::Install {
+                index,
+                ballot,
+                configuration,
+            } => {
+                self.founded = true;
+                self.entries.clear();
+                self.floor = Position { ballot, index };
+                self.configuration = configuration;
+            }
+            PersistOp::Floor {
+                index,
+                ballot,
+                configuration,
+            } => {
+                self.entries = self.entries.split_off(&(index + 1));
+                self.floor = Position { ballot, index };
+                self.configuration = configuration;
+            }
+        }
+    }
+
+    /// A flush became durable.
+    pub fn flush(&mut self, batch: Batch) {
+        for (key, item) in batch.items.iter() {
+            match item {
+                Some(item) => drop(self.tree.0.insert(key.clone(), item.clone())),
+                None => drop(self.tree.0.remove(key)),
+            }
+        }
+        self.state = batch.state;
+    }
+
+    /// A copy takes the place of the B-tree.
+    pub fn install(&mut self, tree: MapTree, state: PartitionState) {
+        self.tree = tree;
+        self.state = state;
+    }
+}
+
+/// A batch of one group under way.
+#[derive(Debug)]
+struct Write {
+    group: GroupId,
+    token: Token,
+    ops: Vec<PersistOp>,
+}
+
+/// A node's disk.
+#[derive(Debug, Default)]
+pub struct Disk {
+    /// Durable state by group.
+    pub groups: BTreeMap<GroupId, GroupDisk>,
+    queue: VecDeque<Write>,
+    /// How many of the queue the sync under way covers.
+    syncing: usize,
+}
+
+impl Disk {
+    /// A disk that holds these groups.
+    pub fn new(groups: BTreeMap<GroupId, GroupDisk>) -> Disk {
+        Disk {
+            groups,
+            ..Disk::default()
+        }
+    }
+
+    /// Puts a batch behind the others. True: no sync is under way, start one.
+    pub fn write(&mut self, group: GroupId, token: Token, ops: Vec<PersistOp>) -> bool {
+        self.queue.push_back(Write { group, token, ops });
+        self.syncing == 0
+    }
+
+    /// Starts a sync of all that is queued (group commit). False: nothing is.
+    pub fn begin_sync(&mut self) -> bool {
+        self.syncing = self.queue.len();
+        self.syncing > 0
+    }
+
+    /// The sync is done: what is durable now, in order.
+    pub fn end_sync(&mut self) -> Vec<(GroupId, Token, Vec<PersistOp>)> {
+        let done: Vec<Write> = self.queue.drain(..self.syncing).collect();
+        self.syncing = 0;
+        let mut durable = Vec::with_capacity(done.len());
+        for Write { group, token, ops } in done {
+            if let Some(disk) = self.groups.get_mut(&group) {
+                for op in &ops {
+                    disk.write(op.clone());
+                }
+            }
+            durable.push((group, token, ops));
+        }
+        durable
+    }
+
+    /// How much a crash may find of the unsynced queue: operations, entries counted singly.
+    pub fn unsynced(&self) -> u64 {
+        let of_op = |op: &PersistOp| match op {
+            PersistOp::Append(entries) => entries.len() as u64,
+            _ => 1,
+        };
+        let ops = self.queue.iter().flat_map(|write| &write.ops);
+        ops.map(of_op).sum()
+    }
+
+    /// The node dies; the first `survive` unsynced operations reach the disk all the same. Returns what did, by group.
+    pub fn crash(&mut self, mut survive: u64) -> Vec<(GroupId, Vec<PersistOp>)> {
+        self.syncing = 0;
+        let mut torn = Vec::new();
+        for Write { group, ops, .. } in self.queue.drain(..) {
+            for mut op in ops {
+                if survive == 0 {
+                    continue;
+                }
+                if let PersistOp::Append(entries) = &mut op {
+                    entries.truncate(survive as usize);
+                    survive -= entries.len() as u64;
+                } else {
+                    survive -= 1;
+                }
+                if let Some(disk) = self.groups.get_mut(&group) {
+                    disk.write(op.clone());
+                }
+                torn.push((group, vec![op]));
+            }
+        }
+        torn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::founding_state;
+    use paxos::Payload;
+
+    fn entry(index: Index) -> Entry {
+        Entry {
+            index,
+            ballot: Ballot::from((1, 1)),
+            payload: Payload::Noop,
+        }
+    }
+
+    fn disk() -> Disk {
+        let mut disk = Disk::default();
+        let state = founding_state(&Configuration::default());
+        disk.groups.insert(GroupId(1), GroupDisk::new(state));
+        disk
+    }
+
+    #[test]
+    fn a_crash_keeps_a_prefix_and_a_sync_keeps_all() {
+        for survive in 0..=4 {
+            let mut disk = disk();
+            let promise = PersistOp::Promise(Ballot::from((1, 1)));
+            let ops = vec![promise, PersistOp::Append(vec![entry(1), entry(2)])];
+            assert!(disk.write(GroupId(1), Token(1), ops));
+            disk.write(GroupId(1), Token(2), vec![PersistOp::TruncateFrom(1)]);
+            assert_eq!(disk.unsynced(), 4);
+            disk.crash(survive);
+            let group = &disk.groups[&GroupId(1)];
+            assert_eq!(group.promised.round, u64::from(survive > 0));
+            let expected = [0, 0, 1, 2, 0][survive as usize];
+            assert_eq!(group.entries.len(), expected, "{survive} operations");
+        }
+        let mut disk = disk();
+        disk.write(
+            GroupId(1),
+            Token(1),
+            vec![PersistOp::Append(vec![entry(1)])],
+        );
+        assert!(disk.begin_sync());
+        assert!(!disk.write(
+            GroupId(1),
+            Token(2),
+            vec![PersistOp::Append(vec![entry(2)])]
+        ));
+        assert_eq!(
+            disk.end_sync().len(),
+            1,
+            "what came later waits for the next sync"
+        );
+        assert_eq!(disk.groups[&GroupId(1)].last().index, 1);
+        assert!(disk.begin_sync());
+    }
+}

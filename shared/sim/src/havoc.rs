@@ -1,0 +1,202 @@
+//! Carries out the nemesis' faults.
+
+use paxos::{GroupId, Input, NodeId, Role};
+
+use crate::nemesis::Fault;
+use crate::scenario::incarnation;
+use crate::world::{Event, Violation, World};
+
+impl World {
+    /// The next fault happens, and the one after is planned.
+    pub(crate) fn fault(&mut self) -> Result<(), Violation> {
+        if !self.faulty {
+            return Ok(());
+        }
+        let next = self.rng.around(self.scenario.fault_every_ms) * 1_000 + 1_000;
+        self.after(next, Event::Fault);
+        let fault = Fault::draw(&mut self.rng, &self.scenario.nodes);
+        let now = self.now;
+        self.trace.note(now, format_args!("fault: {fault:?}"));
+        let nodes = self.scenario.nodes.clone();
+        match fault {
+            Fault::Crash(node, ms) => self.crash(node, ms),
+            Fault::CrashAll(ms) => {
+                for node in nodes {
+                    let down = self.rng.below(ms + 1);
+                    self.crash(node, down)?;
+                }
+                Ok(())
+            }
+            Fault::CrashLeader(ms) => match self.some_leader() {
+                Some((_, leader)) => {
+                    self.coverage.hit("leader crashed");
+                    self.crash(leader, ms)
+                }
+                None => Ok(()),
+            },
+            Fault::Isolate(node, ms) => {
+                self.network.split(&[node], &nodes);
+                self.heal_after(ms)
+            }
+            Fault::OneWay(from, to, ms) => {
+                self.network.cut(from, to);
+                self.heal_after(ms)
+            }
+            Fault::Link(a, b, ms) => {
+                self.network.split(&[a], &[b]);
+                self.heal_after(ms)
+            }
+            Fault::DeafLeader(ms) => {
+                if let Some((_, leader)) = self.some_leader() {
+                    for node in nodes.into_iter().filter(|node| *node != leader) {
+                        self.network.cut(node, leader);
+                    }
+                }
+                self.heal_after(ms)
+            }
+            Fault::Amnesia(ms) => {
+                let Some((_, leader)) = self.some_leader() else {
+                    return Ok(());
+                };
+                self.network.split(&[leader], &nodes);
+                for node in nodes.into_iter().filter(|node| *node != leader) {
+                    let down = self.rng.below(50);
+                    self.crash(node, down)?;
+                }
+                self.heal_after(ms)
+            }
+            Fault::SlowDisk(node, ms) => {
+                if let Some(host) = self.hosts.get_mut(&node) {
+                    host.slow_until = now + ms * 1_000;
+                }
+                Ok(())
+            }
+            Fault::Transfer => {
+                let Some((group, leader)) = self.some_leader() else {
+                    return Ok(());
+                };
+                let to = *self.rng.pick(&nodes).unwrap_or(&leader);
+                self.step(leader, group, Input::TransferLeadership { to })
+            }
+            Fault::StepDown => {
+                let Some((group, leader)) = self.some_leader() else {
+                    return Ok(());
+                };
+                self.step(leader, group, Input::StepDown)
+            }
+            Fault::Stale => self.stale(),
+        }
+    }
+
+    /// A replica just won: perhaps its node does not live to enjoy it.
+    pub(crate) fn ambush(&mut self, node: NodeId) {
+        if self.faulty && self.rng.chance(self.scenario.ambush) {
+            let Some(life) = self.hosts.get(&node).map(|host| host.life) else {
+                return;
+            };
+            let delay = self.rng.around(8_000);
+            self.after(delay, Event::Ambush { node, life });
+        }
+    }
+
+    /// The ambush.
+    pub(crate) fn spring(&mut self, node: NodeId) -> Result<(), Violation> {
+        if !self.faulty {
+            return Ok(());
+        }
+        self.coverage.hit("leader ambushed");
+        let ms = self.rng.around(500);
+        if self.rng.chance(600_000) {
+            return self.crash(node, ms);
+        }
+        let nodes = self.scenario.nodes.clone();
+        self.network.split(&[node], &nodes);
+        self.heal_after(ms)
+    }
+
+    fn heal_after(&mut self, ms: u64) -> Result<(), Violation> {
+        self.after(ms * 1_000, Event::Heal);
+        Ok(())
+    }
+
+    /// A group, drawn, and its leader.
+    fn some_leader(&mut self) -> Option<(GroupId, NodeId)> {
+        let groups = &self.scenario.groups;
+        let group = groups.get(self.rng.below(groups.len() as u64) as usize)?.0;
+        Some((group, self.leader(group)?))
+    }
+
+    /// A node dies. Some of what it had not synced is on the disk all the same, and perhaps a flush that nobody heard of.
+    pub(crate) fn crash(&mut self, node: NodeId, down_ms: u64) -> Result<(), Violation> {
+        let Some(host) = self.hosts.get_mut(&node).filter(|host| host.up) else {
+            return Ok(());
+        };
+        let life = host.life;
+        for (group, hosted) in &mut host.groups {
+            if let Some(batch) = hosted.flushing.take()
+                && self.rng.chance(500_000)
+                && let Some(disk) = host.disk.groups.get_mut(group)
+            {
+                disk.flush(batch);
+            }
+        }
+        let unsynced = host.disk.unsynced();
+        let survive = self.rng.below(unsynced + 1);
+        if unsynced > 0 && survive < unsynced {
+            self.coverage.hit("crash with a torn write");
+        }
+        let now = self.now;
+        self.trace.note(
+            now,
+            format_args!("n{} dies, {survive} of {unsynced} survive", node.0),
+        );
+        let torn = host.crash(survive);
+        let torn = torn.iter().map(|(group, ops)| (*group, &ops[..])).collect();
+        self.check_persisted(node, torn)?;
+        self.after(down_ms * 1_000 + 1_000, Event::Restart { node, life });
+        Ok(())
+    }
+
+    /// A message from, or to, a disk that is no member's.
+    fn stale(&mut self) -> Result<(), Violation> {
+        let Some((from, to, group, mut message)) = self.overheard.take() else {
+            return Ok(());
+        };
+        self.coverage.hit("stale message");
+        let mut sender = incarnation(from);
+        if self.rng.chance(500_000) {
+            sender += 1;
+        } else {
+            message.to_incarnation += 1;
+        }
+        let input = Input::Message {
+            from,
+            incarnation: sender,
+            message,
+        };
+        self.step_stale(to, group, input)
+    }
+
+    /// Ends all faults: the network behaves, everybody runs.
+    pub(crate) fn heal(&mut self) {
+        self.faulty = false;
+        self.network.behave();
+        let mut down = Vec::new();
+        for host in self.hosts.values_mut() {
+            host.slow_until = 0;
+            if !host.up {
+                down.push((host.node, host.life));
+            }
+        }
+        for (node, life) in down {
+            self.after(1_000, Event::Restart { node, life });
+        }
+    }
+
+    /// Whether a member of a group is a storage replica.
+    pub(crate) fn is_storage(&self, group: GroupId, node: NodeId) -> bool {
+        let of = self.scenario.groups.iter().find(|(g, _)| *g == group);
+        let member = of.and_then(|(_, configuration)| configuration.member(node));
+        member.is_some_and(|member| member.role == Role::Storage)
+    }
+}

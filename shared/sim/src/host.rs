@@ -1,0 +1,155 @@
+//! A node: its clock, its disk, and the replicas that it hosts, each the real replication core with the real partition
+//! on top. Does what the storage service's shell does, on simulated parts.
+
+use std::collections::BTreeMap;
+
+use partition::{Batch, Limits, Partition};
+use paxos::{GroupId, Millis, Mutation, NodeId, Replica, Timing};
+
+use crate::disk::{Disk, GroupDisk};
+use crate::rng::Rng;
+use crate::scenario::incarnation;
+
+/// Who waits for an answer: number of the call.
+pub type Caller = u64;
+
+/// A monotonic clock that is not quite right.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Rate: parts per million of real time.
+    rate: u64,
+    /// Reading at real time 0; arbitrary after each restart.
+    offset_ms: u64,
+}
+
+impl Clock {
+    /// Off by at most `drift_ppm`.
+    pub fn draw(rng: &mut Rng, drift_ppm: u64) -> Clock {
+        Clock {
+            rate: 1_000_000 - drift_ppm + rng.below(2 * drift_ppm + 1),
+            offset_ms: rng.below(1_000_000),
+        }
+    }
+
+    /// After a restart of the process: another origin, the same rate.
+    pub fn restart(&mut self, rng: &mut Rng) {
+        self.offset_ms = rng.below(1_000_000);
+    }
+
+    /// Reading at a real time in microseconds.
+    pub fn at(&self, real_us: u64) -> Millis {
+        let local = u128::from(real_us) * u128::from(self.rate) / 1_000_000_000;
+        Millis(self.offset_ms + local as u64)
+    }
+
+    /// First real time, in microseconds, at which the clock reads at least this.
+    pub fn when(&self, reading: Millis) -> u64 {
+        let local = u128::from(reading.0.saturating_sub(self.offset_ms));
+        (local * 1_000_000_000).div_ceil(u128::from(self.rate)) as u64
+    }
+}
+
+/// A replica with its partition.
+#[derive(Debug)]
+pub struct Hosted {
+    /// The replication core.
+    pub replica: Replica,
+    /// The state machine.
+    pub partition: Partition<Caller>,
+    /// When the next tick is scheduled, real microseconds.
+    pub tick_at: u64,
+    /// A flush of the B-tree under way.
+    pub flushing: Option<Batch>,
+    /// The node that a copy is being pulled from.
+    pub copying: Option<NodeId>,
+    /// Distinguishes flushes and copies that a copy overtook.
+    pub epoch: u64,
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct Host {
+    /// Its number.
+    pub node: NodeId,
+    /// Counts its lives; events of an earlier life are ignored.
+    pub life: u64,
+    /// Runs.
+    pub up: bool,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its disk.
+    pub disk: Disk,
+    /// Syncs are slow until then, real microseconds.
+    pub slow_until: u64,
+    /// Replicas, while it runs.
+    pub groups: BTreeMap<GroupId, Hosted>,
+}
+
+impl Host {
+    /// A node with these groups to found.
+    pub fn new(node: NodeId, clock: Clock, groups: BTreeMap<GroupId, GroupDisk>) -> Host {
+        Host {
+            node,
+            life: 0,
+            up: false,
+            clock,
+            disk: Disk::new(groups),
+            slow_until: 0,
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// Starts the process from what the disk holds.
+    pub fn start(&mut self, now_us: u64, timing: &Timing, mutations: &[Mutation]) {
+        self.up = true;
+        self.life += 1;
+        let now = self.clock.at(now_us);
+        for (group, disk) in &self.disk.groups {
+            let identity = (self.node, incarnation(self.node));
+            let restored = disk.restored();
+            let mut replica = Replica::new(
+                identity.0,
+                identity.1,
+                *group,
+                restored,
+                timing.clone(),
+                now,
+            );
+            replica.mutate(mutations);
+            let hosted = Hosted {
+                replica,
+                partition: Partition::new(disk.state.clone(), Limits::default()),
+                tick_at: 0,
+                flushing: None,
+                copying: None,
+                epoch: 0,
+            };
+            self.groups.insert(*group, hosted);
+        }
+    }
+
+    /// Kills the process; the disk keeps `survive` of the unsynced operations.
+    pub fn crash(&mut self, survive: u64) -> Vec<(GroupId, Vec<paxos::PersistOp>)> {
+        self.up = false;
+        self.groups.clear();
+        self.disk.crash(survive)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_reaches_a_reading_exactly_when_it_says() {
+        let mut rng = Rng::new(3);
+        for _ in 0..1_000 {
+            let clock = Clock::draw(&mut rng, 49_000);
+            let real = rng.below(100_000_000);
+            let reading = clock.at(real).plus(rng.below(1_000));
+            let when = clock.when(reading);
+            assert!(clock.at(when) >= reading);
+            assert!(when == 0 || clock.at(when - 1) < reading);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What must hold in every run. One file an invariant; each sees everything that happens, from outside.
+
+mod accept_at_promise;
+mod applied_is_durable;
+mod committed_is_durable;
+mod committed_never_changes;
+mod leader_completeness;
+mod log_matching;
+mod log_replicas_never_lead;
+mod one_leader_a_ballot;
+mod one_serves;
+mod promises_are_monotone;
+mod stale_moves_nothing;
+
+use paxos::{Configuration, Entry, GroupId, Message, Millis, NodeId, PersistOp, Replica};
+
+use crate::disk::GroupDisk;
+
+/// Result of a check; the error says what is wrong.
+pub type Check = Result<(), String>;
+
+/// A replica did a step.
+pub struct Stepped<'a> {
+    /// Its group.
+    pub group: GroupId,
+    /// Its node.
+    pub node: NodeId,
+    /// The replica after the step.
+    pub replica: &'a Replica,
+    /// What of it is durable.
+    pub disk: &'a GroupDisk,
+    /// What it sends.
+    pub sent: &'a [(NodeId, Message)],
+    /// What it hands out as committed.
+    pub committed: &'a [Entry],
+}
+
+/// Entries were handed out as committed by some replica.
+pub struct Committed<'a> {
+    /// The group.
+    pub group: GroupId,
+    /// The replica's node.
+    pub node: NodeId,
+    /// The entries.
+    pub entries: &'a [Entry],
+    /// Configuration in force at the replica.
+    pub configuration: &'a Configuration,
+    /// Durable state of all members.
+    pub disks: &'a [(NodeId, &'a GroupDisk)],
+}
+
+/// A message that may move nothing was given to a replica.
+pub struct Stale<'a> {
+    /// The group.
+    pub group: GroupId,
+    /// The node.
+    pub node: NodeId,
+    /// The replica's state before, and after.
+    pub states: (&'a str, &'a str),
+    /// Whether the step asked the shell to do anything.
+    pub acted: bool,
+}
+
+/// An invariant. Every hook has the default of finding nothing wrong.
+pub trait Invariant {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// A replica did a step.
+    fn stepped(&mut self, _: &Stepped<'_>) -> Check {
+        Ok(())
+    }
+
+    /// Operations of a group became durable on a node; `disk` is the state afterwards.
+    fn persisted(
+        &mut self,
+        _group: GroupId,
+        _node: NodeId,
+        _ops: &[PersistOp],
+        _disk: &GroupDisk,
+    ) -> Check {
+        Ok(())
+    }
+
+    /// A node restarted with this.
+    fn restarted(&mut self, _group: GroupId, _node: NodeId, _disk: &GroupDisk) -> Check {
+        Ok(())
+    }
+
+    /// Entries are handed out as committed.
+    fn committed(&mut self, _: &Committed<'_>) -> Check {
+        Ok(())
+    }
+
+    /// After every event: all running replicas of a group, with their clocks.
+    fn swept(&mut self, _group: GroupId, _replicas: &[(NodeId, &Replica, Millis)]) -> Check {
+        Ok(())
+    }
+
+    /// A stale message was delivered.
+    fn stale(&mut self, _: &Stale<'_>) -> Check {
+        Ok(())
+    }
+}
+
+/// All of them.
+pub fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::<one_leader_a_ballot::OneLeaderABallot>::default(),
+        Box::<promises_are_monotone::PromisesAreMonotone>::default(),
+        Box::new(accept_at_promise::AcceptAtPromise),
+        Box::<log_matching::LogMatching>::default(),
+        Box::<committed_never_changes::CommittedNeverChanges>::default(),
+        Box::<leader_completeness::LeaderCompleteness>::default(),
+        Box::<committed_is_durable::CommittedIsDurable>::default(),
+        Box::new(applied_is_durable::AppliedIsDurable),
+        Box::new(one_serves::OneServes),
+        Box::new(log_replicas_never_lead::LogReplicasNeverLead),
+        Box::new(stale_moves_nothing::StaleMovesNothing),
+    ]
+}

@@ -1,0 +1,59 @@
+//! What goes wrong, when: draws the next fault. Carries nothing out.
+
+use paxos::NodeId;
+
+use crate::rng::Rng;
+
+/// A fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies and comes back after so many milliseconds.
+    Crash(NodeId, u64),
+    /// Every process dies and comes back after up to so many milliseconds.
+    CrashAll(u64),
+    /// The node that leads a group (which one, is drawn) dies.
+    CrashLeader(u64),
+    /// Cuts one node off for so many milliseconds.
+    Isolate(NodeId, u64),
+    /// Cuts one direction of a link.
+    OneWay(NodeId, NodeId, u64),
+    /// Cuts both directions of a link.
+    Link(NodeId, NodeId, u64),
+    /// Nothing reaches the leader of a group any more, while its own messages still leave.
+    DeafLeader(u64),
+    /// A leader is cut off and everybody else restarts at once: nobody remembers the lease that it still has.
+    Amnesia(u64),
+    /// Syncs of a node take long.
+    SlowDisk(NodeId, u64),
+    /// A leader is asked to hand over.
+    Transfer,
+    /// A leader is asked to step down.
+    StepDown,
+    /// A message with a wrong incarnation reaches somebody.
+    Stale,
+}
+
+impl Fault {
+    /// Draws one.
+    pub fn draw(rng: &mut Rng, nodes: &[NodeId]) -> Fault {
+        let first = rng.below(nodes.len() as u64) as usize;
+        let second = (first + 1 + rng.below(nodes.len() as u64 - 1) as usize) % nodes.len();
+        let (a, b) = (nodes[first], nodes[second]);
+        let mut span = || rng.around(700) + 50;
+        let long = span() + span();
+        match rng.below(100) {
+            0..16 => Fault::Crash(a, long),
+            16..20 => Fault::CrashAll(long),
+            20..32 => Fault::CrashLeader(long),
+            32..40 => Fault::Isolate(a, long),
+            40..48 => Fault::OneWay(a, b, long),
+            48..54 => Fault::Link(a, b, long),
+            54..58 => Fault::DeafLeader(long),
+            58..60 => Fault::Amnesia(long + 1_000),
+            60..72 => Fault::SlowDisk(a, long),
+            72..84 => Fault::Transfer,
+            84..90 => Fault::StepDown,
+            _ => Fault::Stale,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What a run is like: sizes, timings and how much goes wrong, drawn from its seed.
+
+use paxos::{Configuration, GroupId, Member, Mutation, NodeId, Role, Timing};
+
+use crate::rng::Rng;
+
+/// What the caller of a run may fix.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Number of nodes; drawn if none.
+    pub nodes: Option<u64>,
+    /// Number of partitions; drawn if none.
+    pub partitions: Option<u64>,
+    /// Length of the phase with faults, in simulated milliseconds; 20 s if none.
+    pub faults_ms: Option<u64>,
+    /// Make every run a storm of elections.
+    pub storm: bool,
+    /// Deliberate bugs.
+    pub mutations: Vec<Mutation>,
+    /// Keep the text of the trace.
+    pub keep_trace: bool,
+}
+
+/// Parameters of one run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Members of each group; group numbers from 1.
+    pub groups: Vec<(GroupId, Configuration)>,
+    /// The nodes.
+    pub nodes: Vec<NodeId>,
+    /// The core's timing.
+    pub timing: Timing,
+    /// Messages lost, per million.
+    pub loss: u64,
+    /// Messages delivered twice, per million.
+    pub duplication: u64,
+    /// Messages that take up to seconds, per million.
+    pub straggling: u64,
+    /// Shortest and longest usual delay in microseconds; the range makes the reordering.
+    pub delay_us: (u64, u64),
+    /// Usual duration of a disk sync in microseconds.
+    pub sync_us: u64,
+    /// New leaders that die or are cut off within milliseconds, per million.
+    pub ambush: u64,
+    /// Mean time between faults in milliseconds.
+    pub fault_every_ms: u64,
+    /// Greatest deviation of a node's clock from real time, in parts per million.
+    pub drift_ppm: u64,
+    /// Clients of each group.
+    pub clients: u64,
+    /// Keys of each group.
+    pub keys: u64,
+    /// Mean pause of a client between requests in milliseconds.
+    pub pause_ms: u64,
+    /// Mean pause between flushes of a B-tree in milliseconds.
+    pub flush_ms: u64,
+    /// Length of the phase with faults, in milliseconds.
+    pub faults_ms: u64,
+    /// Deliberate bugs.
+    pub mutations: Vec<Mutation>,
+}
+
+/// Incarnation of a node's disk.
+pub fn incarnation(node: NodeId) -> u64 {
+    node.0 * 1_000 + 7
+}
+
+impl Scenario {
+    /// Draws a scenario.
+    pub fn draw(rng: &mut Rng, options: &Options) -> Scenario {
+        let count = options.nodes.unwrap_or_else(|| rng.between(3, 5)).max(3);
+        let partitions = options.partitions.unwrap_or_else(|| rng.between(1, 3));
+        let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
+        let groups = (1..=partitions)
+            .map(|group| (GroupId(group), draw_members(rng, &nodes)))
+            .collect();
+        let calm = rng.chance(150_000);
+        let delay_min = rng.between(100, 2_000);
+        let mut scenario = Scenario {
+            groups,
+            nodes,
+            timing: draw_timing(rng),
+            loss: if calm {
+                0
+            } else {
+                let most = *rng.pick(&[10_000, 80_000, 250_000]).unwrap_or(&0);
+                rng.below(most)
+            },
+            duplication: if calm { 0 } else { rng.below(50_000) },
+            straggling: if calm { 0 } else { rng.below(20_000) },
+            delay_us: (delay_min, delay_min + rng.around(5_000)),
+            sync_us: rng.between(200, 8_000),
+            ambush: if rng.chance(500_000) {
+                rng.below(500_000)
+            } else {
+                0
+            },
+            fault_every_ms: rng.between(150, 2_500),
+            // Timing's lease margin is made for clocks within 5 % of real time.
+            drift_ppm: *rng.pick(&[0, 1_000, 40_000, 49_000]).unwrap_or(&0),
+            clients: rng.between(2, 5),
+            keys: rng.between(1, 5),
+            pause_ms: rng.between(5, 120),
+            flush_ms: rng.between(50, 3_000),
+            faults_ms: options.faults_ms.unwrap_or(20_000),
+            mutations: options.mutations.clone(),
+        };
+        if options.storm || rng.chance(200_000) {
+            scenario.storm(rng);
+        }
+        scenario
+    }
+
+    /// Elections all the time: messages take as long as candidates wait, new leaders do not live long, entries go one by
+    /// one.
+    fn storm(&mut self, rng: &mut Rng) {
+        let timing = &mut self.timing;
+        timing.lease_ms = rng.between(200, 600);
+        timing.heartbeat_ms = timing.lease_ms / 5;
+        timing.election_ms = rng.between(timing.heartbeat_ms, timing.lease_ms);
+        timing.election_jitter_ms = rng.between(20, 400);
+        timing.candidate_ms = rng.between(60, 500);
+        timing.leader_patience_ms = timing.lease_ms * 2;
+        timing.retransmit_ms = rng.between(30, 200);
+        timing.limits.append_bytes_max = 1;
+        timing.limits.window_messages_max = rng.between(1, 3) as usize;
+        self.delay_us = (100, rng.between(5_000, 120_000));
+        self.straggling = rng.below(100_000);
+        self.ambush = rng.between(300_000, 900_000);
+        self.pause_ms = 5;
+        self.clients = 5;
+    }
+}
+
+/// Three members on three of the nodes; sometimes one of them is a log replica.
+fn draw_members(rng: &mut Rng, nodes: &[NodeId]) -> Configuration {
+    let mut free = nodes.to_vec();
+    let with_log_replica = rng.chance(300_000);
+    let members = (0..3)
+        .map(|n| {
+            let node = free.remove(rng.below(free.len() as u64) as usize);
+            let role = if n == 2 && with_log_replica {
+                Role::Log
+            } else {
+                Role::Storage
+            };
+            Member {
+                node,
+                role,
+                incarnation: incarnation(node),
+            }
+        })
+        .collect();
+    Configuration {
+        generation: 1,
+        members,
+        joint: None,
+    }
+}
+
+/// The product's durations, sometimes in quick motion; limits small enough that short runs meet all of them.
+fn draw_timing(rng: &mut Rng) -> Timing {
+    let mut timing = Timing::default();
+    let limits = &mut timing.limits;
+    limits.pending_proposals_max = rng.between(2, 64);
+    // Sometimes every entry goes alone.
+    limits.append_bytes_max = if rng.chance(300_000) {
+        1
+    } else {
+        rng.between(200, 4_000)
+    };
+    limits.window_bytes_max = rng.between(500, 20_000);
+    limits.window_messages_max = rng.between(1, 16) as usize;
+    limits.memory_bytes_max = rng.between(0, 4_000);
+    limits.floor_step_entries = rng.between(1, 40);
+    limits.log_bytes_max = rng.between(0, 60_000);
+    if rng.chance(400_000) {
+        // The same proportions, faster: more elections in a run.
+        let faster = rng.between(2, 8);
+        for ms in [
+            &mut timing.heartbeat_ms,
+            &mut timing.lease_ms,
+            &mut timing.election_ms,
+            &mut timing.election_jitter_ms,
+            &mut timing.candidate_ms,
+            &mut timing.leader_patience_ms,
+            &mut timing.retransmit_ms,
+            &mut timing.transfer_ms,
+        ] {
+            *ms /= faster;
+        }
+    }
+    if rng.chance(300_000) {
+        // Elections long before leases run out.
+        let least = timing.heartbeat_ms * 3 / 2;
+        timing.election_ms = rng.between(least, timing.election_ms.max(least));
+    }
+    timing.member_silent_ms = rng.between(500, 6_000);
+    timing.log_read_ms = rng.between(300, 2_000);
+    timing.leader_stall_ms = rng.between(3_000, 10_000);
+    timing
+}

@@ -1,0 +1,206 @@
+//! What clients and nodes say to each other.
+
+use partition::Evaluated;
+use paxos::{Input, NodeId, Output, Refusal};
+use protocol::item::{ItemFault, ItemReply};
+
+use crate::client::{Call, Outcome, Wish};
+use crate::fixture;
+use crate::world::{Event, Violation, World, broken};
+
+/// A client gives up on a request after so long.
+const CALL_US: u64 = 3_000_000;
+
+impl World {
+    /// A client calls.
+    pub(crate) fn client_wakes(&mut self, client: usize) {
+        if !self.clients_run {
+            return;
+        }
+        let keys = self.scenario.keys;
+        let Some(state) = self.clients.get_mut(client) else {
+            return;
+        };
+        let call = state.next(&mut self.rng, &mut self.call_ids, (client, self.now), keys);
+        let node = state.target;
+        self.calls.insert(call.id, call);
+        let delay = self.network.delay(&mut self.rng);
+        // Requests get lost, too.
+        if !self.faulty || !self.rng.chance(self.scenario.loss / 4) {
+            self.after(
+                delay,
+                Event::Request {
+                    node,
+                    call: Box::new(call),
+                },
+            );
+        }
+        self.after(
+            CALL_US,
+            Event::TimedOut {
+                client,
+                call: call.id,
+            },
+        );
+    }
+
+    /// A request reaches a node.
+    pub(crate) fn request(&mut self, node: NodeId, call: Call) -> Result<(), Violation> {
+        let Some(group) = self.clients.get(call.client).map(|client| client.group) else {
+            return Ok(());
+        };
+        let Some(host) = self.hosts.get_mut(&node).filter(|host| host.up) else {
+            return Ok(());
+        };
+        let now = host.clock.at(self.now);
+        let (Some(hosted), Some(disk)) =
+            (host.groups.get_mut(&group), host.disk.groups.get(&group))
+        else {
+            return Ok(());
+        };
+        if !hosted.replica.can_serve_reads(now) {
+            let fault = match hosted.replica.status().leader {
+                Some(leader) if leader != node => ItemFault::NotHere { partition: None },
+                _ => ItemFault::NotReady,
+            };
+            self.answer(node, call.id, ItemReply::Fault(fault));
+            return Ok(());
+        }
+        let (value, expected) = match call.wish {
+            Wish::Read => {
+                return match hosted.partition.get(&disk.tree, &fixture::get(call.key)) {
+                    Ok(reply) => {
+                        self.answer(node, call.id, reply);
+                        Ok(())
+                    }
+                    Err(error) => broken("the partition answers reads", error.to_string()),
+                };
+            }
+            Wish::Write { value, expected } => (value, expected),
+        };
+        let write = fixture::write(call.key, value, expected, call.padding);
+        let command = match hosted.partition.evaluate(&disk.tree, &write, 0, call.id) {
+            Ok(Evaluated::Propose(command)) => command,
+            Ok(Evaluated::Waits) => return Ok(()),
+            Ok(Evaluated::Answer(caller, reply)) => {
+                self.answer(node, caller, reply);
+                return Ok(());
+            }
+            Err(error) => return broken("the partition evaluates writes", error.to_string()),
+        };
+        let mut output = hosted.replica.step(now, Input::Propose(vec![command]));
+        let proposed = output.proposed.take();
+        let mut answers = Vec::new();
+        match proposed {
+            Some(Ok(first)) => hosted.partition.proposed(first),
+            Some(Err(Refusal::Overloaded)) => {
+                hosted
+                    .partition
+                    .refused(&ItemFault::Overloaded, &mut answers);
+            }
+            Some(Err(_)) | None => {
+                hosted.partition.refused(&ItemFault::NotReady, &mut answers);
+            }
+        }
+        for (caller, reply) in answers {
+            self.answer(node, caller, reply);
+        }
+        self.carry_out_proposal(node, group, output)
+    }
+
+    fn carry_out_proposal(
+        &mut self,
+        node: NodeId,
+        group: paxos::GroupId,
+        output: Output,
+    ) -> Result<(), Violation> {
+        let now = self.now;
+        self.trace.note(
+            now,
+            format_args!("n{} g{} took a proposal", node.0, group.0),
+        );
+        self.carry_out(node, group, output)
+    }
+
+    /// A node answers a call.
+    pub(crate) fn answer(&mut self, _node: NodeId, call: u64, reply: ItemReply) {
+        let delay = self.network.delay(&mut self.rng);
+        if !self.faulty || !self.rng.chance(self.scenario.loss / 4) {
+            let reply = Box::new(reply);
+            self.after(delay, Event::Reply { call, reply });
+        }
+    }
+
+    /// An answer reaches its client; if it comes too late, nobody waits for it.
+    pub(crate) fn replied(&mut self, id: u64, reply: &ItemReply) -> Result<(), Violation> {
+        let Some(call) = self.calls.remove(&id) else {
+            return Ok(());
+        };
+        let outcome = call.outcome(reply);
+        let now = self.now;
+        self.trace
+            .note(now, format_args!("call {id} k{}: {outcome:?}", call.key));
+        self.record(&call, outcome);
+        match outcome {
+            Outcome::Nonsense => {
+                let detail = format!("{call:?} was answered {reply:?}");
+                return broken("answers make sense", detail);
+            }
+            Outcome::Unknown => self.coverage.hit("unknown outcome"),
+            Outcome::NotExecuted => {
+                let not_here = matches!(reply, ItemReply::Fault(ItemFault::NotHere { .. }));
+                let what = if not_here {
+                    "not leader"
+                } else {
+                    "overloaded or not ready"
+                };
+                self.coverage.hit(what);
+                self.retarget(call.client);
+            }
+            Outcome::Done(_) => self.coverage.hit(match (call.wish, reply) {
+                (Wish::Read, _) => "strong read",
+                (_, ItemReply::Written { .. }) => "acknowledged write",
+                _ => "condition failed",
+            }),
+        }
+        self.think(call.client);
+        Ok(())
+    }
+
+    /// A call was not answered in time: what was to be written may have been.
+    pub(crate) fn timed_out(&mut self, client: usize, id: u64) {
+        let Some(call) = self.calls.remove(&id) else {
+            return;
+        };
+        let now = self.now;
+        self.trace.note(now, format_args!("call {id} timed out"));
+        self.record(&call, Outcome::Unknown);
+        self.retarget(client);
+        self.think(client);
+    }
+
+    /// The client tries another member next.
+    fn retarget(&mut self, client: usize) {
+        let Some(state) = self.clients.get_mut(client) else {
+            return;
+        };
+        let group = self
+            .scenario
+            .groups
+            .iter()
+            .find(|(group, _)| *group == state.group);
+        if let Some((_, configuration)) = group
+            && let Some(member) = self.rng.pick(&configuration.members)
+        {
+            state.target = member.node;
+        }
+    }
+
+    fn think(&mut self, client: usize) {
+        if let Some(state) = self.clients.get_mut(client) {
+            state.call = None;
+        }
+        let pause = self.rng.around(self.scenario.pause_ms) * 1_000 + 100;
+        self.after(pause, Event::ClientWakes { client });
+    }
+}

@@ -1,0 +1,77 @@
+//! Inputs and messages in few words, for the trace and the coverage.
+
+use std::fmt::{Display, Formatter, Result};
+
+use paxos::{Body, Input, Message};
+
+use crate::coverage::Coverage;
+
+struct Words<'a>(&'a Input);
+
+/// An input in few words.
+pub(crate) fn of_input(input: &Input) -> impl Display + '_ {
+    Words(input)
+}
+
+impl Display for Words<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.0 {
+            Input::Message {
+                from,
+                incarnation,
+                message,
+            } => {
+                write!(f, "< n{}.{incarnation} ", from.0)?;
+                of_body(&message.body, f)
+            }
+            Input::Propose(commands) => write!(f, "proposes {}", commands.len()),
+            Input::LogRead { to, from, entries } => {
+                write!(f, "read {} from {from} for n{}", entries.len(), to.0)
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+fn of_body(body: &Body, f: &mut Formatter<'_>) -> Result {
+    match body {
+        Body::Append(append) => write!(
+            f,
+            "append {}.{} behind {}@{}.{} +{} sent {} commit {} floor {} {}",
+            append.ballot.round,
+            append.ballot.node.0,
+            append.prev.index,
+            append.prev.ballot.round,
+            append.prev.ballot.node.0,
+            append.entries.len(),
+            append.sent.0,
+            append.commit,
+            append.floor,
+            if append.healthy {
+                "healthy"
+            } else {
+                "unhealthy"
+            }
+        ),
+        Body::Fetched { from, entries, .. } => write!(f, "fetched {} from {from}", entries.len()),
+        other => write!(f, "{other:?}"),
+    }
+}
+
+/// Counts what a message shows.
+pub(crate) fn cover(coverage: &mut Coverage, message: &Message, of_storage: bool) {
+    match &message.body {
+        Body::Reject(_) => coverage.hit("append rejected"),
+        Body::TimeoutNow { .. } => coverage.hit("transfer completed"),
+        Body::Fetched { entries, .. } if !entries.is_empty() => {
+            coverage.hit(if of_storage {
+                "adopted suffix"
+            } else {
+                "adopted suffix of a log replica"
+            });
+        }
+        Body::CopyNeeded { .. } => coverage.hit("copy needed"),
+        Body::ProbeReply { healthy: true, .. } => coverage.hit("probe calmed"),
+        _ => {}
+    }
+}
