@@ -241,11 +241,15 @@ impl Replica {
             Role::Log => self.delivered,
         };
         let to = floor.min(spare).min(self.durability.durable());
-        let step = self.timing.limits.floor_step_entries.max(1);
+        let step = match self.release_log {
+            true => 1,
+            false => self.timing.limits.floor_step_entries.max(1),
+        };
         if self.copying || self.copy_needed || to < self.log.floor().index + step {
             return;
         }
         let configuration = self.log.configuration_at(to).clone();
+        self.release_log = false;
         self.log.raise_floor(to);
         let ballot = self.log.floor().ballot;
         out.persist.push(PersistOp::Floor {

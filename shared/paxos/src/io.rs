@@ -91,6 +91,9 @@ pub enum Input {
     /// Do not wait for the election timer: a group that was just made has no leader that could be disturbed. Ignored by a
     /// replica that leads, campaigns, or hears a healthy leader; the probe of the peers comes first as always.
     Campaign,
+    /// The entries of this group keep too much of the node's shared log on disk: truncate at the next occasion, in however small a
+    /// step, and without regard for members that are silent for long.
+    ReleaseLog,
     /// Give up leadership or candidature.
     StepDown,
 }

@@ -253,7 +253,7 @@ impl Replica {
 
     /// Finds out up to where the log may be truncated: what every storage member has in its B-tree.
     fn spare(&self, leader: &mut Leader) {
-        let crowded = self.log.bytes() > self.timing.limits.log_bytes_max;
+        let crowded = self.release_log || self.log.bytes() > self.timing.limits.log_bytes_max;
         let mut floor = self.flushed;
         for progress in &leader.progress {
             let at = progress

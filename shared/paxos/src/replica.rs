@@ -82,6 +82,8 @@ pub struct Replica {
     pub(crate) copying: bool,
     /// The B-tree is behind the floor of the log: a copy must be pulled as soon as a leader is known.
     pub(crate) copy_needed: bool,
+    /// The next truncation may be as small as one entry, and need not wait for silent members.
+    pub(crate) release_log: bool,
     /// To be persisted with the first step.
     founding: Option<PersistOp>,
     /// Messages of this step that promise durability.
@@ -173,6 +175,7 @@ impl Replica {
             fetch_read: None,
             copying: false,
             copy_needed,
+            release_log: false,
             founding,
             held: Vec::new(),
             standing: Standing::Follower,
@@ -244,6 +247,7 @@ impl Replica {
                     self.election_time(&mut out);
                 }
             }
+            Input::ReleaseLog => self.release_log = true,
             Input::StepDown => {
                 self.follow_nobody(&mut out);
                 self.rest(now);

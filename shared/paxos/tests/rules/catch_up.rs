@@ -194,3 +194,40 @@ fn a_b_tree_behind_the_floor_asks_for_a_copy_and_does_not_lead() {
     assert!(!cluster.status(a).copying);
     assert_eq!(cluster.status(a).commit, cluster.status(leader).commit);
 }
+
+#[test]
+fn a_few_entries_are_truncated_when_the_shared_log_needs_it() {
+    let mut cluster = Cluster::new(three(), small());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    fill(&mut cluster, leader, 2);
+    for node in 1..=3 {
+        cluster.pass(400);
+        cluster.flush(node);
+    }
+    cluster.pass(1_000);
+    assert_eq!(
+        cluster.status(leader).floor.index,
+        0,
+        "too few for a step of their own"
+    );
+    for node in 1..=3 {
+        cluster.step(node, Input::ReleaseLog);
+    }
+    cluster.pass(1_000);
+    let last = cluster.status(leader).last.index;
+    for node in 1..=3 {
+        assert_eq!(cluster.status(node).floor.index, last, "node {node}");
+    }
+    // A member that is silent for long holds nothing back.
+    cluster.crash(b);
+    fill(&mut cluster, leader, 2);
+    cluster.pass(400);
+    cluster.flush(leader);
+    cluster.flush(a);
+    cluster.step(leader, Input::ReleaseLog);
+    cluster.pass(30_000);
+    assert_eq!(cluster.status(leader).floor.index, last);
+    cluster.pass(60_000);
+    assert_eq!(cluster.status(leader).floor.index, last + 2);
+}
