@@ -5,6 +5,7 @@ Owns processes, ports and folders; never asserts anything about the API.
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -38,20 +39,21 @@ def wait_until(what, condition, timeout_s=30.0, every_s=0.05):
 
 
 def free_port(count=1):
-    """First of `count` neighbouring ports that are free now."""
+    """First of `count` neighbouring ports that nobody listens on. Below the range that outgoing connections draw from."""
     for _ in range(200):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port + count > 60000:
-            continue
+        port = random.randrange(20_000, 32_000 - count)
+        probes = []
         try:
-            for p in range(port, port + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", p))
+            for number in range(port, port + count):
+                probes.append(socket.socket())
+                probes[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probes[-1].bind(("127.0.0.1", number))
             return port
         except OSError:
             continue
+        finally:
+            for probe in probes:
+                probe.close()
     raise RuntimeError("no free port range")
 
 
