@@ -70,6 +70,8 @@ pub(crate) enum Event {
     Campaign(GroupId, OrderCaller),
     /// Replicate a newer table definition.
     SetTable(GroupId, Box<model::TableDefinition>, OrderCaller),
+    /// This group's entries keep old segments of the WAL alive.
+    ReleaseLog(GroupId),
     /// Push all that this shard leads to memds.
     Hydrate,
     /// Hand over leadership of everything; answer when nothing is led any more.

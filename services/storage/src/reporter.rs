@@ -11,10 +11,15 @@ use protocol::subjects;
 use wal::WalMetrics;
 
 use crate::flusher::FlushJob;
+use crate::inbox::Event;
 use crate::node::Node;
 use crate::pool::Jobs;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// Reports between two rounds of truncation.
+const RELEASE_EVERY: u32 = 3;
+/// Groups asked to truncate in one round.
+const RELEASED_MAX: usize = 256;
 
 /// The actor.
 pub(crate) struct Reporter {
@@ -24,6 +29,7 @@ pub(crate) struct Reporter {
     pub(crate) http: String,
     /// What the WAL said the last time.
     pub(crate) wal: WalMetrics,
+    pub(crate) reports_since_release: u32,
 }
 
 /// Say something now.
@@ -40,6 +46,8 @@ impl Reporter {
     fn report(&mut self) {
         let node = &self.node;
         self.wal = node.export(self.flusher.len(), &self.wal);
+        self.release_log();
+        let node = &self.node;
         let numbers = node.numbers();
         let heartbeat = Heartbeat {
             service: "storage".to_owned(),
@@ -60,6 +68,29 @@ impl Reporter {
         };
         if let Err(error) = node.mesh.cast(subjects::HEALTH, &heartbeat) {
             tracing::debug!(%error, "heartbeat not sent");
+        }
+    }
+}
+
+impl Reporter {
+    /// When the log is too large: asks the groups that keep its oldest segments alive to let go.
+    fn release_log(&mut self) {
+        if self.wal.segment_bytes <= self.node.settings.limits.wal_bytes_max {
+            return;
+        }
+        self.reports_since_release += 1;
+        if self.reports_since_release < RELEASE_EVERY {
+            return;
+        }
+        self.reports_since_release = 0;
+        let pinned = self.node.wal.pinned_groups();
+        tracing::info!(
+            bytes = self.wal.segment_bytes,
+            groups = pinned.len(),
+            "the write-ahead log is too large, truncating"
+        );
+        for (group, _) in pinned.into_iter().take(RELEASED_MAX) {
+            self.node.inbox(group).event(Event::ReleaseLog(group));
         }
     }
 }

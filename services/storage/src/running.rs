@@ -139,6 +139,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
             .as_ref()
             .map_or(String::new(), |http| http.address().to_string()),
         wal: wal::WalMetrics::default(),
+        reports_since_release: 0,
     };
     let reporter = reporter.start();
     tracing::info!(

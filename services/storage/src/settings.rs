@@ -93,6 +93,8 @@ pub struct Limits {
     pub copy_chunk_ms_max: u64,
     /// Size of a WAL segment, bytes.
     pub wal_segment_bytes: u32,
+    /// Above this size of the WAL on disk, bytes, the groups that keep its oldest segments alive are made to let go.
+    pub wal_bytes_max: u64,
     /// Virtual size of a new B-tree's memory map, bytes (it grows by doubling).
     pub map_bytes: usize,
 }
@@ -116,6 +118,7 @@ impl Default for Limits {
             drain_ms_max: 10_000,
             copy_chunk_ms_max: 5_000,
             wal_segment_bytes: 64 << 20,
+            wal_bytes_max: 512 << 20,
             map_bytes: 64 << 20,
         }
     }

@@ -209,6 +209,12 @@ impl Shard {
                 Some(group) => group.set_table(&mut self.env, &table, caller),
                 None => caller.0.reply(&protocol::control::OrderReply::NotLeader),
             },
+            Event::ReleaseLog(id) => {
+                self.with_group(id, |group, env| {
+                    group.start_flush(env);
+                    group.step(env, Input::ReleaseLog)
+                });
+            }
             Event::Hydrate => self.push_all(),
             Event::HandOver(done) => self.hand_over(done),
             Event::FlushAll(done) => {

@@ -502,3 +502,60 @@ async fn the_same_disk_has_one_user_and_a_new_disk_another_identity() {
     assert_ne!(cluster.nodes[&1].incarnation(), before);
     cluster.halt().await;
 }
+
+#[actix::test]
+async fn a_log_that_grew_too_large_is_truncated_although_a_group_rests() {
+    let mut cluster = Cluster::start_with(|settings| {
+        settings.limits.wal_segment_bytes = 256 << 10;
+        settings.limits.wal_bytes_max = 1 << 20;
+        settings.limits.flush_age_ms = 30;
+    })
+    .await;
+    let resting = GroupId(8);
+    cluster.create(GROUP).await;
+    cluster.create(resting).await;
+    // A few entries of a group that is never written again lie in the oldest segment.
+    let put_one = ItemOperation::Write(Box::new(put("rests", 1)));
+    let reply = cluster.lead(resting, put_one).await;
+    assert!(matches!(
+        reply,
+        ItemReply::Written { .. } | ItemReply::Fault(ItemFault::Unknown)
+    ));
+    let big = "x".repeat(300 << 10);
+    for number in 0..20 {
+        let name = format!("item-{number}");
+        let mut item = item_of(&name, number);
+        item.insert("big".to_owned(), model::AttributeValue::S(big.clone()));
+        let action = WriteAction::Put(encode_item(&item));
+        cluster.write_surely(write(&name, action)).await;
+    }
+    let wal_bytes = |node: u64| {
+        let folder = cluster.settings[&node].data_dir.join("wal");
+        let files = std::fs::read_dir(folder).expect("a folder");
+        let sizes = files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
+        sizes.sum::<u64>()
+    };
+    cluster
+        .until("the oldest segments go", || async {
+            (1..=3).all(|node| wal_bytes(node) < 3 << 20)
+        })
+        .await;
+    for node in 1..=3 {
+        cluster.halt_node(node).await;
+    }
+    for node in 1..=3 {
+        cluster.start_node(node).await;
+    }
+    assert_eq!(cluster.page(page()).await.count, 4, "a page of 1 MB");
+    let get = Get {
+        key: key("rests"),
+        strong: true,
+        projection: None,
+    };
+    let reply = cluster.lead(resting, ItemOperation::Get(get)).await;
+    assert!(
+        matches!(reply, ItemReply::Item { item: Some(_), .. }),
+        "{reply:?}"
+    );
+    cluster.halt().await;
+}

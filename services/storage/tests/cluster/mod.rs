@@ -231,7 +231,7 @@ impl Cluster {
         self.write_surely(write(name, WriteAction::Delete)).await;
     }
 
-    async fn write_surely(&self, write: Write) {
+    pub async fn write_surely(&self, write: Write) {
         let started = Instant::now();
         loop {
             match self.write(write.clone()).await {
