@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 
 use crate::driver::Admin;
 use crate::records::{TableRecord, table_name_of};
-use crate::requests::{
-    CreateTable, ListTables, NamedTable, Resource, Tagging, UpdateTable, check_tag_count,
-};
+use crate::requests::{CreateTable, ListTables, NamedTable, UpdateTable};
+use crate::tagging::{Resource, Tagging, check_tag_count};
 use crate::texts;
 
 /// Answers one call.

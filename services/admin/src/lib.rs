@@ -14,6 +14,7 @@ mod records;
 mod requests;
 mod service;
 mod settings;
+mod tagging;
 mod texts;
 mod update;
 

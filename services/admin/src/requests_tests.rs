@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::tagging::Tagging;
 
 fn create(change: Value) -> Result<NewTable, ApiError> {
     let mut body = json!({
