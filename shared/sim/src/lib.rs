@@ -2,6 +2,7 @@
 //! disks, clocks and clients that are simulated and go wrong in every way that the design allows for. A run follows from
 //! its seed alone. Checks the invariants of the protocol after every step, and the clients' histories at the end.
 
+mod checks;
 pub mod client;
 pub mod coverage;
 pub mod disk;
@@ -15,6 +16,7 @@ pub mod network;
 pub mod rng;
 pub mod run;
 pub mod scenario;
+mod shell;
 pub mod trace;
 mod traffic;
 mod words;

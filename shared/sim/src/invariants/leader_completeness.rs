@@ -1,4 +1,5 @@
-//! A new leader holds, durably, every entry that was committed before.
+//! A new leader holds, durably, every entry that was committed in a lower ballot. (One that wins late, in a ballot below
+//! one in which others already commit, need not: it gets no quorum any more.)
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use crate::disk::GroupDisk;
 /// See the module.
 #[derive(Default)]
 pub struct LeaderCompleteness {
-    committed: BTreeMap<GroupId, BTreeMap<Index, Ballot>>,
+    /// Ballot of each committed entry, and a ballot at or above the one in which it was committed.
+    committed: BTreeMap<GroupId, BTreeMap<Index, (Ballot, Ballot)>>,
     leading: BTreeMap<(GroupId, NodeId), Ballot>,
 }
 
@@ -21,12 +23,12 @@ impl Invariant for LeaderCompleteness {
 
     fn committed(&mut self, committed: &Committed<'_>) -> Check {
         let known = self.committed.entry(committed.group).or_default();
-        known.extend(
-            committed
-                .entries
-                .iter()
-                .map(|entry| (entry.index, entry.ballot)),
-        );
+        for entry in committed.entries {
+            let (_, at) = known
+                .entry(entry.index)
+                .or_insert((entry.ballot, committed.promised));
+            *at = (*at).min(committed.promised);
+        }
         Ok(())
     }
 
@@ -43,8 +45,8 @@ impl Invariant for LeaderCompleteness {
         let Some(committed) = self.committed.get(&step.group) else {
             return Ok(());
         };
-        for (index, ballot) in committed.range(step.disk.floor.index..) {
-            if step.disk.ballot_at(*index) != Some(*ballot) {
+        for (index, (ballot, at)) in committed.range(step.disk.floor.index..) {
+            if *at <= status.promised && step.disk.ballot_at(*index) != Some(*ballot) {
                 return Err(format!(
                     "node {} leads in {:?} and has {:?} where {ballot:?} is committed at {index}",
                     step.node.0,

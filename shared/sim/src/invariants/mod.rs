@@ -12,7 +12,7 @@ mod one_serves;
 mod promises_are_monotone;
 mod stale_moves_nothing;
 
-use paxos::{Configuration, Entry, GroupId, Message, Millis, NodeId, PersistOp, Replica};
+use paxos::{Ballot, Configuration, Entry, GroupId, Message, Millis, NodeId, PersistOp, Replica};
 
 use crate::disk::GroupDisk;
 
@@ -43,6 +43,8 @@ pub struct Committed<'a> {
     pub node: NodeId,
     /// The entries.
     pub entries: &'a [Entry],
+    /// Ballot that the replica promised: that of the leader it learned from, or a higher one.
+    pub promised: Ballot,
     /// Configuration in force at the replica.
     pub configuration: &'a Configuration,
     /// Durable state of all members.

@@ -1,0 +1,134 @@
+//! Shows the invariants everything that happens.
+
+use paxos::{GroupId, Input, Millis, NodeId, Output, Replica};
+
+use crate::disk::GroupDisk;
+use crate::invariants::{Check, Committed, Stale, Stepped};
+use crate::world::{Violation, World};
+
+impl World {
+    pub(crate) fn check_step(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        output: &Output,
+    ) -> Result<(), Violation> {
+        let Some(host) = self.hosts.get(&node) else {
+            return Ok(());
+        };
+        let (Some(hosted), Some(disk)) = (host.groups.get(&group), host.disk.groups.get(&group))
+        else {
+            return Ok(());
+        };
+        let stepped = Stepped {
+            group,
+            node,
+            replica: &hosted.replica,
+            disk,
+            sent: &output.send,
+            committed: &output.committed,
+        };
+        for invariant in &mut self.invariants {
+            blame(invariant.name(), invariant.stepped(&stepped))?;
+        }
+        if output.committed.is_empty() {
+            return Ok(());
+        }
+        let hosts = self.hosts.values();
+        let disks: Vec<(NodeId, &GroupDisk)> = hosts
+            .filter_map(|host| Some((host.node, host.disk.groups.get(&group)?)))
+            .collect();
+        let committed = Committed {
+            group,
+            node,
+            entries: &output.committed,
+            promised: hosted.replica.status().promised,
+            configuration: hosted.replica.configuration(),
+            disks: &disks,
+        };
+        for invariant in &mut self.invariants {
+            blame(invariant.name(), invariant.committed(&committed))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_persisted(
+        &mut self,
+        node: NodeId,
+        durable: Vec<(GroupId, &[paxos::PersistOp])>,
+    ) -> Result<(), Violation> {
+        for (group, ops) in durable {
+            let Some(disk) = self
+                .hosts
+                .get(&node)
+                .and_then(|h| h.disk.groups.get(&group))
+            else {
+                continue;
+            };
+            for invariant in &mut self.invariants {
+                let check = invariant.persisted(group, node, ops, disk);
+                blame(invariant.name(), check)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_group(&mut self, group: GroupId) -> Result<(), Violation> {
+        let now = self.now;
+        let replicas: Vec<(NodeId, &Replica, Millis)> = self
+            .hosts
+            .values()
+            .filter_map(|host| {
+                let hosted = host.groups.get(&group)?;
+                Some((host.node, &hosted.replica, host.clock.at(now)))
+            })
+            .collect();
+        for invariant in &mut self.invariants {
+            blame(invariant.name(), invariant.swept(group, &replicas))?;
+        }
+        Ok(())
+    }
+
+    /// Delivers a message that may move nothing.
+    pub(crate) fn step_stale(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        input: Input,
+    ) -> Result<(), Violation> {
+        let Some(host) = self.hosts.get_mut(&node).filter(|host| host.up) else {
+            return Ok(());
+        };
+        let now = host.clock.at(self.now);
+        let Some(hosted) = host.groups.get_mut(&group) else {
+            return Ok(());
+        };
+        // Whatever time alone brings about happens first.
+        let nothing = Input::Flushed { index: 0 };
+        let output = hosted.replica.step(now, nothing);
+        self.carry_out(node, group, output)?;
+        let Some(hosted) = self.hosted(node, group) else {
+            return Ok(());
+        };
+        let before = format!("{:?}", hosted.replica.status());
+        let output = hosted.replica.step(now, input);
+        let after = format!("{:?}", hosted.replica.status());
+        let acted = !output.persist.is_empty() || !output.committed.is_empty();
+        let states = (&before[..], &after[..]);
+        let stale = Stale {
+            group,
+            node,
+            states,
+            acted,
+        };
+        for invariant in &mut self.invariants {
+            blame(invariant.name(), invariant.stale(&stale))?;
+        }
+        self.carry_out(node, group, output)
+    }
+}
+
+/// Turns an invariant's finding into a violation.
+pub(crate) fn blame(invariant: &'static str, check: Check) -> Result<(), Violation> {
+    check.map_err(|detail| Violation { invariant, detail })
+}
