@@ -27,10 +27,6 @@ pub trait BTree {
 
     /// Visits the pairs whose keys lie in `range` in ascending order (descending if `reverse`), without copying them, until
     /// the visitor breaks. An empty `range.end` means "to the end".
-    fn scan(
-        &self,
-        range: &KeyRange,
-        reverse: bool,
-        visitor: Visitor<'_>,
-    ) -> Result<(), BTreeError>;
+    fn scan(&self, range: &KeyRange, reverse: bool, visitor: Visitor<'_>)
+    -> Result<(), BTreeError>;
 }

@@ -2,6 +2,7 @@
 //! Owns elections, leases, replication, commitment, catch-up and (joint) membership of one replication group. Never reads
 //! a clock, never draws a random number, never does I/O: `Replica::step` says what to persist and what to send.
 
+mod acceptor;
 mod configuration;
 mod durability;
 mod election;
