@@ -1,12 +1,10 @@
-//! Elections: probe, prepare, adoption of the best log. A candidate prepares only if a quorum answered its probe and
-//! nobody who answered hears a healthy leader; it leads only once its own log, durably, is the best of a quorum of
-//! promises. The acceptor's side (answers to probes, promises, fetches) is here too.
+//! Elections, from the candidate's side: probe, prepare, adoption of the best log. A candidate prepares only if a quorum
+//! answered its probe and nobody who answered hears a healthy leader; it leads only once its own log, durably, is the best
+//! of a quorum of promises.
 
 use crate::lease::{LeasePromise, Outstanding};
-use crate::replica::{FetchRead, Part};
-use crate::{
-    Ballot, Body, Entry, Index, Millis, NodeId, Output, Position, Promise, ReadLog, Replica, Role,
-};
+use crate::replica::Part;
+use crate::{Ballot, Body, Entry, Index, Millis, NodeId, Output, Position, Promise, Replica, Role};
 
 /// An attempt at leadership.
 #[derive(Debug)]

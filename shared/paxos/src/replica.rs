@@ -1,5 +1,5 @@
 //! One member of one replication group: its state, and the way of an input through it. The rules are in the modules by
-//! role: `election`, `leader`, `follower`.
+//! role: `election`, `acceptor`, `leader`, `replication`, `follower`.
 
 use crate::durability::Durability;
 use crate::election::Candidate;
@@ -8,7 +8,7 @@ use crate::lease::LeasePromise;
 use crate::log::Log;
 use crate::{
     Ballot, Body, Configuration, GroupId, Index, Input, Member, Message, Millis, NodeId, Output,
-    PersistOp, Position, Refusal, Restored, Role, Standing, Status, Timing,
+    PersistOp, Position, Refusal, Restored, Role, Standing, Timing,
 };
 
 /// What a replica does at the moment.
@@ -88,7 +88,7 @@ pub struct Replica {
     founding: Option<PersistOp>,
     /// Messages of this step that promise durability.
     pub(crate) held: Vec<(NodeId, Message)>,
-    standing: Standing,
+    pub(crate) standing: Standing,
     wake_at: Millis,
     pub(crate) faults: u64,
     #[cfg(feature = "mutations")]
@@ -273,32 +273,6 @@ impl Replica {
     /// This replica's group.
     pub fn group(&self) -> GroupId {
         self.group
-    }
-
-    /// What can be seen from outside.
-    pub fn status(&self) -> Status<'_> {
-        let leader = match &self.part {
-            Part::Leader(_) => Some(self.me),
-            Part::Candidate(_) => None,
-            Part::Follower => self.heard.map(|heard| heard.node),
-        };
-        Status {
-            standing: self.standing,
-            promised: self.promised,
-            leader,
-            commit: self.commit,
-            delivered: self.delivered,
-            last: self.log.last(),
-            durable: self.durability.durable(),
-            floor: self.log.floor(),
-            flushed: self.flushed,
-            configuration: self.log.configuration(),
-            lease_until: self.lease_until(),
-            healthy: self.hears_healthy_leader(self.now),
-            copying: self.copying || self.copy_needed,
-            memory_bytes: self.log.memory_bytes(),
-            faults: self.faults,
-        }
     }
 
     /// Whether this replica is, or heard from, a leader within the last `ms` milliseconds.

@@ -1,6 +1,7 @@
 //! What can be seen of a replica from outside: metrics, routing, tests. Decides nothing.
 
-use crate::{Ballot, Configuration, Index, Millis, NodeId, Position, Standing};
+use crate::replica::Part;
+use crate::{Ballot, Configuration, Index, Millis, NodeId, Position, Replica, Standing};
 
 /// A snapshot of a replica.
 #[derive(Clone, Debug)]
@@ -35,4 +36,32 @@ pub struct Status<'a> {
     pub memory_bytes: u64,
     /// Messages that broke the protocol and were dropped; anything but 0 wants an alarm.
     pub faults: u64,
+}
+
+impl Replica {
+    /// What can be seen from outside.
+    pub fn status(&self) -> Status<'_> {
+        let leader = match &self.part {
+            Part::Leader(_) => Some(self.me),
+            Part::Candidate(_) => None,
+            Part::Follower => self.heard.map(|heard| heard.node),
+        };
+        Status {
+            standing: self.standing,
+            promised: self.promised,
+            leader,
+            commit: self.commit,
+            delivered: self.delivered,
+            last: self.log.last(),
+            durable: self.durability.durable(),
+            floor: self.log.floor(),
+            flushed: self.flushed,
+            configuration: self.log.configuration(),
+            lease_until: self.lease_until(),
+            healthy: self.hears_healthy_leader(self.now),
+            copying: self.copying || self.copy_needed,
+            memory_bytes: self.log.memory_bytes(),
+            faults: self.faults,
+        }
+    }
 }
