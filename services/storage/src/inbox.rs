@@ -222,3 +222,63 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: InboxLimits = InboxLimits {
+        requests_max: 2,
+        request_bytes_max: 100,
+        messages_max: 2,
+        message_bytes_max: 100,
+    };
+
+    fn message() -> GroupMessage {
+        GroupMessage {
+            group: GroupId(1),
+            from: NodeId(2),
+            incarnation: 3,
+            message: paxos::Message {
+                to_incarnation: 1,
+                generation: 1,
+                body: paxos::Body::Prepare {
+                    ballot: paxos::Ballot::default(),
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn requests_are_bounded_by_number_and_by_bytes_until_they_are_answered() {
+        let inbox = Inbox::new(LIMITS);
+        assert!(inbox.admit(60));
+        assert!(!inbox.admit(41), "too many bytes");
+        assert!(inbox.admit(40));
+        assert!(!inbox.admit(0), "too many requests");
+        inbox.release(60);
+        assert!(inbox.admit(60));
+        assert_eq!(inbox.counts(), [2, 100, 2, 0]);
+    }
+
+    #[test]
+    fn messages_are_bounded_and_other_events_never_dropped() {
+        let inbox = Inbox::new(LIMITS);
+        inbox.message(message(), 100);
+        inbox.message(message(), 1);
+        inbox.event(Event::Hydrate);
+        let mut batch = Batch::default();
+        inbox.take(&mut batch);
+        assert_eq!(batch.events.len(), 2);
+        assert!(matches!(
+            batch.events[..],
+            [Event::Message(_), Event::Hydrate]
+        ));
+        assert_eq!(inbox.counts()[3], 1, "one was dropped");
+        // There is room again.
+        batch.events.clear();
+        (0..3).for_each(|_| inbox.message(message(), 1));
+        inbox.take(&mut batch);
+        assert_eq!(batch.events.len(), 2);
+    }
+}

@@ -178,7 +178,6 @@ async fn a_stopping_leader_hands_over_before_it_goes() {
     let mut cluster = Cluster::start_with(|settings| {
         // Without handing over, this would take long.
         settings.timing.election_ms = 20_000;
-        settings.timing.lease_ms = 18_000;
     })
     .await;
     cluster.create(GROUP).await;
