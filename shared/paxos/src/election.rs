@@ -121,6 +121,8 @@ impl Replica {
         promised: Ballot,
         out: &mut Output,
     ) {
+        // A ballot that this replica had not heard of: another candidate is at work, or has just won.
+        let overtaken = promised.round > self.round_seen;
         self.round_seen = self.round_seen.max(promised.round);
         let Part::Candidate(candidate) = &mut self.part else {
             return;
@@ -135,8 +137,9 @@ impl Replica {
         if *own != attempt {
             return;
         }
-        if healthy {
-            // A leader works; that this replica does not hear it is no reason to disturb everybody else.
+        if healthy || overtaken {
+            // A leader works; that this replica does not hear it is no reason to disturb everybody else. Neither is a ballot to be
+            // outbid that has only begun: in a new group all members campaign at once.
             self.give_up(out);
             return;
         }
