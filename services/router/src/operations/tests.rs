@@ -801,3 +801,18 @@ async fn the_read_kind_reaches_storage() {
         Some(protocol::item::ItemOperation::Get(get)) if !get.strong
     ));
 }
+
+#[tokio::test]
+async fn a_table_that_a_stale_cache_knew_is_asked_for_again() {
+    let fake = Fake::new();
+    call(&fake, "PutItem", put("a")).await.unwrap();
+    fake.fail_next([Some(ApiError::resource_not_found())]);
+    let got = call(&fake, "GetItem", get("a")).await.unwrap();
+    assert_eq!(got["Item"]["n"], json!({"N": "1"}));
+    fake.fail_next([
+        Some(ApiError::resource_not_found()),
+        Some(ApiError::resource_not_found()),
+    ]);
+    let error = call(&fake, "GetItem", get("a")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ResourceNotFound);
+}
