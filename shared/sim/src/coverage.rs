@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Coverage(BTreeMap<&'static str, u64>);
 
 /// What a set of runs must have met.
-pub const WANTED: [&str; 25] = [
+pub const WANTED: [&str; 26] = [
     "acknowledged write",
     "adopted suffix",
     "adopted suffix of a log replica",
@@ -32,6 +32,7 @@ pub const WANTED: [&str; 25] = [
     "stale message",
     "strong read",
     "transfer completed",
+    "trap closed",
     "unknown outcome",
 ];
 

@@ -2,6 +2,7 @@
 
 use paxos::{GroupId, Input, NodeId, Role};
 
+use crate::figure_eight::Trap;
 use crate::nemesis::Fault;
 use crate::scenario::incarnation;
 use crate::world::{Event, Violation, World};
@@ -14,7 +15,11 @@ impl World {
         }
         let next = self.rng.around(self.scenario.fault_every_ms) * 1_000 + 1_000;
         self.after(next, Event::Fault);
-        let fault = Fault::draw(&mut self.rng, &self.scenario.nodes);
+        if self.trap.is_some() && self.rng.chance(800_000) {
+            // Chance rarely helps a trap.
+            return Ok(());
+        }
+        let fault = Fault::draw(&mut self.rng, &self.scenario.nodes, self.scenario.traps);
         let now = self.now;
         self.trace.note(now, format_args!("fault: {fault:?}"));
         let nodes = self.scenario.nodes.clone();
@@ -84,17 +89,27 @@ impl World {
                 };
                 self.step(leader, group, Input::StepDown)
             }
+            Fault::FigureEight => {
+                if let Some((group, leader)) = self.some_leader() {
+                    self.set_trap(group, leader);
+                }
+                Ok(())
+            }
+            Fault::Campaign(node) => self.tell(node, &Input::Campaign),
+            Fault::ReleaseLog(node) => self.tell(node, &Input::ReleaseLog),
             Fault::Stale => self.stale(),
         }
     }
 
     /// A replica just won: perhaps its node does not live to enjoy it.
-    pub(crate) fn ambush(&mut self, node: NodeId) {
-        if self.faulty && self.rng.chance(self.scenario.ambush) {
+    pub(crate) fn ambush(&mut self, group: GroupId, node: NodeId) {
+        let trapped = self.faulty && self.trap_leader(group, node);
+        if self.faulty && !trapped && self.rng.chance(self.scenario.ambush) {
             let Some(life) = self.hosts.get(&node).map(|host| host.life) else {
                 return;
             };
-            let delay = self.rng.around(8_000);
+            // Long enough for some of what it has to reach others, and not all.
+            let delay = self.rng.below(4 * self.scenario.delay_us.1);
             self.after(delay, Event::Ambush { node, life });
         }
     }
@@ -105,13 +120,27 @@ impl World {
             return Ok(());
         }
         self.coverage.hit("leader ambushed");
-        let ms = self.rng.around(500);
+        if self.trap == Some(Trap::Closing) {
+            self.trap = None;
+            self.coverage.hit("trap closed");
+            self.network.heal();
+            return self.crash(node, 2_000);
+        }
+        let ms = self.rng.around(200);
         if self.rng.chance(600_000) {
             return self.crash(node, ms);
         }
         let nodes = self.scenario.nodes.clone();
         self.network.split(&[node], &nodes);
         self.heal_after(ms)
+    }
+
+    /// Every replica of a node gets this input.
+    fn tell(&mut self, node: NodeId, input: &Input) -> Result<(), Violation> {
+        for (group, _) in self.scenario.groups.clone() {
+            self.step(node, group, input.clone())?;
+        }
+        Ok(())
     }
 
     fn heal_after(&mut self, ms: u64) -> Result<(), Violation> {

@@ -6,6 +6,7 @@ mod checks;
 pub mod client;
 pub mod coverage;
 pub mod disk;
+mod figure_eight;
 pub mod fixture;
 mod havoc;
 pub mod host;

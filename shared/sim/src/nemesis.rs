@@ -29,13 +29,22 @@ pub enum Fault {
     Transfer,
     /// A leader is asked to step down.
     StepDown,
+    /// See `figure_eight`.
+    FigureEight,
+    /// A replica is told to campaign without waiting for its timer.
+    Campaign(NodeId),
+    /// A node's shared log is full: its groups are told to release what they can.
+    ReleaseLog(NodeId),
     /// A message with a wrong incarnation reaches somebody.
     Stale,
 }
 
 impl Fault {
-    /// Draws one.
-    pub fn draw(rng: &mut Rng, nodes: &[NodeId]) -> Fault {
+    /// Draws one; `traps` per million are traps.
+    pub fn draw(rng: &mut Rng, nodes: &[NodeId], traps: u64) -> Fault {
+        if rng.chance(traps) {
+            return Fault::FigureEight;
+        }
         let first = rng.below(nodes.len() as u64) as usize;
         let second = (first + 1 + rng.below(nodes.len() as u64 - 1) as usize) % nodes.len();
         let (a, b) = (nodes[first], nodes[second]);
@@ -53,6 +62,8 @@ impl Fault {
             60..72 => Fault::SlowDisk(a, long),
             72..84 => Fault::Transfer,
             84..90 => Fault::StepDown,
+            90..93 => Fault::Campaign(a),
+            93..95 => Fault::ReleaseLog(a),
             _ => Fault::Stale,
         }
     }

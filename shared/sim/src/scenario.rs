@@ -42,6 +42,8 @@ pub struct Scenario {
     pub sync_us: u64,
     /// New leaders that die or are cut off within milliseconds, per million.
     pub ambush: u64,
+    /// Faults that are traps (see `figure_eight`), per million.
+    pub traps: u64,
     /// Mean time between faults in milliseconds.
     pub fault_every_ms: u64,
     /// Greatest deviation of a node's clock from real time, in parts per million.
@@ -95,6 +97,7 @@ impl Scenario {
             } else {
                 0
             },
+            traps: 20_000,
             fault_every_ms: rng.between(150, 2_500),
             // Timing's lease margin is made for clocks within 5 % of real time.
             drift_ppm: *rng.pick(&[0, 1_000, 40_000, 49_000]).unwrap_or(&0),
@@ -115,7 +118,7 @@ impl Scenario {
     /// one.
     fn storm(&mut self, rng: &mut Rng) {
         let timing = &mut self.timing;
-        timing.lease_ms = rng.between(200, 600);
+        timing.lease_ms = rng.between(100, 500);
         timing.heartbeat_ms = timing.lease_ms / 5;
         timing.election_ms = rng.between(timing.heartbeat_ms, timing.lease_ms);
         timing.election_jitter_ms = rng.between(20, 400);
@@ -124,11 +127,13 @@ impl Scenario {
         timing.retransmit_ms = rng.between(30, 200);
         timing.limits.append_bytes_max = 1;
         timing.limits.window_messages_max = rng.between(1, 3) as usize;
-        self.delay_us = (100, rng.between(5_000, 120_000));
+        self.delay_us = (100, rng.between(3_000, 60_000));
         self.straggling = rng.below(100_000);
-        self.ambush = rng.between(300_000, 900_000);
-        self.pause_ms = 5;
-        self.clients = 5;
+        self.ambush = rng.between(500_000, 950_000);
+        self.traps = 300_000;
+        self.fault_every_ms = rng.between(100, 800);
+        self.pause_ms = 2;
+        self.clients = 10;
     }
 }
 

@@ -56,7 +56,7 @@ impl World {
             );
             match what {
                 Standing::Leader { serving: true } => self.coverage.hit("leader serves"),
-                Standing::Leader { serving: false } => self.ambush(node),
+                Standing::Leader { serving: false } => self.ambush(group, node),
                 _ => {}
             }
         }

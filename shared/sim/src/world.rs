@@ -11,6 +11,7 @@ use crate::checks::blame;
 use crate::client::{Call, Client, Outcome};
 use crate::coverage::Coverage;
 use crate::disk::GroupDisk;
+use crate::figure_eight::Trap;
 use crate::fixture::founding_state;
 use crate::host::{Clock, Host};
 use crate::invariants::{self, Invariant};
@@ -142,6 +143,8 @@ pub struct World {
     pub(crate) clients_run: bool,
     pub(crate) trace: Trace,
     pub(crate) coverage: Coverage,
+    /// The trap that is set, if one is.
+    pub(crate) trap: Option<Trap>,
     /// A message seen on the network, to be sent again by the nemesis.
     pub(crate) overheard: Option<(NodeId, NodeId, GroupId, Message)>,
 }
@@ -182,6 +185,7 @@ impl World {
             clients_run: true,
             trace: Trace::new(keep_trace),
             coverage: Coverage::default(),
+            trap: None,
             overheard: None,
             scenario,
         };
