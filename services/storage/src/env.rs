@@ -18,6 +18,11 @@ use crate::node::Node;
 use crate::orders::OrderJob;
 use crate::pool::Jobs;
 
+/// So many flushes may wait before overlays are left to grow older …
+const FLUSHES_WAITING: u64 = 8;
+/// … by so many times their age at most.
+const FLUSH_STRETCH_MAX: u64 = 15;
+
 /// Surroundings of a shard's groups.
 pub(crate) struct Env {
     pub(crate) node: Arc<Node>,
@@ -30,6 +35,8 @@ pub(crate) struct Env {
     pub(crate) answers: Vec<(Caller, ItemReply)>,
     /// Groups that have to finish this turn.
     pub(crate) touched: Vec<GroupId>,
+    /// Age at which an overlay is flushed, milliseconds: longer while many flushes wait.
+    pub(crate) flush_age_ms: u64,
     /// Some group has something new for the directory.
     pub(crate) directory_changed: bool,
     pub(crate) flusher: Jobs<FlushJob>,
@@ -69,6 +76,7 @@ impl Env {
             inbox,
             answers: Vec::new(),
             touched: Vec::new(),
+            flush_age_ms: 0,
             directory_changed: false,
             flusher,
             log_reader,
@@ -85,6 +93,17 @@ impl Env {
     pub(crate) fn look_at_clocks(&mut self) {
         self.now = self.node.now();
         self.unix_ms = crate::node::unix_ms();
+    }
+
+    /// Adapts the age of flushes to how many of them wait.
+    pub(crate) fn pace_flushes(&mut self) {
+        let stretch = 1 + (self.flusher.len() as u64 / FLUSHES_WAITING).min(FLUSH_STRETCH_MAX);
+        self.flush_age_ms = self
+            .node
+            .settings
+            .limits
+            .flush_age_ms
+            .saturating_mul(stretch);
     }
 
     /// Notes that a group has to finish this turn.

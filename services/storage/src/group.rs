@@ -109,9 +109,11 @@ impl Group {
         message: GroupMessage,
     ) -> Result<(), PartitionError> {
         // A follower whose flush is far behind takes no more entries: memory is bounded, the leader sends them again.
+        let limits = &env.node.settings.limits;
         if let Body::Append(append) = &message.message.body
             && !append.entries.is_empty()
-            && self.partition.overlay_bytes() > 2 * env.node.settings.limits.overlay_bytes_max
+            && (self.partition.overlay_bytes() > 2 * limits.overlay_bytes_max
+                || env.node.overlays_full())
         {
             return Ok(());
         }

@@ -33,6 +33,7 @@ pub(crate) struct Node {
     pub(crate) ready: Arc<AtomicBool>,
     /// Going away: takes nothing new.
     pub(crate) draining: AtomicBool,
+    overlays_full: AtomicBool,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -86,6 +87,7 @@ impl Node {
             inboxes,
             ready: Arc::default(),
             draining: AtomicBool::new(false),
+            overlays_full: AtomicBool::new(false),
             origin: Instant::now(),
             settings,
         }
@@ -127,6 +129,13 @@ impl Node {
     /// A shard's numbers.
     pub(crate) fn report_numbers(&self, shard: usize, numbers: Gathered) {
         self.reports.lock()[shard].numbers = numbers;
+        let full = self.numbers().overlay_bytes > self.settings.limits.overlays_bytes_max as u64;
+        self.overlays_full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether the overlays of all groups together are too large: no more writes until flushes have caught up.
+    pub(crate) fn overlays_full(&self) -> bool {
+        self.overlays_full.load(Ordering::Relaxed)
     }
 
     /// A shard's fenced replicas, in words.

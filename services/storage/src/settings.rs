@@ -75,10 +75,12 @@ pub struct Limits {
     pub eventual_age_ms_max: u64,
     /// An overlay is flushed once it holds this many bytes …
     pub flush_bytes: usize,
-    /// … or this old an entry, milliseconds: bounds what a restart has to replay.
+    /// … or this old an entry, milliseconds: bounds what a restart has to replay. Longer while many flushes wait.
     pub flush_age_ms: u64,
     /// A leader takes no writes while the overlay of a group holds this many bytes: the flush is behind.
     pub overlay_bytes_max: usize,
+    /// The same for all overlays of the node together: bounds its memory, whatever the number of groups.
+    pub overlays_bytes_max: usize,
     /// Flush threads: disks do few synced transactions at a time.
     pub flush_threads: usize,
     /// Leaders push what they lead to memds this often, milliseconds, changes or not (constant work).
@@ -111,6 +113,7 @@ impl Default for Limits {
             flush_bytes: 4 << 20,
             flush_age_ms: 2_000,
             overlay_bytes_max: 64 << 20,
+            overlays_bytes_max: 512 << 20,
             flush_threads: 2,
             push_every_ms: 3_000,
             push_partitions_max: 256,

@@ -301,6 +301,7 @@ impl Shard {
     /// Looks at the time.
     fn tick(&mut self) {
         self.env.look_at_clocks();
+        self.env.pace_flushes();
         let mut failed = Vec::new();
         for group in self.groups.values_mut() {
             if let Err(error) = group.tick(&mut self.env) {

@@ -558,3 +558,33 @@ async fn a_log_that_grew_too_large_is_truncated_although_a_group_rests() {
     );
     cluster.halt().await;
 }
+
+#[actix::test]
+async fn writes_are_shed_and_reads_served_while_flushes_are_far_behind() {
+    let cluster = Cluster::start_with(|settings| {
+        // No flush ever comes.
+        settings.limits.flush_age_ms = 3_600_000;
+        settings.limits.flush_bytes = usize::MAX;
+        settings.limits.overlays_bytes_max = 20 << 10;
+    })
+    .await;
+    cluster.create(GROUP).await;
+    let started = Instant::now();
+    let mut written = 0;
+    loop {
+        match cluster
+            .write(put(&format!("item-{written}"), written))
+            .await
+        {
+            ItemReply::Written { .. } => written += 1,
+            ItemReply::Fault(ItemFault::Overloaded) => break,
+            ItemReply::Fault(ItemFault::Unknown) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(started.elapsed() < PATIENCE, "never shed");
+    }
+    assert!(written > 0);
+    let last = format!("item-{}", written - 1);
+    assert_eq!(cluster.get(&last).await, Some(item_of(&last, written - 1)));
+    cluster.halt().await;
+}

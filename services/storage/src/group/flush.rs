@@ -35,7 +35,7 @@ impl Group {
             }
         } else if self
             .unflushed_since
-            .is_some_and(|since| env.now.since(since) >= env.node.settings.limits.flush_age_ms)
+            .is_some_and(|since| env.now.since(since) >= env.flush_age_ms)
         {
             self.start_flush(env);
         }

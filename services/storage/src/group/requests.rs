@@ -52,7 +52,9 @@ impl Group {
         };
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let fault = if strong {
-            self.leader_fault(env.now)
+            let shed = matches!(operation, ItemOperation::Write(_)) && env.node.overlays_full();
+            let overloaded = shed.then_some(ItemFault::Overloaded);
+            self.leader_fault(env.now).or(overloaded)
         } else if self.copying.is_some()
             || !self.replica.heard_from_leader_within(env.now, age_ms_max)
         {
