@@ -11,8 +11,8 @@ pub(crate) enum Stage {
     Probe { from: Index, sent: Option<Millis> },
     /// Appends are pipelined.
     Stream,
-    /// The next entries are being read from the own log since then.
-    Read { since: Millis },
+    /// Entries from `from` on are being read from the own log since then.
+    Read { from: Index, since: Millis },
     /// The follower needs a full copy.
     Copy,
 }
@@ -168,7 +168,7 @@ impl Progress {
                 .flights
                 .front()
                 .map(|flight| flight.sent.plus(retransmit_ms)),
-            Stage::Read { since } => Some(since.plus(log_read_ms)),
+            Stage::Read { since, .. } => Some(since.plus(log_read_ms)),
             Stage::Copy => None,
         }
     }

@@ -76,7 +76,8 @@ impl Replica {
                         from,
                         max_bytes,
                     });
-                    progress.stage = Stage::Read { since: self.now };
+                    let since = self.now;
+                    progress.stage = Stage::Read { from, since };
                 }
             }
         }
@@ -259,17 +260,22 @@ impl Replica {
         self.retain_valid(from, &mut entries);
         let mut followers = std::mem::take(&mut leader.progress);
         if let Some(progress) = followers.iter_mut().find(|p| p.node == to) {
-            let asked = matches!(progress.stage, Stage::Read { .. }) && progress.next == from;
-            match from
-                .checked_sub(1)
-                .and_then(|index| self.log.position_at(index))
-            {
+            let asked = matches!(progress.stage, Stage::Read { from: of, .. } if of == from);
+            let gone = entries.is_empty();
+            // Acknowledgements may have come in the meantime.
+            let known = progress.next.saturating_sub(from) as usize;
+            entries.drain(..known.min(entries.len()));
+            let prev = progress.next.checked_sub(1);
+            match prev.and_then(|index| self.log.position_at(index)) {
                 _ if !asked => {}
-                Some(prev) if !entries.is_empty() => {
+                Some(_) if gone => self.ask_to_copy(&leader, progress, out),
+                Some(prev) => {
                     progress.stage = Stage::Stream;
-                    self.send_entries(&leader, progress, prev, entries, out);
+                    if !entries.is_empty() {
+                        self.send_entries(&leader, progress, prev, entries, out);
+                    }
                 }
-                _ => self.ask_to_copy(&leader, progress, out),
+                None => self.ask_to_copy(&leader, progress, out),
             }
         }
         leader.progress = followers;

@@ -53,6 +53,46 @@ fn a_follower_that_lags_more_is_served_from_the_wal() {
 }
 
 #[test]
+fn an_acknowledgement_during_a_log_read_does_not_stall_the_follower() {
+    let mut cluster = Cluster::new(three(), small());
+    let leader = cluster.elect();
+    let (a, _) = cluster.others(leader);
+    cluster.crash(a);
+    fill(&mut cluster, leader, 50);
+    cluster.flush(leader);
+    cluster.hold_reads = true;
+    cluster.restart(a);
+    cluster.pass(1_000);
+    let (_, read) = cluster.reads_held.pop().expect("a read under way");
+    // The follower turns out to have more than the leader thought.
+    let matched = read.from;
+    let ack = Ack {
+        ballot: cluster.status(leader).promised,
+        sent: Millis(cluster.now),
+        matched,
+        received: matched,
+        flushed: 0,
+    };
+    let message = Message {
+        to_incarnation: leader * 100,
+        generation: 1,
+        body: Body::Ack(ack),
+    };
+    cluster.deliver(a, leader, message);
+    cluster.sent.clear();
+    cluster.answer_read(leader, read);
+    let first = cluster.sent.iter().find_map(|(_, to, m)| match &m.body {
+        Body::Append(append) if *to == a => append.entries.first().map(|e| e.index),
+        _ => None,
+    });
+    assert_eq!(
+        first,
+        Some(matched + 1),
+        "what it has is left out, the rest goes at once"
+    );
+}
+
+#[test]
 fn the_log_is_truncated_below_every_storage_members_b_tree() {
     let mut cluster = Cluster::new(three(), small());
     let leader = cluster.elect();

@@ -91,6 +91,9 @@ pub struct Cluster {
     pub timing: Timing,
     pub nodes: BTreeMap<u64, Node>,
     pub queue: VecDeque<(u64, u64, Message)>,
+    /// Log reads wait in `reads_held` instead of being answered.
+    pub hold_reads: bool,
+    pub reads_held: Vec<(u64, ReadLog)>,
     /// Directed links that lose everything.
     pub cut: BTreeSet<(u64, u64)>,
     /// Every message that was sent, for inspection.
@@ -117,6 +120,8 @@ impl Cluster {
             timing,
             nodes: BTreeMap::new(),
             queue: VecDeque::new(),
+            hold_reads: false,
+            reads_held: Vec::new(),
             cut: BTreeSet::new(),
             sent: Vec::new(),
         };
@@ -191,27 +196,36 @@ impl Cluster {
             }
         }
         for read in out.read_log {
-            let state = self.nodes.get_mut(&node).expect("a node");
-            state.reads += 1;
-            let mut bytes = 0;
-            let after = state.disk.entries.iter().filter(|e| e.index >= read.from);
-            let entries: Vec<Entry> = after
-                .take_while(|e| {
-                    bytes += e.bytes();
-                    bytes <= read.max_bytes || bytes == e.bytes()
-                })
-                .cloned()
-                .collect();
-            self.step(
-                node,
-                Input::LogRead {
-                    to: read.to,
-                    from: read.from,
-                    entries,
-                },
-            );
+            if self.hold_reads {
+                self.reads_held.push((node, read));
+            } else {
+                self.answer_read(node, read);
+            }
         }
         out.proposed
+    }
+
+    /// Answers a log read.
+    pub fn answer_read(&mut self, node: u64, read: ReadLog) {
+        let state = self.nodes.get_mut(&node).expect("a node");
+        state.reads += 1;
+        let mut bytes = 0;
+        let after = state.disk.entries.iter().filter(|e| e.index >= read.from);
+        let entries: Vec<Entry> = after
+            .take_while(|e| {
+                bytes += e.bytes();
+                bytes <= read.max_bytes || bytes == e.bytes()
+            })
+            .cloned()
+            .collect();
+        self.step(
+            node,
+            Input::LogRead {
+                to: read.to,
+                from: read.from,
+                entries,
+            },
+        );
     }
 
     /// Syncs everything on a node's disk.
