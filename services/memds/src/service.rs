@@ -1,11 +1,10 @@
 //! The shell: subjects, metrics, heartbeat, and the actor that keeps the map complete.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix::prelude::*;
-use anyhow::Context as _;
 use mesh::{Delivery, Mesh, Subscription};
 use parking_lot::RwLock;
 use prometheus::{IntCounterVec, IntGaugeVec, register_int_counter_vec, register_int_gauge_vec};
@@ -53,32 +52,36 @@ struct Metrics {
     instance: String,
 }
 
+/// Metrics of all memds nodes of this process (tests and `dev` have several); made once, whoever comes first.
+type Families = (IntCounterVec, IntCounterVec, IntGaugeVec);
+static FAMILIES: LazyLock<Result<Families, String>> =
+    LazyLock::new(|| register_families().map_err(|error| error.to_string()));
+
+fn register_families() -> Result<Families, prometheus::Error> {
+    Ok((
+        register_int_counter_vec!(
+            "evenkeel_memds_lookups_total",
+            "Route lookups answered, by answer.",
+            &["instance", "answer"]
+        )?,
+        register_int_counter_vec!(
+            "evenkeel_memds_pushes_total",
+            "Membership pushes taken in.",
+            &["instance"]
+        )?,
+        register_int_gauge_vec!(
+            "evenkeel_memds_partitions",
+            "Partitions in the map.",
+            &["instance"]
+        )?,
+    ))
+}
+
 impl Metrics {
     fn new(instance: u64) -> anyhow::Result<Self> {
-        // A second memds in the same process (tests, dev) finds the metrics registered already.
-        static ALL: std::sync::OnceLock<(IntCounterVec, IntCounterVec, IntGaugeVec)> =
-            std::sync::OnceLock::new();
-        if ALL.get().is_none() {
-            let made = (
-                register_int_counter_vec!(
-                    "evenkeel_memds_lookups_total",
-                    "Route lookups answered, by answer.",
-                    &["instance", "answer"]
-                )?,
-                register_int_counter_vec!(
-                    "evenkeel_memds_pushes_total",
-                    "Membership pushes taken in.",
-                    &["instance"]
-                )?,
-                register_int_gauge_vec!(
-                    "evenkeel_memds_partitions",
-                    "Partitions in the map.",
-                    &["instance"]
-                )?,
-            );
-            let _ = ALL.set(made);
-        }
-        let (lookups, pushes, entries) = ALL.get().context("metrics are registered")?.clone();
+        let (lookups, pushes, entries) = FAMILIES
+            .clone()
+            .map_err(|error| anyhow::anyhow!("memds metrics can't be registered: {error}"))?;
         Ok(Self {
             lookups,
             pushes,
@@ -321,5 +324,32 @@ impl Handler<Stop> for Keeper {
         self.heartbeat.ready = false;
         let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);
         context.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn nodes_of_one_process_that_start_at_once_share_their_metrics() {
+        const NODES: u64 = 16;
+        let together = Barrier::new(NODES as usize);
+        std::thread::scope(|scope| {
+            let nodes: Vec<_> = (1..=NODES)
+                .map(|instance| {
+                    let together = &together;
+                    scope.spawn(move || {
+                        together.wait();
+                        Metrics::new(instance)
+                    })
+                })
+                .collect();
+            for node in nodes {
+                node.join().unwrap().unwrap();
+            }
+        });
     }
 }
