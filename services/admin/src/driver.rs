@@ -10,7 +10,7 @@ use model::ApiError;
 use model::table::TableStatus;
 use parking_lot::{Mutex, RwLock};
 use paxos::{GroupId, NodeId};
-use protocol::control::{Order, OrderReply};
+use protocol::control::{Order, OrderCall, OrderReply};
 use protocol::directory::Push;
 use protocol::subjects;
 use routing::Client;
@@ -116,13 +116,19 @@ impl Admin {
         let deadline = Deadline::after(Duration::from_millis(self.settings.order_ms_max));
         let subject = subjects::node_control(node);
         let trace = TraceContext::default();
+        let call = OrderCall {
+            epoch: 0,
+            order: order.clone(),
+        };
         match self
             .mesh
-            .call::<_, OrderReply>(&subject, order, deadline, &trace)
+            .call::<_, OrderReply>(&subject, &call, deadline, &trace)
             .await
         {
             Ok(OrderReply::Done) => Outcome::Done,
+            Ok(OrderReply::Joined { .. }) => Outcome::Done,
             Ok(OrderReply::NotLeader) => Outcome::NotLeader,
+            Ok(OrderReply::Stale(newer)) => Outcome::Refused(format!("{newer} counts now")),
             Ok(OrderReply::Refused(why)) => Outcome::Refused(why),
             Err(error) => {
                 tracing::debug!(node = node.0, %error, "a storage node did not answer an order");

@@ -36,11 +36,7 @@ pub(crate) fn create_replica(
     range: model::KeyRange,
     members: &[protocol::directory::PlacedMember],
 ) -> Order {
-    let configuration = Configuration {
-        generation: 1,
-        members: members.iter().map(|m| m.member).collect(),
-        joint: None,
-    };
+    let configuration = Configuration::founding(members.iter().map(|m| m.member).collect());
     Order::CreateReplica(Box::new(CreateReplica {
         partition,
         table,

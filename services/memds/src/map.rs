@@ -297,6 +297,9 @@ mod tests {
             },
             leader: Some(NodeId(1)),
             members: Vec::new(),
+            learners: Vec::new(),
+            progress: Vec::new(),
+            changing: false,
             table_version: 1,
         }
     }

@@ -113,8 +113,8 @@ impl Env {
         }
     }
 
-    /// Sends a message of a group to another member. Loss is the replication core's business.
-    pub(crate) fn send(&mut self, group: GroupId, to: NodeId, message: Message) {
+    /// Sends a message of a group's replica with this incarnation to another one. Loss is the replication core's business.
+    pub(crate) fn send(&mut self, group: GroupId, incarnation: u64, to: NodeId, message: Message) {
         let subject = self
             .subjects
             .entry(to)
@@ -122,7 +122,7 @@ impl Env {
         let message = GroupMessage {
             group,
             from: self.node.id,
-            incarnation: self.node.incarnation,
+            incarnation,
             message,
         };
         if let Err(error) = self.node.mesh.cast(subject, &message) {

@@ -92,6 +92,9 @@ impl Group {
             ballot: status.promised,
             leader: Some(leader),
             members: state.members.clone(),
+            learners: Vec::new(),
+            progress: Vec::new(),
+            changing: false,
             table_version: state.table.version,
         })
     }
@@ -145,8 +148,9 @@ impl Group {
         env.touch(self.id, &mut self.touched);
         self.operations.extend(output.persist);
         self.token = output.token.or(self.token);
+        let incarnation = self.replica.identity().incarnation;
         for (to, message) in output.send {
-            env.send(self.id, to, message);
+            env.send(self.id, incarnation, to, message);
         }
         match output.proposed {
             Some(Ok(first)) => self.partition.proposed(first),

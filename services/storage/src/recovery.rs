@@ -70,7 +70,8 @@ pub(crate) fn take_stock(
                     ballot: state.ballot,
                     index: state.applied,
                 };
-                let restored = logged.restored(applied, Some(state.configuration.clone()));
+                let configuration = Some(state.configuration.clone());
+                let restored = logged.restored(data_dir.incarnation(), applied, configuration);
                 inventory.replicas.push(Found {
                     group,
                     tree,

@@ -64,6 +64,10 @@ impl Reporter {
                 used_bytes: numbers.tree_bytes + self.wal.segment_bytes,
                 free_bytes: free_bytes(&node.settings.data_dir),
                 troubles: node.troubles(),
+                fenced: Vec::new(),
+                leaderless: Vec::new(),
+                peers: Vec::new(),
+                sync_us: 0,
             }),
         };
         if let Err(error) = node.mesh.cast(subjects::HEALTH, &heartbeat) {

@@ -12,7 +12,7 @@ use anyhow::Context;
 use mesh::{Delivery, Mesh, Subscription};
 use partition::Partition;
 use paxos::{NodeId, Replica};
-use protocol::control::Order;
+use protocol::control::{Order, OrderCall};
 use protocol::item::{ItemCall, ItemFault, ItemReply};
 use protocol::replication::{CopyRequest, GroupMessage};
 use protocol::subjects;
@@ -233,14 +233,7 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
     let now = node.now();
     for found in inventory.replicas {
         let timing = node.settings.timing.clone();
-        let replica = Replica::new(
-            node.id,
-            node.incarnation,
-            found.group,
-            found.restored,
-            timing,
-            now,
-        );
+        let replica = Replica::new(node.id, found.group, found.restored, timing, now);
         let partition = Partition::new(found.state, node.partition_limits());
         let group = Group::new(found.group, replica, partition, Arc::new(found.tree));
         groups[node::shard_of(found.group, shards)].push(group);
@@ -317,7 +310,7 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     let node = node.clone();
     let mesh = node.mesh.clone();
     let take = move |delivery: Delivery| {
-        let order = delivery.decode::<Order>();
+        let order = delivery.decode::<OrderCall>().map(|call| call.order);
         let caller = OrderCaller(delivery.responder());
         match order {
             Ok(_) if node.is_draining() => caller.refused("the node is going away"),
@@ -336,6 +329,12 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
                 node.inbox(partition)
                     .event(Event::SetTable(partition, table, caller));
             }
+            Ok(
+                Order::JoinReplica(_)
+                | Order::RetireReplica { .. }
+                | Order::ReplaceReplica { .. }
+                | Order::TransferLeadership { .. },
+            ) => caller.refused("this version does not know the order"),
             Err(error) => caller.refused(error.to_string()),
         }
     };

@@ -18,6 +18,7 @@ impl Replica {
             attempt,
             healthy,
             promised: self.promised,
+            removed: self.removed_at(from, incarnation),
         };
         out.send.push(self.answer(from, incarnation, reply));
     }

@@ -20,11 +20,20 @@ pub struct Member {
     pub node: NodeId,
     /// Its role.
     pub role: Role,
-    /// Identity of the node's disk; a node that lost its disk has another one and is another member.
+    /// Identity of the replica: the node's disk for a founding member, drawn anew for each replica that joins later. So a
+    /// replica that was dropped, or whose disk is gone, is never mistaken for one that comes after it.
     pub incarnation: u64,
 }
 
-/// Who is in the group. While `joint` is set, every decision needs a quorum of both member lists.
+impl Member {
+    /// Whether this is that very replica.
+    pub fn is(&self, node: NodeId, incarnation: u64) -> bool {
+        (self.node, self.incarnation) == (node, incarnation)
+    }
+}
+
+/// Who is in the group. While `joint` is set, every decision needs a quorum of both member lists. Learners get the log and
+/// have no vote: a replica that is being filled, or one that fell silent and may come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// Grows by one with every change.
@@ -34,6 +43,9 @@ pub struct Configuration {
     /// The previous members, while a change is under way.
     #[serde(default)]
     pub joint: Option<Vec<Member>>,
+    /// Replicas without a vote. One may stand on a voter's node, with another incarnation: the voter's disk is gone, then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learners: Vec<Member>,
 }
 
 impl Configuration {
@@ -52,27 +64,54 @@ impl Configuration {
         self.quorum_value(has)
     }
 
-    /// Every member of every active list; one that is in both comes once (as the new list has it).
+    /// The first configuration of a group.
+    pub fn founding(members: Vec<Member>) -> Configuration {
+        Configuration {
+            generation: 1,
+            members,
+            ..Configuration::default()
+        }
+    }
+
+    /// Everybody who gets the log, once a node: learners, then members, then those that are about to leave.
     pub fn all(&self) -> impl Iterator<Item = &Member> {
-        let old = self.joint.as_deref().unwrap_or(&[]);
-        let old = old
+        let not_in = |m: &Member, list: &[Member]| list.iter().all(|n| n.node != m.node);
+        let members = self
+            .members
             .iter()
-            .filter(|m| !self.members.iter().any(|n| n.node == m.node));
+            .filter(move |m| not_in(m, &self.learners));
+        let old = self
+            .joint
+            .iter()
+            .flatten()
+            .filter(move |m| not_in(m, &self.learners) && not_in(m, &self.members));
+        self.learners.iter().chain(members).chain(old)
+    }
+
+    /// Everybody with a vote, once a node (as the new list has it).
+    pub fn voters(&self) -> impl Iterator<Item = &Member> {
+        let old = self.joint.iter().flatten();
+        let old = old.filter(|m| self.members.iter().all(|n| n.node != m.node));
         self.members.iter().chain(old)
     }
 
-    /// The member on this node, if there is one.
+    /// The replica on this node, if there is one.
     pub fn member(&self, node: NodeId) -> Option<&Member> {
         self.all().find(|member| member.node == node)
     }
 
-    /// Whether this very member, with this incarnation, is in an active list.
+    /// Whether this very replica, with this incarnation, is a learner or in an active list.
     pub fn contains(&self, node: NodeId, incarnation: u64) -> bool {
-        let old = self.joint.as_deref().unwrap_or(&[]);
+        self.learners.iter().any(|m| m.is(node, incarnation)) || self.votes(node, incarnation)
+    }
+
+    /// Whether this very replica, with this incarnation, is in an active member list.
+    pub fn votes(&self, node: NodeId, incarnation: u64) -> bool {
+        let old = self.joint.iter().flatten();
         self.members
             .iter()
             .chain(old)
-            .any(|m| m.node == node && m.incarnation == incarnation)
+            .any(|m| m.is(node, incarnation))
     }
 }
 
@@ -106,6 +145,7 @@ mod tests {
             generation: 1,
             members: members(new),
             joint: old.map(members),
+            learners: Vec::new(),
         }
     }
 

@@ -60,7 +60,8 @@ impl Replica {
 
     /// Whether this replica could lead at all.
     fn electable(&self) -> bool {
-        self.role() == Role::Storage && !self.copying && !self.copy_needed
+        let votes = self.log.configuration().votes(self.me, self.incarnation);
+        self.role() == Role::Storage && votes && !self.copying && !self.copy_needed
     }
 
     /// Whether a healthy leader is, or is heard by, this replica.
@@ -80,6 +81,11 @@ impl Replica {
         self.attempt += 1;
         self.rest(self.now);
         if !self.electable() {
+            // Whoever cannot lead may still have been removed, and would never hear of it.
+            if matches!(self.part, Part::Follower) {
+                let attempt = self.attempt;
+                self.broadcast(&Body::Probe { attempt }, out);
+            }
             return;
         }
         self.part = Part::Candidate(Box::new(Candidate {
@@ -91,12 +97,8 @@ impl Replica {
             released: None,
             promises: Vec::new(),
         }));
-        self.broadcast(
-            Body::Probe {
-                attempt: self.attempt,
-            },
-            out,
-        );
+        let attempt = self.attempt;
+        self.broadcast(&Body::Probe { attempt }, out);
         self.check_candidate(out);
     }
 
@@ -180,16 +182,16 @@ impl Replica {
         }));
         // Held until the own promise is durable: a node that restarts never campaigns twice in one ballot.
         let mut prepares = Output::default();
-        self.broadcast(Body::Prepare { ballot }, &mut prepares);
+        self.broadcast(&Body::Prepare { ballot }, &mut prepares);
         self.held.append(&mut prepares.send);
     }
 
-    fn broadcast(&self, body: Body, out: &mut Output) {
-        for member in self.log.configuration().all() {
-            if member.node != self.me {
-                out.send.extend(self.message(member.node, body.clone()));
-            }
-        }
+    /// To everybody else with a vote.
+    fn broadcast(&self, body: &Body, out: &mut Output) {
+        let voters = self.log.configuration().voters();
+        let others = voters.filter(|voter| voter.node != self.me);
+        let messages = others.map(|voter| self.answer(voter.node, voter.incarnation, body.clone()));
+        out.send.extend(messages);
     }
 
     pub(crate) fn on_promise(
@@ -273,9 +275,42 @@ impl Replica {
             Phase::Adopt { goal, .. } => {
                 let durable = self.durability.durable() >= goal.index;
                 if self.log.last() == *goal && durable && own_promise_durable(self) {
-                    self.win(out);
+                    self.check_adopted(out);
                 }
             }
+        }
+    }
+
+    /// The best log of those who promised is here. It may hold a configuration that this replica did not know when it asked: then a
+    /// quorum of *that* one must have promised, too, or entries that only its members have would be lost.
+    fn check_adopted(&mut self, out: &mut Output) {
+        let Part::Candidate(candidate) = &mut self.part else {
+            return;
+        };
+        let configuration = self.log.configuration();
+        let promises = &candidate.promises;
+        let promised = |node, incarnation| {
+            let by = |r: &Received| (r.node, r.incarnation) == (node, incarnation);
+            promises.iter().any(by)
+        };
+        let quorum = configuration.quorum(|m| promised(m.node, m.incarnation));
+        #[cfg(feature = "mutations")]
+        let quorum = quorum || self.mutations.contains(&crate::Mutation::SkipAdoptedQuorum);
+        if quorum {
+            self.win(out);
+            return;
+        }
+        let missing: Vec<(NodeId, u64)> = configuration
+            .voters()
+            .filter(|m| m.node != self.me && !promised(m.node, m.incarnation))
+            .map(|m| (m.node, m.incarnation))
+            .collect();
+        candidate.phase = Phase::Prepare;
+        candidate.deadline = self.now.plus(self.timing.candidate_ms);
+        let ballot = self.promised;
+        for (node, incarnation) in missing {
+            out.send
+                .push(self.answer(node, incarnation, Body::Prepare { ballot }));
         }
     }
 

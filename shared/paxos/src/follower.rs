@@ -311,7 +311,8 @@ impl Replica {
         self.durability.truncated_from(0);
         self.commit = applied.index;
         self.verified = 0;
-        out.persist.push(install(applied, configuration));
+        out.persist
+            .push(install(applied, configuration, self.identity));
         out.truncate_floor = Some(applied.index);
     }
 }

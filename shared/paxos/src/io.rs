@@ -5,7 +5,20 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Ballot, Configuration, Entry, Index, Message, NodeId, Position, Token};
+use crate::{
+    Ballot, Configuration, Entry, Index, Member, Message, Millis, NodeId, Position, Role, Token,
+};
+
+/// What a replica is for its whole life: stored with its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// `Member::incarnation`.
+    pub incarnation: u64,
+    /// Whether it has a B-tree. Never changes: another role is another replica.
+    pub role: Role,
+    /// Generation of the group's configuration when the replica was made. What older ones say of it means nothing.
+    pub generation: u64,
+}
 
 /// What a replica had on its disk when its node started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +38,14 @@ pub struct Restored {
     pub applied_configuration: Option<Configuration>,
     /// The replica is being made and has nothing on disk yet: its first step persists its founding.
     pub fresh: bool,
+    /// What this replica is.
+    pub identity: Identity,
 }
 
 impl Restored {
-    /// First member state of a new group. The first step persists `PersistOp::Install` with this configuration.
-    pub fn founding(configuration: Configuration) -> Restored {
+    /// State of a replica that is being made: a first member of a new group, or one that joins a group which has this
+    /// configuration at the moment (and need not name it yet). The first step persists `PersistOp::Install`.
+    pub fn founding(identity: Identity, configuration: Configuration) -> Restored {
         Restored {
             promised: Ballot::default(),
             floor: Position::default(),
@@ -38,6 +54,7 @@ impl Restored {
             applied: Position::default(),
             applied_configuration: None,
             fresh: true,
+            identity,
         }
     }
 }
@@ -88,6 +105,16 @@ pub enum Input {
         /// The successor.
         to: NodeId,
     },
+    /// Change who is in the group. Answered in `Output::reconfigured`. With other voters than before, the change goes through a joint
+    /// configuration, which the leader completes by itself once it is committed.
+    Reconfigure {
+        /// Generation of the configuration that this change is meant for; any other one in force refuses it.
+        generation: u64,
+        /// The new voters.
+        members: Vec<Member>,
+        /// The new learners.
+        learners: Vec<Member>,
+    },
     /// Do not wait for the election timer: a group that was just made has no leader that could be disturbed. Ignored by a
     /// replica that leads, campaigns, or hears a healthy leader; the probe of the peers comes first as always.
     Campaign,
@@ -110,6 +137,8 @@ pub struct Output {
     pub send: Vec<(NodeId, Message)>,
     /// Answer to `Input::Propose`: index of the first command, the others follow it.
     pub proposed: Option<Result<Index, Refusal>>,
+    /// Answer to `Input::Reconfigure`: generation of the configuration that is in force now.
+    pub reconfigured: Option<Result<u64, ReconfigureRefusal>>,
     /// Newly committed entries to apply, consecutive, durable here.
     pub committed: Vec<Entry>,
     /// Read the log, answer with `Input::LogRead`.
@@ -122,6 +151,8 @@ pub struct Output {
     pub role_changed: Option<Standing>,
     /// These proposals of this replica may or may not become committed: answer "unknown".
     pub lost: Option<RangeInclusive<Index>>,
+    /// This replica is certainly no longer in the group: stop it and drop what it has. Set once.
+    pub retired: bool,
 }
 
 /// What to make durable.
@@ -145,6 +176,8 @@ pub enum PersistOp {
         ballot: Ballot,
         /// Configuration there.
         configuration: Configuration,
+        /// What the replica is.
+        identity: Identity,
     },
     /// Entries up to this position are no longer needed; later ones stay.
     #[serde(rename = "f")]
@@ -178,6 +211,42 @@ pub enum Refusal {
     NotServing,
     /// Too many proposals or bytes are not committed yet.
     Overloaded,
+}
+
+/// Why a change of the members was not taken. It certainly was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReconfigureRefusal {
+    /// This replica does not lead; this one does, if known.
+    NotLeader(Option<NodeId>),
+    /// It leads but does not serve (yet, or any more).
+    NotServing,
+    /// Meant for another generation; this one is in force.
+    Stale(u64),
+    /// An earlier change is not committed yet.
+    UnderWay,
+    /// A new storage member must first be a learner that is in step with the log.
+    NotInStep(NodeId),
+    /// The lists make no sense, and why.
+    Invalid(&'static str),
+}
+
+/// What a leader knows of another replica of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// Who it is.
+    pub member: Member,
+    /// It has no vote.
+    pub learner: bool,
+    /// Durable and equal to the leader's log up to here.
+    pub matched: Index,
+    /// Durable B-tree position.
+    pub flushed: Index,
+    /// When anything last arrived from it; none: nothing did since this leader was elected or the replica taken in.
+    pub heard: Option<Millis>,
+    /// It has nearly all of the log, durably, and could be a voter.
+    pub in_step: bool,
+    /// It was told to pull a full copy, and is not done.
+    pub copying: bool,
 }
 
 /// What a replica is at the moment.

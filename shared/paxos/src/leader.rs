@@ -31,15 +31,15 @@ pub(crate) struct Leader {
     /// When the log last got ahead, or had nothing to get ahead with.
     progressed_at: Millis,
     progressed_to: Index,
-    transfer: Option<Transfer>,
+    pub transfer: Option<Transfer>,
     /// Every storage member's B-tree is durable up to here.
     pub floor: Index,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Transfer {
-    to: NodeId,
-    deadline: Millis,
+pub(crate) struct Transfer {
+    pub to: NodeId,
+    pub deadline: Millis,
 }
 
 impl Replica {
@@ -82,7 +82,7 @@ impl Replica {
     }
 
     /// Puts own entries behind the log and on the way to the disk. Returns index and bytes of the batch's end.
-    fn append_own(&mut self, payloads: Vec<Payload>, out: &mut Output) -> (Index, u64) {
+    pub(crate) fn append_own(&mut self, payloads: Vec<Payload>, out: &mut Output) -> (Index, u64) {
         let ballot = self.promised;
         let mut entries = Vec::with_capacity(payloads.len());
         let mut bytes = 0;
@@ -134,7 +134,7 @@ impl Replica {
     }
 
     /// Whether this leader is past its own first entry and all earlier leases.
-    fn established(&self, leader: &Leader, now: Millis) -> bool {
+    pub(crate) fn established(&self, leader: &Leader, now: Millis) -> bool {
         let waited = now >= leader.outstanding.until();
         #[cfg(feature = "mutations")]
         let waited = waited || self.mutated(crate::Mutation::ServeBeforeLease);
@@ -180,8 +180,8 @@ impl Replica {
 
     /// `Input::TransferLeadership`.
     pub(crate) fn transfer(&mut self, to: NodeId) {
-        let member = self.log.configuration().member(to);
-        let storage = member.is_some_and(|member| member.role == Role::Storage);
+        let mut members = self.log.configuration().members.iter();
+        let storage = members.any(|member| member.node == to && member.role == Role::Storage);
         let deadline = self.now.plus(self.timing.transfer_ms);
         if to == self.me || !storage || !self.can_propose() {
             return;
@@ -200,6 +200,7 @@ impl Replica {
         };
         self.sync_members(&mut leader);
         self.count(&mut leader);
+        self.complete_change(&mut leader, out);
         self.spare(&mut leader);
         while leader
             .pending

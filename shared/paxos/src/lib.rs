@@ -13,6 +13,7 @@ mod io;
 mod leader;
 mod lease;
 mod log;
+mod membership;
 mod message;
 #[cfg(feature = "mutations")]
 mod mutations;
@@ -25,7 +26,10 @@ mod timing;
 pub use configuration::{Configuration, Member, Role};
 pub use entry::{ENTRY_OVERHEAD_BYTES, Entry, Payload};
 pub use ids::{Ballot, GroupId, Index, Millis, NodeId, Position, Token};
-pub use io::{Input, Output, PersistOp, ReadLog, Refusal, Restored, Standing};
+pub use io::{
+    FollowerStatus, Identity, Input, Output, PersistOp, ReadLog, ReconfigureRefusal, Refusal,
+    Restored, Standing,
+};
 pub use message::{Ack, Append, Body, Message, Promise, Reject};
 #[cfg(feature = "mutations")]
 pub use mutations::{MUTATIONS, Mutation};

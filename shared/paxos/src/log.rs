@@ -79,6 +79,13 @@ impl Log {
             .map_or(&self.base, |(_, configuration)| configuration)
     }
 
+    /// Index of the entry that put the configuration in force; at or below the floor, the floor's.
+    pub fn configured_at(&self) -> Index {
+        self.configurations
+            .last()
+            .map_or(self.floor.index, |(index, _)| *index)
+    }
+
     /// The configuration as of `index`, which is not below the floor.
     pub fn configuration_at(&self, index: Index) -> &Configuration {
         let at = self.configurations.partition_point(|(i, _)| *i <= index);

@@ -36,6 +36,9 @@ pub enum Body {
         healthy: bool,
         /// Highest ballot that the sender promised.
         promised: Ballot,
+        /// Generation of a committed configuration, known to the sender, that does not name the asker (any more).
+        #[serde(default)]
+        removed: Option<u64>,
     },
     /// Phase 1a.
     Prepare {

@@ -18,6 +18,8 @@ pub enum Mutation {
     AcceptBelowPromise,
     /// A candidate leads with its own log, without adopting the best one.
     SkipAdoption,
+    /// A candidate that adopts a log with another configuration does not ask that one's members (its own find).
+    SkipAdoptedQuorum,
     /// A message from or to another disk than the member's is taken (raft-rs 571).
     TrustStaleIncarnation,
     /// A restarted member forgets that it may have promised a lease.
@@ -25,7 +27,7 @@ pub enum Mutation {
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 9] = [
+pub const MUTATIONS: [Mutation; 10] = [
     Mutation::AckBeforeFsync,
     Mutation::PromiseBeforeFsync,
     Mutation::CountOldBallot,
@@ -33,6 +35,7 @@ pub const MUTATIONS: [Mutation; 9] = [
     Mutation::LeaseOutlivesTransfer,
     Mutation::AcceptBelowPromise,
     Mutation::SkipAdoption,
+    Mutation::SkipAdoptedQuorum,
     Mutation::TrustStaleIncarnation,
     Mutation::ForgetLeaseOnRestart,
 ];

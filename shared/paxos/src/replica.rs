@@ -7,7 +7,7 @@ use crate::leader::Leader;
 use crate::lease::LeasePromise;
 use crate::log::Log;
 use crate::{
-    Ballot, Body, Configuration, GroupId, Index, Input, Member, Message, Millis, NodeId, Output,
+    Ballot, Body, Configuration, GroupId, Identity, Index, Input, Message, Millis, NodeId, Output,
     PersistOp, Position, Refusal, Restored, Role, Standing, Timing,
 };
 
@@ -54,6 +54,7 @@ pub(crate) struct FetchRead {
 pub struct Replica {
     pub(crate) me: NodeId,
     pub(crate) incarnation: u64,
+    pub(crate) identity: Identity,
     pub(crate) group: GroupId,
     pub(crate) timing: Timing,
     pub(crate) now: Millis,
@@ -86,13 +87,15 @@ pub struct Replica {
     pub(crate) release_log: bool,
     /// To be persisted with the first step.
     founding: Option<PersistOp>,
+    /// Certainly no longer in the group: nothing moves this replica any more.
+    pub(crate) retired: bool,
     /// Messages of this step that promise durability.
     pub(crate) held: Vec<(NodeId, Message)>,
     pub(crate) standing: Standing,
     wake_at: Millis,
     pub(crate) faults: u64,
     #[cfg(feature = "mutations")]
-    mutations: Vec<crate::Mutation>,
+    pub(crate) mutations: Vec<crate::Mutation>,
     /// Lease that a leader goes on using after a transfer, as a deliberate bug.
     #[cfg(feature = "mutations")]
     pub(crate) ghost_lease_until: Option<Millis>,
@@ -102,7 +105,6 @@ impl Replica {
     /// A replica from what its disk holds.
     pub fn new(
         me: NodeId,
-        incarnation: u64,
         group: GroupId,
         restored: Restored,
         timing: Timing,
@@ -114,6 +116,7 @@ impl Replica {
             configuration,
             entries,
             mut applied,
+            identity,
             ..
         } = restored;
         let mut log = Log::new(floor, configuration);
@@ -125,8 +128,7 @@ impl Replica {
             }
             log.push(entry);
         }
-        let of_log = |m: &Member| m.role == Role::Log && m.incarnation == incarnation;
-        if applied.index < floor.index && log.configuration().member(me).is_some_and(of_log) {
+        if applied.index < floor.index && identity.role == Role::Log {
             // A log replica has no B-tree that could be behind.
             applied = floor;
         }
@@ -138,11 +140,11 @@ impl Replica {
         let ahead = !in_log && applied.index > floor.index;
         let mut founding = restored
             .fresh
-            .then(|| install(floor, log.configuration().clone()));
+            .then(|| install(floor, log.configuration().clone(), identity));
         let mut copy_needed = !in_log;
         if let (true, Some(configuration)) = (ahead, restored.applied_configuration) {
             log = Log::new(applied, configuration.clone());
-            founding = Some(install(applied, configuration));
+            founding = Some(install(applied, configuration, identity));
             copy_needed = false;
         }
         let durable = if founding.is_some() {
@@ -154,7 +156,8 @@ impl Replica {
         let lease_ms = if restored.fresh { 0 } else { timing.lease_ms };
         let mut replica = Replica {
             me,
-            incarnation,
+            incarnation: identity.incarnation,
+            identity,
             group,
             now,
             promised,
@@ -177,6 +180,7 @@ impl Replica {
             copy_needed,
             release_log: false,
             founding,
+            retired: false,
             held: Vec::new(),
             standing: Standing::Follower,
             wake_at: now,
@@ -212,7 +216,7 @@ impl Replica {
         let mut out = Output::default();
         let now = now.max(self.now);
         self.now = now;
-        if matches!(input, Input::Tick) && now < self.wake_at {
+        if self.retired || (matches!(input, Input::Tick) && now < self.wake_at) {
             return out;
         }
         out.persist.extend(self.founding.take());
@@ -242,6 +246,14 @@ impl Replica {
                 self.flushed = self.flushed.max(index.min(self.delivered));
             }
             Input::TransferLeadership { to } => self.transfer(to),
+            Input::Reconfigure {
+                generation,
+                members,
+                learners,
+            } => {
+                let answer = self.reconfigure(generation, members, learners, &mut out);
+                out.reconfigured = Some(answer);
+            }
             Input::Campaign => {
                 if matches!(self.part, Part::Follower) && !self.hears_healthy_leader(now) {
                     self.election_time(&mut out);
@@ -268,6 +280,11 @@ impl Replica {
     /// The configuration in force.
     pub fn configuration(&self) -> &Configuration {
         self.log.configuration()
+    }
+
+    /// What this replica is.
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// This replica's group.
@@ -298,9 +315,10 @@ impl Replica {
             generation,
             body,
         } = message;
-        // Addressed to, or sent by, a disk that is not (or no longer) a member: moves nothing. A sender that this log
-        // does not know may be speaking from a newer configuration.
-        let newer = generation > self.log.configuration().generation;
+        // Addressed to, or sent by, a replica that is not (or no longer) in the group: moves nothing. A sender that this log
+        // does not know may be speaking from a newer configuration; one that only asks may have been removed, and is told so.
+        let newer =
+            generation > self.log.configuration().generation || matches!(body, Body::Probe { .. });
         let stale = to_incarnation != self.incarnation
             || from == self.me
             || !(newer || self.log.knows_member(from, incarnation));
@@ -318,8 +336,11 @@ impl Replica {
                 attempt,
                 healthy,
                 promised,
+                removed,
             } => {
-                self.on_probe_reply(from, incarnation, attempt, healthy, promised, out);
+                if !self.learn_removal(removed, out) {
+                    self.on_probe_reply(from, incarnation, attempt, healthy, promised, out);
+                }
             }
             Body::Prepare { ballot } => self.on_prepare(from, incarnation, ballot, out),
             Body::Promise(promise) => self.on_promise(from, incarnation, *promise, out),
@@ -412,12 +433,9 @@ impl Replica {
         }
     }
 
-    /// This replica's role; a node that is no member (any more) counts as an acceptor only.
+    /// This replica's role, whatever the configuration says.
     pub(crate) fn role(&self) -> Role {
-        match self.log.configuration().member(self.me) {
-            Some(member) if member.incarnation == self.incarnation => member.role,
-            _ => Role::Log,
-        }
+        self.identity.role
     }
 
     /// Raises the promise; never lowers it.
@@ -476,10 +494,15 @@ impl Replica {
 }
 
 /// The record that a log starts at `position`.
-pub(crate) fn install(position: Position, configuration: Configuration) -> PersistOp {
+pub(crate) fn install(
+    position: Position,
+    configuration: Configuration,
+    identity: Identity,
+) -> PersistOp {
     PersistOp::Install {
         index: position.index,
         ballot: position.ballot,
         configuration,
+        identity,
     }
 }

@@ -49,7 +49,7 @@ impl Default for Timing {
             election_jitter_ms: 500,
             candidate_ms: 1_000,
             leader_patience_ms: 3_000,
-            leader_stall_ms: 10_000,
+            leader_stall_ms: 5_000,
             retransmit_ms: 600,
             log_read_ms: 5_000,
             transfer_ms: 2_000,
@@ -85,6 +85,8 @@ pub struct Limits {
     pub memory_bytes_max: u64,
     /// The leader raises the truncation floor in steps of at least so many entries: each step costs a WAL record.
     pub floor_step_entries: u64,
+    /// A learner that lacks no more entries than this, durably, may become a voter: the group would not wait for it.
+    pub in_step_entries_max: u64,
     /// With more log than this above the floor, silent members no longer hold truncation back (they will need a copy).
     pub log_bytes_max: u64,
 }
@@ -99,6 +101,7 @@ impl Default for Limits {
             window_messages_max: 64,
             memory_bytes_max: 1 << 20,
             floor_step_entries: 1_024,
+            in_step_entries_max: 1_024,
             log_bytes_max: 256 << 20,
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use model::{ApiError, KeyRange, TableDefinition};
-use paxos::{Configuration, GroupId};
+use paxos::{Configuration, GroupId, NodeId, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::PlacedMember;
@@ -27,7 +27,18 @@ pub enum ApiReply {
     Error(ApiError),
 }
 
-/// What a storage node shall do. Idempotent; fenced by generation.
+/// An order with the authority behind it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OrderCall {
+    /// Epoch of the lease under which the admin speaks; a node refuses orders of an epoch below the greatest it has seen. 0: not an
+    /// admin but a partition's leader (fenced by generation), or the founding of a mesh.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The order.
+    pub order: Order,
+}
+
+/// What a storage node shall do. Idempotent; what concerns the members of a partition is fenced by its generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Create the replica of a new partition (empty; all first members get the same order).
@@ -41,6 +52,37 @@ pub enum Order {
     Campaign {
         /// The partition.
         partition: GroupId,
+    },
+    /// Make a replica for an existing partition: empty, to be filled by the leader once it is taken in. Answered with `Joined`. A
+    /// fenced replica of the partition on this node, or one that this generation does not name, is dropped first.
+    JoinReplica(Box<JoinReplica>),
+    /// This replica is no longer in its group as of this generation: drop it. Refused if it knows of a newer one that names it.
+    RetireReplica {
+        /// The partition.
+        partition: GroupId,
+        /// Which replica.
+        incarnation: u64,
+        /// Generation of the configuration that does not name it.
+        generation: u64,
+    },
+    /// To the leader: bring a new storage replica to `target` and, once it is in step, let it take the place of the replica on
+    /// `replaced` (a storage member, learner or log replica). Progress is seen in the pushed partition; the order is repeated until then.
+    ReplaceReplica {
+        /// The partition.
+        partition: GroupId,
+        /// Generation that this order is meant for.
+        generation: u64,
+        /// Who goes.
+        replaced: NodeId,
+        /// Node of the new replica.
+        target: NodeId,
+    },
+    /// To the leader: hand leadership to this member.
+    TransferLeadership {
+        /// The partition.
+        partition: GroupId,
+        /// The successor, a storage member.
+        to: NodeId,
     },
     /// To the leader: replicate this newer definition of the partition's table.
     SetTable {
@@ -66,13 +108,37 @@ pub struct CreateReplica {
     pub members: Vec<PlacedMember>,
 }
 
+/// What a joining replica starts from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JoinReplica {
+    /// The partition.
+    pub partition: GroupId,
+    /// With a B-tree or without.
+    pub role: Role,
+    /// Its table.
+    pub table: TableDefinition,
+    /// Its keys.
+    pub range: KeyRange,
+    /// The configuration in force at the leader; does not name the new replica yet.
+    pub configuration: Configuration,
+    /// The members with their zones, for the directory.
+    pub members: Vec<PlacedMember>,
+}
+
 /// Answer to an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum OrderReply {
     /// Done (or had been done before).
     Done,
+    /// The replica is there and waits to be taken in.
+    Joined {
+        /// Its incarnation, drawn when it was made.
+        incarnation: u64,
+    },
     /// Not the leader of that partition.
     NotLeader,
+    /// The order is older than what the node knows: the generation, or the epoch, that counts now.
+    Stale(u64),
     /// Refused, and why.
     Refused(String),
 }

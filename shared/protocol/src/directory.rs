@@ -19,10 +19,36 @@ pub struct PartitionInfo {
     pub ballot: Ballot,
     /// The leader.
     pub leader: Option<NodeId>,
-    /// Members with their zones.
+    /// Voters of the configuration in force, with their zones; also those that are about to leave.
     pub members: Vec<PlacedMember>,
+    /// Replicas without a vote: being filled, or silent for long.
+    #[serde(default)]
+    pub learners: Vec<PlacedMember>,
+    /// How far the leader's followers are; empty if it says nothing of it.
+    #[serde(default)]
+    pub progress: Vec<ReplicaProgress>,
+    /// A change of the members is under way.
+    #[serde(default)]
+    pub changing: bool,
     /// Version of the table's definition that this partition works with.
     pub table_version: u64,
+}
+
+/// A follower as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaProgress {
+    /// Its node.
+    pub node: NodeId,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Log entries that it lacks.
+    pub behind_entries: u64,
+    /// For how long nothing came from it, milliseconds.
+    pub silent_ms: u64,
+    /// It pulls a full copy of the B-tree.
+    pub copying: bool,
+    /// It could be a voter.
+    pub in_step: bool,
 }
 
 /// A member and where it stands.

@@ -1,5 +1,6 @@
 //! Heartbeats of service instances, on the bus once a second. Losing one means nothing by itself.
 
+use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// "I am here."
@@ -40,4 +41,38 @@ pub struct StorageHealth {
     /// Replicas that are fenced or behind, in words for the operator.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// Fenced replicas: they must be replaced (at most 256).
+    #[serde(default)]
+    pub fenced: Vec<GroupId>,
+    /// Replicas that have heard of no leader for a minute (at most 256): the admin looks whether they are still wanted.
+    #[serde(default)]
+    pub leaderless: Vec<LeaderlessReplica>,
+    /// What this node sees of the others that it shares groups with.
+    #[serde(default)]
+    pub peers: Vec<PeerHealth>,
+    /// Mean duration of a WAL sync since the last heartbeat, microseconds; 0 = there was none.
+    #[serde(default)]
+    pub sync_us: u64,
+}
+
+/// A replica that hears of no leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderlessReplica {
+    /// Its group.
+    pub partition: GroupId,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Generation of the newest configuration that it knows.
+    pub generation: u64,
+}
+
+/// Another storage node as one sees it from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerHealth {
+    /// The other node.
+    pub node: NodeId,
+    /// For how long no replication message came from it, milliseconds.
+    pub silent_ms: u64,
+    /// Median time from an append to its acknowledgement since the last heartbeat, microseconds; 0 = none was measured.
+    pub acknowledged_us: u64,
 }

@@ -14,7 +14,7 @@ pub fn node_replication(node: NodeId) -> String {
 pub fn node_bulk(node: NodeId) -> String {
     format!("node.{}.bulk", node.0)
 }
-/// Orders of the admin to a storage node: `control::Order` → `control::OrderReply`.
+/// Orders to a storage node: `control::OrderCall` → `control::OrderReply`.
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)
 }

@@ -59,6 +59,9 @@ pub(crate) fn partition(
         },
         leader: Some(NodeId(1)),
         members: (1..=3).map(member).collect(),
+        learners: Vec::new(),
+        progress: Vec::new(),
+        changing: false,
         table_version: 1,
     }
 }

@@ -76,6 +76,9 @@ fn partition(id: u64, start: &str, end: &str, leader: u64, round: u64) -> Partit
         },
         leader: Some(NodeId(leader)),
         members: (1..=3).map(member).collect(),
+        learners: Vec::new(),
+        progress: Vec::new(),
+        changing: false,
         table_version: 1,
     }
 }

@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use partition::{Batch, PartitionState};
-use paxos::{Ballot, Configuration, Entry, GroupId, Index, PersistOp, Position, Restored, Token};
+use paxos::{
+    Ballot, Configuration, Entry, GroupId, Identity, Index, PersistOp, Position, Restored, Token,
+};
 
 use crate::fixture::MapTree;
 
 /// What of one group is durable.
 #[derive(Clone, Debug)]
 pub struct GroupDisk {
+    /// What the replica is.
+    pub identity: Identity,
     /// Promised ballot.
     pub promised: Ballot,
     /// Truncation floor.
@@ -29,8 +33,9 @@ pub struct GroupDisk {
 
 impl GroupDisk {
     /// A disk that knows nothing of the group but the order to found it.
-    pub fn new(state: PartitionState) -> GroupDisk {
+    pub fn new(state: PartitionState, identity: Identity) -> GroupDisk {
         GroupDisk {
+            identity,
             promised: Ballot::default(),
             floor: Position::default(),
             configuration: state.configuration.clone(),
@@ -60,7 +65,7 @@ impl GroupDisk {
     /// What a node finds when it starts.
     pub fn restored(&self) -> Restored {
         if !self.founded {
-            return Restored::founding(self.configuration.clone());
+            return Restored::founding(self.identity, self.configuration.clone());
         }
         Restored {
             promised: self.promised,
@@ -73,6 +78,7 @@ impl GroupDisk {
             },
             applied_configuration: Some(self.state.configuration.clone()),
             fresh: false,
+            identity: self.identity,
         }
     }
 
@@ -88,8 +94,10 @@ impl GroupDisk {
                 index,
                 ballot,
                 configuration,
+                identity,
             } => {
                 self.founded = true;
+                self.identity = identity;
                 self.entries.clear();
                 self.floor = Position { ballot, index };
                 self.configuration = configuration;
@@ -231,7 +239,13 @@ mod tests {
     fn disk() -> Disk {
         let mut disk = Disk::default();
         let state = founding_state(&Configuration::default());
-        disk.groups.insert(GroupId(1), GroupDisk::new(state));
+        let identity = Identity {
+            incarnation: 1,
+            role: paxos::Role::Storage,
+            generation: 1,
+        };
+        disk.groups
+            .insert(GroupId(1), GroupDisk::new(state, identity));
         disk
     }
 

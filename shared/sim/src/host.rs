@@ -8,7 +8,6 @@ use paxos::{GroupId, Millis, Mutation, NodeId, Replica, Timing};
 
 use crate::disk::{Disk, GroupDisk};
 use crate::rng::Rng;
-use crate::scenario::incarnation;
 
 /// Who waits for an answer: number of the call.
 pub type Caller = u64;
@@ -105,16 +104,8 @@ impl Host {
         self.life += 1;
         let now = self.clock.at(now_us);
         for (group, disk) in &self.disk.groups {
-            let identity = (self.node, incarnation(self.node));
             let restored = disk.restored();
-            let mut replica = Replica::new(
-                identity.0,
-                identity.1,
-                *group,
-                restored,
-                timing.clone(),
-                now,
-            );
+            let mut replica = Replica::new(self.node, *group, restored, timing.clone(), now);
             replica.mutate(mutations);
             let hosted = Hosted {
                 replica,

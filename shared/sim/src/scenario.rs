@@ -156,11 +156,7 @@ fn draw_members(rng: &mut Rng, nodes: &[NodeId]) -> Configuration {
             }
         })
         .collect();
-    Configuration {
-        generation: 1,
-        members,
-        joint: None,
-    }
+    Configuration::founding(members)
 }
 
 /// The product's durations, sometimes in quick motion; limits small enough that short runs meet all of them.

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use paxos::{GroupId, Input, Message, NodeId, ReadLog};
+use paxos::{GroupId, Identity, Input, Message, NodeId, ReadLog};
 use protocol::item::ItemReply;
 
 use crate::checks::blame;
@@ -157,8 +157,14 @@ impl World {
             let clock = Clock::draw(&mut rng, scenario.drift_ppm);
             let mut disks = BTreeMap::new();
             for (group, configuration) in &scenario.groups {
-                if configuration.member(*node).is_some() {
-                    disks.insert(*group, GroupDisk::new(founding_state(configuration)));
+                if let Some(member) = configuration.member(*node) {
+                    let identity = Identity {
+                        incarnation: member.incarnation,
+                        role: member.role,
+                        generation: configuration.generation,
+                    };
+                    let state = founding_state(configuration);
+                    disks.insert(*group, GroupDisk::new(state, identity));
                 }
             }
             hosts.insert(*node, Host::new(*node, clock, disks));

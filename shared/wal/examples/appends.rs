@@ -49,6 +49,11 @@ fn run(wal: &Wal, groups: u64, bytes: usize, time: Duration, spare: bool) {
                 index: 0,
                 ballot: Ballot::default(),
                 configuration,
+                identity: paxos::Identity {
+                    incarnation: 1,
+                    role: paxos::Role::Storage,
+                    generation: 1,
+                },
             });
         }
         let payload = Payload::Command(Bytes::from(vec![7; bytes]));

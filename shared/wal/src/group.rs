@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use paxos::{Ballot, Configuration, GroupId, Index, PersistOp, Position};
+use paxos::{Ballot, Configuration, GroupId, Identity, Index, PersistOp, Position};
 
 use crate::record::{self, Reader};
 
@@ -83,6 +83,7 @@ pub(crate) struct Group {
     pub(crate) floor: Position,
     pub(crate) last: Index,
     pub(crate) configuration: Option<Configuration>,
+    pub(crate) identity: Option<Identity>,
     pub(crate) runs: VecDeque<Run>,
     /// Entries above the floor up to here are not in `runs`: they were in segments that are gone.
     pub(crate) missing_to: Index,
@@ -123,6 +124,7 @@ impl Group {
                     index,
                     ballot,
                     configuration,
+                    identity,
                 } => {
                     self.clear_runs(runs);
                     self.floor = Position {
@@ -131,6 +133,7 @@ impl Group {
                     };
                     self.last = *index;
                     self.missing_to = 0;
+                    self.identity = Some(*identity);
                     self.configuration = Some(configuration.clone());
                 }
                 PersistOp::Floor {
@@ -229,9 +232,22 @@ impl Group {
         out.extend_from_slice(&self.floor.index.to_le_bytes());
         record::write_ballot(self.floor.ballot, out);
         out.extend_from_slice(&self.last.to_le_bytes());
-        out.push(u8::from(self.damaged) | u8::from(self.configuration.is_some()) << 1);
+        let flags = [
+            self.damaged,
+            self.configuration.is_some(),
+            self.identity.is_some(),
+        ];
+        out.push(
+            (0..)
+                .zip(flags)
+                .map(|(bit, set)| u8::from(set) << bit)
+                .sum(),
+        );
         if let Some(configuration) = &self.configuration {
             record::write_configuration(configuration, out);
+        }
+        if let Some(identity) = self.identity {
+            record::write_identity(identity, out);
         }
     }
 
@@ -252,6 +268,11 @@ impl Group {
         } else {
             None
         };
+        let identity = if flags & 4 != 0 {
+            Some(reader.identity()?)
+        } else {
+            None
+        };
         let damaged = flags & 1 != 0;
         let saved = Group {
             sequence,
@@ -259,6 +280,7 @@ impl Group {
             floor,
             last,
             configuration,
+            identity,
             damaged,
             ..Group::default()
         };

@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use paxos::{Ballot, Configuration, Entry, GroupId, Index, PersistOp, Position, Restored};
+use paxos::{
+    Ballot, Configuration, Entry, GroupId, Identity, Index, PersistOp, Position, Restored,
+};
 
 use crate::error::{Overloaded, WalError};
 use crate::options::WalOptions;
@@ -30,16 +32,31 @@ pub struct RecoveredGroup {
     pub floor: Position,
     /// The entries above the floor, without a gap.
     pub entries: Vec<Entry>,
+    /// What the replica is; none: a founding member with the incarnation of the node's disk (version 0.1 stored none).
+    pub identity: Option<Identity>,
 }
 
 impl RecoveredGroup {
-    /// As the replication core takes it, together with what the B-tree holds.
+    /// The replica's identity; `disk` is the incarnation of the node's disk.
+    pub fn identity(&self, disk: u64) -> Identity {
+        let of_disk = Identity {
+            incarnation: disk,
+            ..record::OF_THE_DISK
+        };
+        let own = |identity: &Identity| identity.incarnation != record::OF_THE_DISK.incarnation;
+        self.identity.filter(own).unwrap_or(of_disk)
+    }
+
+    /// As the replication core takes it, together with what the B-tree holds (a log replica: nothing). `disk` is the incarnation of
+    /// the node's disk.
     pub fn restored(
         self,
+        disk: u64,
         applied: Position,
         applied_configuration: Option<Configuration>,
     ) -> Restored {
         Restored {
+            identity: self.identity(disk),
             promised: self.promised,
             floor: self.floor,
             configuration: self.configuration.unwrap_or_default(),
@@ -345,6 +362,7 @@ fn recovered(
                 let recovered = RecoveredGroup {
                     promised: group.promised,
                     configuration: group.configuration.clone(),
+                    identity: group.identity,
                     floor: group.floor,
                     entries: Vec::new(),
                 };

@@ -19,7 +19,9 @@
 //! Since `synced` is, a hole that was acknowledged (damage) can be told from one that was not (a torn write).
 
 use bytes::Bytes;
-use paxos::{Ballot, Configuration, Entry, GroupId, Index, NodeId, Payload, PersistOp};
+use paxos::{
+    Ballot, Configuration, Entry, GroupId, Identity, Index, NodeId, Payload, PersistOp, Role,
+};
 
 /// Bytes of a record's header.
 pub(crate) const HEADER_BYTES: usize = 48;
@@ -29,6 +31,13 @@ pub(crate) const ALIGN_BYTES: usize = 8;
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: u32 = 0x524b_5645; // "EVKR"
+
+/// Stands for the identity of a founding member: its incarnation is the one of the node's disk.
+pub(crate) const OF_THE_DISK: Identity = Identity {
+    incarnation: 0,
+    role: Role::Storage,
+    generation: 1,
+};
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +174,20 @@ impl<'a> Reader<'a> {
         })
     }
 
+    pub(crate) fn identity(&mut self) -> Option<Identity> {
+        let incarnation = self.u64()?;
+        let role = match self.u8()? {
+            0 => Role::Storage,
+            1 => Role::Log,
+            _ => return None,
+        };
+        Some(Identity {
+            incarnation,
+            role,
+            generation: self.u64()?,
+        })
+    }
+
     pub(crate) fn configuration(&mut self) -> Option<Configuration> {
         let len = self.u32()? as usize;
         rmp_serde::from_slice(self.take(len)?).ok()
@@ -174,6 +197,12 @@ impl<'a> Reader<'a> {
 pub(crate) fn write_ballot(ballot: Ballot, out: &mut Vec<u8>) {
     out.extend_from_slice(&ballot.round.to_le_bytes());
     out.extend_from_slice(&ballot.node.0.to_le_bytes());
+}
+
+pub(crate) fn write_identity(identity: Identity, out: &mut Vec<u8>) {
+    out.extend_from_slice(&identity.incarnation.to_le_bytes());
+    out.push(u8::from(identity.role == Role::Log));
+    out.extend_from_slice(&identity.generation.to_le_bytes());
 }
 
 pub(crate) fn write_configuration(configuration: &Configuration, out: &mut Vec<u8>) {
@@ -219,11 +248,13 @@ pub(crate) fn encode_ops(ops: &[PersistOp]) -> Vec<u8> {
                 index,
                 ballot,
                 configuration,
+                identity,
             } => {
-                out.push(4);
+                out.push(6);
                 out.extend_from_slice(&index.to_le_bytes());
                 write_ballot(*ballot, &mut out);
                 write_configuration(configuration, &mut out);
+                write_identity(*identity, &mut out);
             }
             PersistOp::Floor {
                 index,
@@ -293,10 +324,18 @@ pub(crate) fn decode_ops(body: &[u8]) -> Option<Vec<PersistOp>> {
                 }
                 PersistOp::Append(entries)
             }
+            // Written by version 0.1 before replicas had an identity of their own.
             4 => PersistOp::Install {
                 index: reader.u64()?,
                 ballot: reader.ballot()?,
                 configuration: reader.configuration()?,
+                identity: OF_THE_DISK,
+            },
+            6 => PersistOp::Install {
+                index: reader.u64()?,
+                ballot: reader.ballot()?,
+                configuration: reader.configuration()?,
+                identity: reader.identity()?,
             },
             5 => PersistOp::Floor {
                 index: reader.u64()?,

@@ -13,7 +13,7 @@ use model::codec::decode_item;
 use model::{ErrorKind, Item, TableDefinition};
 use parking_lot::Mutex;
 use paxos::{Ballot, GroupId, NodeId};
-use protocol::control::{ApiCall, ApiReply, CreateReplica, Order, OrderReply};
+use protocol::control::{ApiCall, ApiReply, CreateReplica, Order, OrderCall, OrderReply};
 use protocol::directory::{PartitionInfo, Push};
 use protocol::health::{Heartbeat, StorageHealth};
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply, PageReply, WriteAction};
@@ -50,6 +50,9 @@ impl Partition {
             },
             leader: Some(self.leader()),
             members: self.made.members.clone(),
+            learners: Vec::new(),
+            progress: Vec::new(),
+            changing: false,
             table_version: self.table.version,
         }
     }
@@ -96,7 +99,7 @@ impl World {
             let (state, pushing) = (disks.clone(), mesh.clone());
             let subject = subjects::node_control(node);
             let orders = mesh.serve(&subject, None, move |delivery| {
-                let order = delivery.decode::<Order>().unwrap();
+                let order = delivery.decode::<OrderCall>().unwrap().order;
                 let reply = take_order(&state, &pushing, node, order);
                 delivery.reply(&reply);
             });
@@ -327,6 +330,7 @@ fn take_order(disks: &Mutex<Disks>, mesh: &Mesh, node: NodeId, order: Order) -> 
             }
             _ => return OrderReply::NotLeader,
         },
+        other => return OrderReply::Refused(format!("not simulated here: {other:?}")),
     };
     drop(guard);
     if let Some(partition) = pushed {

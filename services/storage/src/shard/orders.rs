@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use partition::Partition;
-use paxos::{GroupId, Input, Replica, Restored, Role};
+use paxos::{GroupId, Identity, Input, Replica, Restored, Role};
 use protocol::control::CreateReplica;
 
 use super::Shard;
@@ -61,16 +61,14 @@ impl Shard {
             Err(error) => return caller.refused(error.to_string()),
         };
         let node = &self.env.node;
-        let restored = Restored::founding(state.configuration.clone());
+        let identity = Identity {
+            incarnation: node.incarnation,
+            role: Role::Storage,
+            generation: state.configuration.generation,
+        };
+        let restored = Restored::founding(identity, state.configuration.clone());
         let timing = node.settings.timing.clone();
-        let replica = Replica::new(
-            node.id,
-            node.incarnation,
-            id,
-            restored,
-            timing,
-            self.env.now,
-        );
+        let replica = Replica::new(node.id, id, restored, timing, self.env.now);
         let partition = Partition::new(state, node.partition_limits());
         let mut group = Group::new(id, replica, partition, Arc::new(tree));
         group.founding.push(caller);

@@ -13,7 +13,7 @@ use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus
 use model::{AttributeValue, Item, KeyRange, Number, TableDefinition, TableId};
 use parking_lot::Mutex;
 use paxos::{Configuration, GroupId, Member, NodeId, Role};
-use protocol::control::{CreateReplica, Order, OrderReply};
+use protocol::control::{CreateReplica, Order, OrderCall, OrderReply};
 use protocol::directory::{PartitionInfo, PlacedMember, Push};
 use protocol::health::Heartbeat;
 use protocol::item::{
@@ -143,11 +143,7 @@ impl Cluster {
             partition,
             table: table(),
             range: model::key::table_range(TableId(20)),
-            configuration: Configuration {
-                generation: 1,
-                members: members.clone(),
-                joint: None,
-            },
+            configuration: Configuration::founding(members.clone()),
             members: members
                 .into_iter()
                 .map(|member| PlacedMember {
@@ -169,8 +165,12 @@ impl Cluster {
     pub async fn order(&self, node: u64, order: &Order) -> OrderReply {
         let subject = subjects::node_control(NodeId(node));
         let deadline = Deadline::after(PATIENCE);
+        let call = OrderCall {
+            epoch: 0,
+            order: order.clone(),
+        };
         self.client
-            .call(&subject, order, deadline, &TraceContext::default())
+            .call(&subject, &call, deadline, &TraceContext::default())
             .await
             .expect("answers")
     }

@@ -17,6 +17,7 @@ pub struct Disk {
     pub entries: Vec<Entry>,
     pub applied: Position,
     pub applied_configuration: Option<Configuration>,
+    pub identity: Option<Identity>,
 }
 
 impl Disk {
@@ -38,7 +39,9 @@ impl Disk {
                 index,
                 ballot,
                 configuration,
+                identity,
             } => {
+                self.identity = Some(*identity);
                 self.entries.clear();
                 self.floor = Position {
                     index: *index,
@@ -70,12 +73,14 @@ impl Disk {
             applied: self.applied,
             applied_configuration: self.applied_configuration.clone(),
             fresh: false,
+            identity: self.identity.expect("the replica was founded"),
         }
     }
 }
 
 pub struct Node {
     pub replica: Option<Replica>,
+    pub incarnation: u64,
     pub disk: Disk,
     pub unsynced: VecDeque<(Token, Vec<PersistOp>)>,
     /// The disk does not sync.
@@ -84,6 +89,8 @@ pub struct Node {
     pub lost: Vec<std::ops::RangeInclusive<Index>>,
     pub copy_from: Option<NodeId>,
     pub reads: u64,
+    /// It was told that it is no longer in the group.
+    pub retired: bool,
 }
 
 pub struct Cluster {
@@ -98,6 +105,8 @@ pub struct Cluster {
     pub cut: BTreeSet<(u64, u64)>,
     /// Every message that was sent, for inspection.
     pub sent: Vec<(u64, u64, Message)>,
+    /// The last answer to a wish for other members.
+    pub reconfigured: Option<Result<u64, ReconfigureRefusal>>,
 }
 
 pub fn three() -> Configuration {
@@ -106,11 +115,7 @@ pub fn three() -> Configuration {
         role: Role::Storage,
         incarnation: node * 100,
     };
-    Configuration {
-        generation: 1,
-        members: (1..=3).map(member).collect(),
-        joint: None,
-    }
+    Configuration::founding((1..=3).map(member).collect())
 }
 
 impl Cluster {
@@ -124,37 +129,67 @@ impl Cluster {
             reads_held: Vec::new(),
             cut: BTreeSet::new(),
             sent: Vec::new(),
+            reconfigured: None,
         };
         for member in configuration.all() {
-            let disk = Disk {
-                promised: Ballot::default(),
-                floor: Position::default(),
-                configuration: Configuration::default(),
-                entries: Vec::new(),
-                applied: Position::default(),
-                applied_configuration: None,
-            };
-            let replica = Replica::new(
-                member.node,
-                member.incarnation,
-                GROUP,
-                Restored::founding(configuration.clone()),
-                cluster.timing.clone(),
-                Millis(cluster.now),
-            );
-            let node = Node {
-                replica: Some(replica),
-                disk,
-                unsynced: VecDeque::new(),
-                stuck: false,
-                committed: Vec::new(),
-                lost: Vec::new(),
-                copy_from: None,
-                reads: 0,
-            };
-            cluster.nodes.insert(member.node.0, node);
+            cluster.add(*member, &configuration);
         }
         cluster
+    }
+
+    /// Makes a replica on a new or empty node: a founding member, or one that joins a group with this configuration.
+    pub fn add(&mut self, member: Member, configuration: &Configuration) {
+        let disk = Disk {
+            promised: Ballot::default(),
+            floor: Position::default(),
+            configuration: Configuration::default(),
+            entries: Vec::new(),
+            applied: Position::default(),
+            applied_configuration: None,
+            identity: None,
+        };
+        let identity = Identity {
+            incarnation: member.incarnation,
+            role: member.role,
+            generation: configuration.generation,
+        };
+        let replica = Replica::new(
+            member.node,
+            GROUP,
+            Restored::founding(identity, configuration.clone()),
+            self.timing.clone(),
+            Millis(self.now),
+        );
+        let node = Node {
+            replica: Some(replica),
+            incarnation: member.incarnation,
+            disk,
+            unsynced: VecDeque::new(),
+            stuck: false,
+            committed: Vec::new(),
+            lost: Vec::new(),
+            copy_from: None,
+            reads: 0,
+            retired: false,
+        };
+        self.nodes.insert(member.node.0, node);
+    }
+
+    /// Asks a leader for a change of the members, for the configuration in force.
+    pub fn reconfigure(
+        &mut self,
+        node: u64,
+        members: &[Member],
+        learners: &[Member],
+    ) -> Result<u64, ReconfigureRefusal> {
+        let input = Input::Reconfigure {
+            generation: self.status(node).configuration.generation,
+            members: members.to_vec(),
+            learners: learners.to_vec(),
+        };
+        self.step(node, input);
+        let answer = self.reconfigured.take();
+        answer.expect("an answer")
     }
 
     pub fn replica(&self, node: u64) -> &Replica {
@@ -186,6 +221,8 @@ impl Cluster {
             state.committed.push(entry.clone());
         }
         state.lost.extend(out.lost);
+        state.retired |= out.retired;
+        self.reconfigured = out.reconfigured;
         if out.copy_wanted.is_some() {
             state.copy_from = out.copy_wanted;
         }
@@ -260,7 +297,7 @@ impl Cluster {
 
     pub fn deliver(&mut self, from: u64, to: u64, message: Message) {
         if self.nodes.contains_key(&to) {
-            let incarnation = from * 100;
+            let incarnation = self.nodes[&from].incarnation;
             self.step(
                 to,
                 Input::Message {
@@ -341,7 +378,7 @@ impl Cluster {
         let restored = state.disk.restored();
         let timing = self.timing.clone();
         let now = Millis(self.now);
-        let replica = Replica::new(NodeId(node), node * 100, GROUP, restored, timing, now);
+        let replica = Replica::new(NodeId(node), GROUP, restored, timing, now);
         state.replica = Some(replica);
     }
 

@@ -115,3 +115,304 @@ fn a_joint_configuration_needs_both_majorities() {
     let leader = cluster.elect();
     assert_eq!(cluster.commands(leader), ["x"]);
 }
+
+fn storage(node: u64) -> Member {
+    Member {
+        node: NodeId(node),
+        role: Role::Storage,
+        incarnation: node * 100,
+    }
+}
+
+fn log(node: u64) -> Member {
+    Member {
+        role: Role::Log,
+        ..storage(node)
+    }
+}
+
+/// A log replica takes the place of a lost storage member, which stays as a learner.
+fn replace_with_log_replica(cluster: &mut Cluster, leader: u64, lost: u64, with: u64) {
+    let configuration = cluster.status(leader).configuration.clone();
+    cluster.add(log(with), &configuration);
+    let mut members = configuration.members.clone();
+    members.retain(|m| m.node.0 != lost);
+    members.push(log(with));
+    cluster
+        .reconfigure(leader, &members, &[storage(lost)])
+        .expect("a change");
+}
+
+#[test]
+fn a_log_replica_takes_over_and_survives_the_loss_of_a_second_node() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    cluster.propose(leader, "a").unwrap();
+    cluster.pass(500);
+    let (lost, other) = cluster.others(leader);
+    cluster.crash(lost);
+    replace_with_log_replica(&mut cluster, leader, lost, 4);
+    cluster.pass(500);
+    let configuration = cluster.status(leader).configuration.clone();
+    assert_eq!((configuration.generation, &configuration.joint), (3, &None));
+    assert!(configuration.members.contains(&log(4)));
+    // The second storage member misses an entry that the log replica has; then the leader is gone.
+    cluster.isolate(other);
+    cluster.propose(leader, "b").unwrap();
+    cluster.pass(300);
+    assert_eq!(
+        cluster.commands(leader),
+        ["a", "b"],
+        "leader and log replica"
+    );
+    cluster.crash(leader);
+    cluster.heal();
+    assert_eq!(cluster.elect(), other);
+    assert_eq!(
+        cluster.commands(other),
+        ["a", "b"],
+        "adopted from the log replica"
+    );
+}
+
+#[test]
+fn a_storage_member_that_comes_back_catches_up_as_a_learner_and_gets_its_vote_back() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (lost, other) = cluster.others(leader);
+    cluster.crash(lost);
+    replace_with_log_replica(&mut cluster, leader, lost, 4);
+    cluster.pass(2_000);
+    let members = [storage(leader), storage(other), storage(lost)];
+    assert_eq!(
+        cluster.reconfigure(leader, &members, &[]),
+        Err(ReconfigureRefusal::NotInStep(NodeId(lost))),
+        "it is down"
+    );
+    cluster.propose(leader, "a").unwrap();
+    cluster.restart(lost);
+    cluster.pass(1_000);
+    assert!(
+        cluster
+            .replica(leader)
+            .followers()
+            .iter()
+            .all(|f| f.in_step)
+    );
+    assert_eq!(cluster.commands(lost), ["a"], "a learner gets the log");
+    cluster
+        .reconfigure(leader, &members, &[])
+        .expect("a change");
+    cluster.pass(3_000);
+    assert!(
+        cluster.nodes[&4].retired,
+        "the log replica is told that it may go"
+    );
+    assert!(!cluster.nodes[&lost].retired);
+    cluster.crash(other);
+    cluster.propose(leader, "b").unwrap();
+    cluster.pass(300);
+    assert_eq!(cluster.commands(leader), ["a", "b"], "it votes again");
+}
+
+#[test]
+fn a_new_storage_replica_is_filled_before_it_votes() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    cluster.timing.limits.floor_step_entries = 1;
+    let leader = cluster.elect();
+    let (gone, other) = cluster.others(leader);
+    for command in ["a", "b", "c"] {
+        cluster.propose(leader, command).unwrap();
+    }
+    cluster.pass(100);
+    for node in 1..=3 {
+        cluster.flush(node);
+    }
+    cluster.step(leader, Input::ReleaseLog);
+    cluster.pass(1_000);
+    assert!(
+        cluster.status(leader).floor.index > 0,
+        "the log is truncated"
+    );
+    cluster.add(storage(5), &cluster.status(leader).configuration.clone());
+    cluster
+        .reconfigure(leader, &three().members, &[storage(5)])
+        .expect("a change");
+    cluster.pass(500);
+    assert_eq!(cluster.nodes[&5].copy_from, Some(NodeId(leader)));
+    assert!(
+        cluster
+            .replica(leader)
+            .followers()
+            .iter()
+            .any(|f| f.copying)
+    );
+    let members = [storage(leader), storage(other), storage(5)];
+    assert_eq!(
+        cluster.reconfigure(leader, &members, &[]),
+        Err(ReconfigureRefusal::NotInStep(NodeId(5)))
+    );
+    cluster.copy(leader, 5);
+    cluster.pass(500);
+    cluster
+        .reconfigure(leader, &members, &[])
+        .expect("a change");
+    cluster.pass(3_000);
+    assert!(cluster.nodes[&gone].retired);
+    cluster.propose(leader, "d").unwrap();
+    cluster.pass(300);
+    assert_eq!(cluster.commands(5), ["d"]);
+}
+
+#[test]
+fn a_leader_that_is_replaced_hands_over() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    cluster.add(storage(4), &cluster.status(leader).configuration.clone());
+    cluster
+        .reconfigure(leader, &three().members, &[storage(4)])
+        .expect("a change");
+    cluster.pass(500);
+    cluster
+        .reconfigure(leader, &[storage(a), storage(b), storage(4)], &[])
+        .expect("a change");
+    cluster.pass(300);
+    let next = cluster.leader().expect("no lease to wait for");
+    assert_ne!(next, leader);
+    cluster.pass(3_000);
+    assert!(cluster.nodes[&leader].retired);
+}
+
+#[test]
+fn changes_are_fenced_and_come_one_at_a_time() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, _) = cluster.others(leader);
+    let members = three().members;
+    let follower = Input::Reconfigure {
+        generation: 1,
+        members: members.clone(),
+        learners: Vec::new(),
+    };
+    cluster.step(a, follower);
+    assert_eq!(
+        cluster.reconfigured,
+        Some(Err(ReconfigureRefusal::NotLeader(Some(NodeId(leader)))))
+    );
+    let stale = Input::Reconfigure {
+        generation: 0,
+        members: members.clone(),
+        learners: Vec::new(),
+    };
+    cluster.step(leader, stale);
+    assert_eq!(
+        cluster.reconfigured,
+        Some(Err(ReconfigureRefusal::Stale(1)))
+    );
+    assert_eq!(
+        cluster.reconfigure(leader, &members, &[]),
+        Ok(1),
+        "nothing to do"
+    );
+    for (members, learners) in [
+        (vec![], vec![]),
+        (vec![log(1), log(2), log(3)], vec![]),
+        (vec![storage(1), storage(1), storage(2)], vec![]),
+        (members.clone(), vec![storage(2)]),
+        ((1..=8).map(storage).collect(), vec![]),
+    ] {
+        assert!(matches!(
+            cluster.reconfigure(leader, &members, &learners),
+            Err(ReconfigureRefusal::Invalid(_))
+        ));
+    }
+    cluster.isolate(leader);
+    cluster
+        .reconfigure(leader, &members, &[storage(7)])
+        .expect("a change");
+    assert_eq!(
+        cluster.reconfigure(leader, &members, &[]),
+        Err(ReconfigureRefusal::UnderWay)
+    );
+    // It never reached anybody: the next leader knows nothing of it.
+    cluster.pass(6_000);
+    cluster.heal();
+    cluster.pass(3_000);
+    let leader = cluster.elect();
+    assert!(cluster.status(leader).configuration.learners.is_empty());
+}
+
+#[test]
+fn a_new_leader_completes_the_change_of_an_old_one() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    let configuration = cluster.status(leader).configuration.clone();
+    cluster.add(log(4), &configuration);
+    let members = [storage(leader), storage(a), log(4)];
+    cluster
+        .reconfigure(leader, &members, &[storage(b)])
+        .expect("a change");
+    // The joint configuration gets out, the leader does not live to complete it.
+    while let Some((from, to, message)) = cluster.queue.pop_front() {
+        cluster.deliver(from, to, message);
+    }
+    for node in [a, b, 4] {
+        cluster.sync(node);
+    }
+    cluster.crash(leader);
+    cluster.queue.clear();
+    let next = cluster.elect();
+    cluster.pass(500);
+    let configuration = cluster.status(next).configuration.clone();
+    assert_eq!((configuration.generation, configuration.joint), (3, None));
+}
+
+/// A candidate of the old members finds the joint configuration only in the log that it adopts: without asking the new members it
+/// would overwrite what they committed among themselves.
+#[test]
+fn a_candidate_asks_the_members_of_the_configuration_that_it_adopts() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    let configuration = cluster.status(leader).configuration.clone();
+    for node in 4..=6 {
+        cluster.add(storage(node), &configuration);
+    }
+    cluster
+        .reconfigure(leader, &three().members, &[4, 5, 6].map(storage))
+        .expect("a change");
+    cluster.pass(500);
+    // `b` hears nothing from here on: it knows neither the joint nor the new configuration.
+    cluster.isolate(b);
+    cluster
+        .reconfigure(leader, &[4, 5, 6].map(storage), &[])
+        .expect("a change");
+    cluster.pass(2_000);
+    let new_leader = cluster.leader().expect("one of the new members leads");
+    assert!(new_leader >= 4);
+    cluster.propose(new_leader, "x").unwrap();
+    cluster.pass(100);
+    assert_eq!(cluster.commands(new_leader), ["x"]);
+    // `b` reaches `a`, which has the joint configuration at least; together they are a quorum of the old members.
+    for (from, to) in [(a, b), (b, a)] {
+        cluster.cut.remove(&(from, to));
+    }
+    for new in 4..=6 {
+        for (from, to) in [(new, a), (a, new)] {
+            cluster.cut.insert((from, to));
+        }
+    }
+    cluster.pass(20_000);
+    assert!(
+        [a, b]
+            .iter()
+            .all(|n| cluster.status(*n).standing != Standing::Leader { serving: true }),
+        "nobody leads without the new members"
+    );
+    cluster.heal();
+    cluster.pass(5_000);
+    let leader = cluster.elect();
+    assert!(cluster.commands(leader).contains(&"x".to_owned()));
+}

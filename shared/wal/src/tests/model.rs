@@ -6,8 +6,8 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use paxos::{
-    Ballot, Configuration, Entry, GroupId, Index, Member, NodeId, Payload, PersistOp, Position,
-    Role,
+    Ballot, Configuration, Entry, GroupId, Identity, Index, Member, NodeId, Payload, PersistOp,
+    Position, Role,
 };
 use proptest::prelude::*;
 
@@ -42,6 +42,13 @@ pub(crate) fn ballot(round: u64) -> Ballot {
     }
 }
 
+/// Of a replica that joined later than its node's disk.
+const IDENTITY: Identity = Identity {
+    incarnation: 4_711,
+    role: Role::Log,
+    generation: 12,
+};
+
 pub(crate) fn configuration(generation: u64) -> Configuration {
     let member = Member {
         node: NODE,
@@ -50,8 +57,7 @@ pub(crate) fn configuration(generation: u64) -> Configuration {
     };
     Configuration {
         generation,
-        members: vec![member],
-        joint: None,
+        ..Configuration::founding(vec![member])
     }
 }
 
@@ -73,6 +79,7 @@ pub(crate) fn install(index: Index) -> PersistOp {
         index,
         ballot: ballot(index),
         configuration: configuration(index),
+        identity: IDENTITY,
     }
 }
 
@@ -104,9 +111,11 @@ pub(crate) fn apply(model: &mut Model, id: GroupId, ops: &[PersistOp]) {
                 index,
                 ballot,
                 configuration,
+                identity,
             } => {
                 group.floor = Position { ballot, index };
                 group.configuration = Some(configuration);
+                group.identity = Some(identity);
                 group.entries.clear();
             }
             PersistOp::Floor {
