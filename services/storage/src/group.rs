@@ -96,6 +96,8 @@ impl Group {
             progress: Vec::new(),
             changing: false,
             table_version: state.table.version,
+            items: state.items,
+            bytes: state.bytes,
         })
     }
 
