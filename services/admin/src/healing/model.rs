@@ -171,6 +171,13 @@ impl Mesh {
         self.groups.values().filter(led).count()
     }
 
+    /// An admin tells all nodes of its epoch.
+    pub(super) fn announce(&mut self, epoch: u64) {
+        for node in self.nodes.values_mut().filter(|n| n.alive) {
+            node.epoch = node.epoch.max(epoch);
+        }
+    }
+
     pub(super) fn order(&mut self, admin: usize, epoch: u64, directive: Directive) {
         let at_ms = self.now_ms + self.draw(1_500);
         self.flying.push((at_ms, admin, epoch, directive));
@@ -405,6 +412,11 @@ impl Admin {
             Some(info)
         });
         self.partitions.learn(push(led.collect()), mesh.now_ms);
+    }
+
+    /// Reads what another one wrote down.
+    pub(super) fn read_records(&mut self, of: &Admin) {
+        self.records = of.records.clone();
     }
 
     pub(super) fn drain(&mut self, node: u64, on: bool) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos::{NodeId, Role};
+use protocol::directory::PlacedMember;
 
 use super::View;
 use super::diagnosis::{Ailment, Reason, bad};
@@ -53,12 +54,15 @@ pub(crate) fn choose(seen: &Seen, ailment: &Ailment, view: &View, choice: &Choic
             tiers.entry(tier).or_default().push(node);
         }
     }
-    // Two in one zone only if it is about to stay so: while a lost zone may come back, two copies and the log wait for it.
+    // Two in one zone only if it is about to stay so: while a lost zone may come back, two copies and the log wait for it. Where the
+    // group's log replica sits on the only node of the right zone, it is also the way there: the new replica ends the log replica,
+    // and then moves to the node that has become free.
     let zone_may_come_back = view
         .nodes
         .values()
         .filter(elsewhere)
         .filter(|n| !n.draining)
+        .filter(|n| !holds_log(n.node, seen))
         .any(|n| n.silent_ms < view.settings.zone_lost_after_ms);
     let mut fit = false;
     for (tier, nodes) in tiers {

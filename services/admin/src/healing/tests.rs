@@ -1,8 +1,12 @@
 //! The planners over a model of the mesh: they converge, within their bounds, and late or doubled orders undo nothing.
 
-use paxos::{GroupId, NodeId};
+use paxos::{GroupId, NodeId, Role};
+use protocol::control::Order;
 
 use super::model::{Admin, Mesh, TURN_MS, turn};
+use super::{Repairs, View};
+use crate::partitions::Partitions;
+use crate::partitions::tests::{push, storage_member};
 use crate::settings::HealingSettings;
 
 const SIX: [(u64, &str); 6] = [
@@ -292,6 +296,8 @@ fn an_admin_that_sleeps_for_an_hour_changes_nothing_and_one_that_wakes_undoes_no
         );
         // Another one takes over; the first wakes up and goes on with what it knew, without the lease.
         let mut second = Admin::new(&mesh, 2, settings());
+        second.read_records(&first);
+        mesh.announce(2);
         let mut both = 0;
         while !mesh.healed() {
             both += 1;
@@ -352,4 +358,69 @@ fn what_the_operator_orders_is_checked_and_done() {
     });
     assert!(mesh.healed());
     assert_eq!(mesh.replaced.len(), 1);
+}
+
+/// The group of {1, 2, log replica on 6} whose learner on 3 is lost, in a mesh of two nodes a zone.
+#[test]
+fn a_log_replica_on_the_only_node_of_the_zone_is_passed_by_in_two_steps() {
+    let mut mesh = Mesh::new(&SIX, 3, 31);
+    let mut admin = Admin::new(&mesh, 1, settings());
+    run(&mut mesh, &mut admin, 30_000);
+    mesh.nodes.get_mut(&3).unwrap().alive = false;
+    for _ in 0..30_000 / TURN_MS {
+        mesh.turn();
+        admin.listen(&mesh);
+    }
+    let mut seen = mesh.groups[&GroupId(16)].info.clone();
+    let lost = seen.members.iter().position(|m| m.member.node == NodeId(3));
+    let lost = seen.members.remove(lost.unwrap());
+    let mut log = storage_member(6, "az3", 9);
+    log.member.role = Role::Log;
+    seen.members.push(log);
+    seen.learners = vec![lost];
+    seen.generation = 3;
+    let settings = settings();
+    let target = admin.with(mesh.now_ms, |_, _, view| {
+        let mut partitions = Partitions::default();
+        partitions.learn(push(vec![seen.clone()]), view.now_ms);
+        let view = View {
+            partitions: &partitions,
+            settings: &settings,
+            ..*view
+        };
+        let orders = Repairs::default().step(&view);
+        let [order] = orders.as_slice() else {
+            panic!("{orders:?}")
+        };
+        let Order::ReplaceReplica {
+            replaced, target, ..
+        } = order.order
+        else {
+            panic!("{order:?}")
+        };
+        assert_eq!(replaced, NodeId(3));
+        target
+    });
+    assert!([4, 5].contains(&target.0), "{target:?}");
+    // It has the log replica's place: now one of the two goes to the free node.
+    seen.members.pop();
+    let zone = if target.0 == 4 { "az1" } else { "az2" };
+    seen.members.push(storage_member(target.0, zone, 10));
+    seen.learners.clear();
+    seen.generation = 6;
+    admin.with(mesh.now_ms, |_, _, view| {
+        let mut partitions = Partitions::default();
+        partitions.learn(push(vec![seen.clone()]), view.now_ms);
+        let view = View {
+            partitions: &partitions,
+            settings: &settings,
+            ..*view
+        };
+        let orders = Repairs::default().step(&view);
+        let order = orders.first().map(|directive| &directive.order);
+        assert!(
+            matches!(order, Some(Order::ReplaceReplica { target, .. }) if *target == NodeId(6)),
+            "{orders:?}"
+        );
+    });
 }
