@@ -108,25 +108,15 @@ fn tier(node: &NodeView, seen: &Seen, ailment: &Ailment, view: &View) -> Option<
             _ => None,
         };
     }
-    if seen
-        .info
-        .learners
-        .iter()
-        .any(|m| m.member.node == node.node)
-    {
+    if seen.on(node.node) {
         return None;
     }
-    match seen
-        .info
-        .members
-        .iter()
-        .find(|m| m.member.node == node.node)
-    {
-        // The leader moves or ends its log replica first.
-        Some(member) if member.member.role == Role::Log => Some(2),
-        Some(_) => None,
-        // One that has only just come up may go down again.
-        None if node.alive_ms < SETTLE_MS => Some(1),
-        None => Some(0),
-    }
+    // One that has only just come up may go down again.
+    Some(u8::from(node.alive_ms < SETTLE_MS))
+}
+
+/// Whether a node holds the group's log replica, which votes: its leader takes no second replica there.
+fn holds_log(node: NodeId, seen: &Seen) -> bool {
+    let log = |m: &PlacedMember| m.member.node == node && m.member.role == Role::Log;
+    seen.info.members.iter().any(log)
 }
