@@ -180,13 +180,21 @@ impl Replica {
 
     /// `Input::TransferLeadership`.
     pub(crate) fn transfer(&mut self, to: NodeId) {
-        let mut members = self.log.configuration().members.iter();
-        let storage = members.any(|member| member.node == to && member.role == Role::Storage);
         let deadline = self.now.plus(self.timing.transfer_ms);
-        if to == self.me || !storage || !self.can_propose() {
+        let members = &self.log.configuration().members;
+        let member = members
+            .iter()
+            .find(|m| m.node == to && m.role == Role::Storage);
+        let Some(member) = member.copied().filter(|_| self.can_propose()) else {
             return;
-        }
-        if let Part::Leader(leader) = &mut self.part {
+        };
+        // A learner on the member's node is not the member, and could not take over.
+        if let Part::Leader(leader) = &mut self.part
+            && leader
+                .progress
+                .iter()
+                .any(|p| member.is(p.node, p.incarnation))
+        {
             leader.transfer = Some(Transfer { to, deadline });
         }
     }

@@ -416,3 +416,33 @@ fn a_candidate_asks_the_members_of_the_configuration_that_it_adopts() {
     let leader = cluster.elect();
     assert!(cluster.commands(leader).contains(&"x".to_owned()));
 }
+
+#[test]
+fn leadership_is_not_handed_to_a_learner_on_a_members_node() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (gone, other) = cluster.others(leader);
+    cluster.crash(gone);
+    let new_disk = Member {
+        incarnation: 999,
+        ..storage(gone)
+    };
+    let configuration = cluster.status(leader).configuration.clone();
+    cluster.add(new_disk, &configuration);
+    cluster
+        .reconfigure(leader, &three().members, &[new_disk])
+        .expect("a change");
+    cluster.pass(1_000);
+    let to = NodeId(gone);
+    cluster.step(leader, Input::TransferLeadership { to });
+    cluster.pass(500);
+    assert_eq!(cluster.leader(), Some(leader), "the member's disk is gone");
+    let members = [storage(leader), storage(other), new_disk];
+    cluster
+        .reconfigure(leader, &members, &[])
+        .expect("a change");
+    cluster.pass(500);
+    cluster.step(leader, Input::TransferLeadership { to });
+    cluster.pass(100);
+    assert_eq!(cluster.leader(), Some(gone));
+}
