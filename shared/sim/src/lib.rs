@@ -11,7 +11,6 @@ pub mod fixture;
 mod havoc;
 pub mod host;
 pub mod invariants;
-pub mod linearizability;
 pub mod nemesis;
 pub mod network;
 pub mod rng;

@@ -6,7 +6,6 @@ use protocol::item::ItemReply;
 
 use crate::coverage::Coverage;
 use crate::fixture;
-use crate::linearizability;
 use crate::rng::Rng;
 use crate::scenario::{Options, Scenario};
 use crate::world::{Violation, World, broken};

@@ -15,11 +15,11 @@ use crate::figure_eight::Trap;
 use crate::fixture::founding_state;
 use crate::host::{Clock, Host};
 use crate::invariants::{self, Invariant};
-use crate::linearizability::Operation;
 use crate::network::Network;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
+use linearizability::Operation;
 
 /// Something that happens at a moment.
 #[derive(Debug)]
