@@ -45,11 +45,17 @@ impl Durability {
         self.promised
     }
 
-    /// Numbers the batches under way from 1.
+    /// Numbers the batches under way from 1, and forgets that a message waits twice.
     #[cfg(feature = "model")]
     pub fn renumber(&mut self) {
         for (batch, number) in self.batches.iter_mut().zip(1..) {
             batch.token = Token(number);
+            let held = std::mem::take(&mut batch.held);
+            for message in held {
+                if !batch.held.contains(&message) {
+                    batch.held.push(message);
+                }
+            }
         }
         self.next = Token(self.batches.len() as u64 + 1);
     }

@@ -36,6 +36,19 @@ pub(crate) struct Leader {
     pub floor: Index,
 }
 
+#[cfg(feature = "model")]
+impl Leader {
+    /// Forgets what only limits and timers ask for.
+    pub fn forget_traffic(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.progressed_to = 0;
+        for progress in &mut self.progress {
+            progress.forget_traffic();
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Transfer {
     pub to: NodeId,

@@ -10,8 +10,8 @@ const NEVER: Millis = Millis(u64::MAX);
 
 impl Replica {
     /// Takes out what differs between replicas that behave alike, given that elections start by `Input::Campaign` and end by
-    /// `Input::StepDown` only (never by time), that probes are answered at once, and that `Token`s of batches under way are counted anew
-    /// from 1 by the caller, too.
+    /// `Input::StepDown` only (never by time), that probes are answered at once, that windows and queues never fill, that nothing is sent
+    /// again for want of an answer, and that `Token`s of batches under way are counted anew from 1 by the caller, too.
     pub fn canonical(&mut self) {
         self.attempt = 0;
         self.election_at = NEVER;
@@ -22,7 +22,7 @@ impl Replica {
                 candidate.deadline = NEVER;
                 self.wake_at = NEVER;
             }
-            Part::Leader(_) => {}
+            Part::Leader(leader) => leader.forget_traffic(),
         }
     }
 

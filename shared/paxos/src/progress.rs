@@ -160,6 +160,14 @@ impl Progress {
         self.stage = Stage::Copy;
     }
 
+    /// Forgets what only limits and timers ask for.
+    #[cfg(feature = "model")]
+    pub fn forget_traffic(&mut self) {
+        self.flights.clear();
+        self.flight_bytes = 0;
+        self.received = self.confirmed();
+    }
+
     /// When `check_lost` is due.
     pub fn lost_at(&self, retransmit_ms: u64, log_read_ms: u64) -> Option<Millis> {
         match self.stage {
