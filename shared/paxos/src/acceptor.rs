@@ -56,9 +56,12 @@ impl Replica {
 
     /// What a candidate needs to know of this member.
     pub(crate) fn promise_of(&self, ballot: Ballot, lease: LeasePromise) -> Promise {
+        let last = self.log.last();
+        #[cfg(feature = "mutations")]
+        let last = self.with_only_ballot(last);
         Promise {
             ballot,
-            last: self.log.last(),
+            last,
             floor: self.log.floor(),
             history: self.log.history().to_vec(),
             lease_remaining_ms: lease.until.since(self.now),

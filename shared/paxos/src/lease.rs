@@ -4,7 +4,7 @@
 use crate::{Ballot, Millis, NodeId};
 
 /// What this member promised: not to help anybody else *serve* before `until`. (It may promise a higher ballot at once.)
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct LeasePromise {
     /// Whose lease; none = not known, the member restarted.
     pub holder: Option<Ballot>,
@@ -12,7 +12,7 @@ pub(crate) struct LeasePromise {
 }
 
 /// Leases that members reported to a candidate. It may serve once all have run out or were released.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Outstanding {
     leases: Vec<LeasePromise>,
     /// Nodes that promised the candidate's higher ballot, and therefore lead in no lower one any more.
