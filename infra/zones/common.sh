@@ -41,6 +41,6 @@ mesh_pids() {
   for file in "$state"/pids/*; do
     [ -f "$file" ] || continue
     pid=$(cat "$file")
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$state/settings/"; then echo "$pid"; fi
+    if [ -r "/proc/$pid/cmdline" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$state/settings/"; then echo "$pid"; fi
   done
 }

@@ -1,10 +1,15 @@
 //! Wing and Gong's search ("Testing and verifying concurrent objects") with Lowe's memory of visited states ("Testing for
 //! linearizability"). Owns its bound: a history that is too hard is given up, never searched without end.
 //!
-//! An operation of unknown outcome is placed only directly before one that sees what it wrote. Placed anywhere else it would be
-//! overwritten unseen, and could as well not have happened. So a history with many time-outs costs little more than one without.
+//! What keeps it short, since hundreds of operations may be under way at once while a mesh is broken:
+//!
+//! - A read that fits the value at hand and may come next is taken at once: it changes nothing, and waiting for it gains nothing.
+//! - A write whose value nobody sees is taken together with the write that overwrites it: directly before that, it has no effect.
+//! - An operation of unknown outcome is placed only directly before one that sees what it wrote. Placed anywhere else it would be
+//!   overwritten unseen, and could as well not have happened.
+//! - A value that somebody must still see, and that nobody will write again, is not overwritten.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Action, Failure, Operation, Value};
 
@@ -24,22 +29,12 @@ pub fn check(history: &[Operation]) -> Result<(), Failure> {
 
 /// `check` that gives up after `states_max` states.
 pub fn check_within(history: &[Operation], states_max: usize) -> Result<(), Failure> {
-    let (answered, unknown) = relevant(history);
-    let mut search = Search {
-        taken: BitSet::new(answered.len()),
-        taken_unknown: BitSet::new(unknown.len()),
-        answered,
-        unknown,
-        visited: BTreeSet::new(),
-        states_max,
-        furthest: 0,
-    };
-    search.run()
+    Search::new(history, states_max).run()
 }
 
 /// Splits the history into answered operations and those of unknown outcome that somebody may have seen the effect of, both
 /// sorted by the time of the call. What nobody saw can always be thought of as not having happened.
-fn relevant(history: &[Operation]) -> (Vec<Operation>, Vec<Operation>) {
+fn relevant(history: &[Operation]) -> Relevant {
     let (mut answered, mut unknown): (Vec<Operation>, Vec<Operation>) = history
         .iter()
         .partition(|operation| operation.answered.is_some());
@@ -63,7 +58,18 @@ fn relevant(history: &[Operation]) -> (Vec<Operation>, Vec<Operation>) {
     unknown.retain(|o| o.action.writes().is_some_and(|value| seen.contains(&value)));
     answered.sort_by_key(|operation| operation.called);
     unknown.sort_by_key(|operation| operation.called);
-    (answered, unknown)
+    Relevant {
+        answered,
+        unknown,
+        seen,
+    }
+}
+
+struct Relevant {
+    answered: Vec<Operation>,
+    unknown: Vec<Operation>,
+    /// Values that somebody saw.
+    seen: BTreeSet<Value>,
 }
 
 /// A set of small numbers.
@@ -92,20 +98,28 @@ impl BitSet {
 }
 
 /// An operation that may come next: number among the answered ones, or among those of unknown outcome.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Candidate {
     Answered(usize),
     Unknown(usize),
 }
 
-/// One operation put in order, and what may follow it.
+/// What the key holds at one point of an order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    Seen(Value),
+    /// Something that nobody sees.
+    Unseen,
+}
+
+/// Operations put in order in one step, and what may follow them.
 struct Level {
     candidates: Vec<Candidate>,
     next: usize,
-    value: Value,
+    held: Held,
     /// First answered operation that is not in order yet.
     first: usize,
-    via: Option<Candidate>,
+    taken: Vec<Candidate>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +127,7 @@ struct State {
     first: usize,
     taken: Vec<u64>,
     taken_unknown: Vec<u64>,
-    value: Value,
+    held: Held,
     /// The last one has to be seen by the next one.
     to_be_seen: bool,
 }
@@ -121,70 +135,223 @@ struct State {
 struct Search {
     answered: Vec<Operation>,
     unknown: Vec<Operation>,
+    seen: BTreeSet<Value>,
     taken: BitSet,
     taken_unknown: BitSet,
+    /// Operations not in order yet that write a value.
+    writers: BTreeMap<Value, usize>,
+    /// Answered operations not in order yet that see a value.
+    observers: BTreeMap<Value, usize>,
     visited: BTreeSet<State>,
     states_max: usize,
     furthest: usize,
 }
 
 impl Search {
+    fn new(history: &[Operation], states_max: usize) -> Self {
+        let Relevant {
+            answered,
+            unknown,
+            seen,
+        } = relevant(history);
+        let mut writers = BTreeMap::new();
+        for operation in answered.iter().chain(&unknown) {
+            if let Some(value) = operation.action.writes() {
+                *writers.entry(value).or_default() += 1;
+            }
+        }
+        let mut observers = BTreeMap::new();
+        for value in answered.iter().filter_map(|o| o.action.sees()) {
+            *observers.entry(value).or_default() += 1;
+        }
+        Search {
+            taken: BitSet::new(answered.len()),
+            taken_unknown: BitSet::new(unknown.len()),
+            answered,
+            unknown,
+            seen,
+            writers,
+            observers,
+            visited: BTreeSet::new(),
+            states_max,
+            furthest: 0,
+        }
+    }
+
     /// Depth first, with its own stack: histories are long.
     fn run(&mut self) -> Result<(), Failure> {
+        let mut root = Vec::new();
+        let held = Held::Seen(None);
+        let first = self.take_observers(0, held, &mut root);
         let mut levels = vec![Level {
-            candidates: self.candidates(0, None, false),
+            candidates: self.candidates(first, held, false),
             next: 0,
-            value: None,
-            first: 0,
-            via: None,
+            held,
+            first,
+            taken: root,
         }];
         while let Some(level) = levels.last_mut() {
             if level.first == self.answered.len() {
                 return Ok(());
             }
             let Some(candidate) = level.candidates.get(level.next).copied() else {
-                let via = level.via;
+                let taken = std::mem::take(&mut level.taken);
                 levels.pop();
-                if let Some(via) = via {
-                    self.flip(via);
-                }
+                self.give_back(taken);
                 continue;
             };
             level.next += 1;
-            let Some(value) = self.action(candidate).apply(level.value) else {
+            let (held, first) = (level.held, level.first);
+            let Some(step) = self.step(candidate, held, first)? else {
                 continue;
             };
-            let mut first = level.first;
-            self.flip(candidate);
+            self.furthest = self.furthest.max(step.first);
+            levels.push(step);
+        }
+        Err(self.stuck())
+    }
+
+    /// Puts a candidate in order, with all that goes with it. None if that leads nowhere, or where the search has been.
+    fn step(
+        &mut self,
+        candidate: Candidate,
+        before: Held,
+        first: usize,
+    ) -> Result<Option<Level>, Failure> {
+        let action = self.action(candidate);
+        let Some(held) = self.after(action, before) else {
+            return Ok(None);
+        };
+        let mut taken = Vec::new();
+        if matches!(action, Action::Write(_)) {
+            self.take_overwritten(first, candidate, &mut taken);
+        }
+        self.take(candidate);
+        taken.push(candidate);
+        let overwritten = match before {
+            Held::Seen(value) if held != before => Some(value),
+            _ => None,
+        };
+        if overwritten.is_some_and(|value| self.is_missed(value)) {
+            self.give_back(taken);
+            return Ok(None);
+        }
+        let alone = taken.len();
+        let first = self.take_observers(first, held, &mut taken);
+        let to_be_seen = matches!(candidate, Candidate::Unknown(_)) && taken.len() == alone;
+        let state = State {
+            first,
+            taken: self.taken.from(first),
+            taken_unknown: self.taken_unknown.from(0),
+            held,
+            to_be_seen,
+        };
+        if !self.visited.insert(state) {
+            self.give_back(taken);
+            return Ok(None);
+        }
+        if self.visited.len() > self.states_max {
+            let states = self.visited.len();
+            return Err(Failure::TooHard { states });
+        }
+        Ok(Some(Level {
+            candidates: self.candidates(first, held, to_be_seen),
+            next: 0,
+            held,
+            first,
+            taken,
+        }))
+    }
+
+    /// What the key holds after an action; none if it can't come now.
+    fn after(&self, action: Action, held: Held) -> Option<Held> {
+        let value = match (action, held) {
+            (Action::Write(value), _) => value,
+            (_, Held::Seen(value)) => action.apply(value)?,
+            (_, Held::Unseen) => return None,
+        };
+        Some(if self.seen.contains(&value) {
+            Held::Seen(value)
+        } else {
+            Held::Unseen
+        })
+    }
+
+    /// Somebody must still see this value, and nobody will write it again.
+    fn is_missed(&self, value: Value) -> bool {
+        let left = |map: &BTreeMap<Value, usize>| map.get(&value).copied().unwrap_or(0);
+        left(&self.observers) > 0 && left(&self.writers) == 0
+    }
+
+    /// Takes the answered reads and refusals that fit what the key holds and may come next. Returns the first answered operation
+    /// that is not in order.
+    fn take_observers(
+        &mut self,
+        mut first: usize,
+        held: Held,
+        taken: &mut Vec<Candidate>,
+    ) -> usize {
+        loop {
             while first < self.answered.len() && self.taken.has(first) {
                 first += 1;
             }
-            let to_be_seen = matches!(candidate, Candidate::Unknown(_));
-            let state = State {
-                first,
-                taken: self.taken.from(first),
-                taken_unknown: self.taken_unknown.from(0),
-                value,
-                to_be_seen,
-            };
-            if !self.visited.insert(state) {
-                self.flip(candidate);
-                continue;
-            }
-            if self.visited.len() > self.states_max {
-                let states = self.visited.len();
-                return Err(Failure::TooHard { states });
-            }
-            self.furthest = self.furthest.max(first);
-            levels.push(Level {
-                candidates: self.candidates(first, value, to_be_seen),
-                next: 0,
-                value,
-                first,
-                via: Some(candidate),
+            let (open, _) = self.open(first);
+            let fits = open.into_iter().map(|(_, at)| at).filter(|at| {
+                let action = self.answered[*at].action;
+                action.writes().is_none() && self.after(action, held) == Some(held)
             });
+            let fits: Vec<usize> = fits.collect();
+            if fits.is_empty() {
+                return first;
+            }
+            for at in fits {
+                self.take(Candidate::Answered(at));
+                taken.push(Candidate::Answered(at));
+            }
         }
-        Err(self.stuck())
+    }
+
+    /// Takes the answered writes that nobody sees and that may come before `by`, which overwrites them.
+    fn take_overwritten(&mut self, first: usize, by: Candidate, taken: &mut Vec<Candidate>) {
+        loop {
+            let (open, _) = self.open(first);
+            let unseen = open.into_iter().map(|(_, at)| Candidate::Answered(at));
+            let unseen = unseen.filter(|candidate| {
+                let action = self.action(*candidate);
+                *candidate != by
+                    && matches!(action, Action::Write(value) if !self.seen.contains(&value))
+            });
+            let unseen: Vec<Candidate> = unseen.collect();
+            if unseen.is_empty() {
+                return;
+            }
+            for candidate in unseen {
+                self.take(candidate);
+                taken.push(candidate);
+            }
+        }
+    }
+
+    fn take(&mut self, candidate: Candidate) {
+        self.flip(candidate);
+        self.count(candidate, |left| *left -= 1);
+    }
+
+    fn give_back(&mut self, taken: Vec<Candidate>) {
+        for candidate in taken {
+            self.flip(candidate);
+            self.count(candidate, |left| *left += 1);
+        }
+    }
+
+    fn count(&mut self, candidate: Candidate, change: impl Fn(&mut usize)) {
+        let action = self.action(candidate);
+        if let Some(value) = action.writes() {
+            change(self.writers.entry(value).or_default());
+        }
+        if let (Candidate::Answered(_), Some(value)) = (candidate, action.sees()) {
+            change(self.observers.entry(value).or_default());
+        }
     }
 
     fn action(&self, candidate: Candidate) -> Action {
@@ -201,9 +368,9 @@ impl Search {
         }
     }
 
-    /// Operations that may come next: called before the first answer among those not yet in order. Answered ones first, by
-    /// the time of their answer: most histories pass without a step back.
-    fn candidates(&self, first: usize, value: Value, to_be_seen: bool) -> Vec<Candidate> {
+    /// Answered operations that may come next, as (time of the answer, number): called before the first answer among those not
+    /// yet in order; and that answer's time.
+    fn open(&self, first: usize) -> (Vec<(u64, usize)>, u64) {
         let mut first_answer = u64::MAX;
         let mut open = Vec::new();
         for (at, operation) in self.answered.iter().enumerate().skip(first) {
@@ -217,6 +384,14 @@ impl Search {
             }
         }
         open.retain(|(_, at)| self.answered[*at].called <= first_answer);
+        (open, first_answer)
+    }
+
+    /// What may come next and changes what the key holds. Answered operations first, by the time of their answer: most histories
+    /// pass without a step back.
+    fn candidates(&self, first: usize, held: Held, to_be_seen: bool) -> Vec<Candidate> {
+        let (mut open, first_answer) = self.open(first);
+        open.retain(|(_, at)| self.answered[*at].action.writes().is_some());
         open.sort_unstable();
         let mut candidates: Vec<Candidate> = open
             .into_iter()
@@ -233,7 +408,10 @@ impl Search {
             }
         }
         if to_be_seen {
-            candidates.retain(|candidate| self.action(*candidate).sees() == Some(value));
+            candidates.retain(|candidate| {
+                let sees = self.action(*candidate).sees();
+                sees.is_some_and(|value| held == Held::Seen(value))
+            });
         }
         candidates
     }

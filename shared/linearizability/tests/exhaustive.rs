@@ -50,7 +50,7 @@ fn some_order(left: &[Operation], now: Value) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn agrees_with_all_orders(history in proptest::collection::vec(operation(), 0..7)) {
