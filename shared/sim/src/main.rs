@@ -30,6 +30,9 @@ struct Arguments {
     /// Make every run a storm of elections.
     #[arg(long)]
     storm: bool,
+    /// Whether the members of the groups change (drawn by the seed if absent).
+    #[arg(long)]
+    members_change: Option<bool>,
     /// Print the trace of every run (for a single seed).
     #[arg(long)]
     trace: bool,
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         partitions: arguments.partitions,
         faults_ms: arguments.faults_ms,
         storm: arguments.storm,
+        members_change: arguments.members_change,
         mutations: paxos::MUTATIONS
             .into_iter()
             .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
@@ -100,6 +104,9 @@ fn replay(seed: u64, arguments: &Arguments) -> String {
         if let Some(value) = value {
             command.push_str(&format!(" --{name} {value}"));
         }
+    }
+    if let Some(change) = arguments.members_change {
+        command.push_str(&format!(" --members-change {change}"));
     }
     if arguments.storm {
         command.push_str(" --storm");

@@ -1,11 +1,12 @@
 //! One run: a phase in which things go wrong and nothing may be unsafe, then everything is healed and the mesh must
 //! converge.
 
-use paxos::GroupId;
+use paxos::{GroupId, Member, Role};
 use protocol::item::ItemReply;
 
 use crate::coverage::Coverage;
 use crate::fixture;
+use crate::host::Host;
 use crate::linearizability;
 use crate::rng::Rng;
 use crate::scenario::{Options, Scenario};
@@ -99,11 +100,39 @@ fn unsettled(world: &World, group: GroupId) -> Option<String> {
             status.last != last || status.delivered != last.index || status.copying
         })
     });
-    let node = behind?.node.0;
-    Some(format!(
-        "group {}: node {node} is behind: {states:#?}",
-        group.0
-    ))
+    if let Some(host) = behind {
+        let node = host.node.0;
+        return Some(format!(
+            "group {}: node {node} is behind: {states:#?}",
+            group.0
+        ));
+    }
+    world
+        .scenario
+        .members_change
+        .then(|| out_of_shape(world, group, leader))?
+        .map(|why| format!("group {}: {why}: {states:#?}", group.0))
+}
+
+/// What is not as it should be with a group's members: three storage members, each there, and nothing else anywhere.
+fn out_of_shape(world: &World, group: GroupId, leader: paxos::NodeId) -> Option<&'static str> {
+    let configuration = world.hosts[&leader].groups[&group].replica.configuration();
+    let sound = |m: &Member| m.role == Role::Storage && world.exists(group, m);
+    if configuration.joint.is_some() || !configuration.learners.is_empty() {
+        return Some("a change is not complete");
+    }
+    if configuration.members.len() != 3 || !configuration.members.iter().all(sound) {
+        return Some("not three storage members");
+    }
+    let left = |host: &Host| match host.disk.groups.get(&group) {
+        Some(disk) => !configuration.contains(host.node, disk.identity.incarnation),
+        None => false,
+    };
+    world
+        .hosts
+        .values()
+        .any(left)
+        .then_some("a removed replica is still there")
 }
 
 /// All storage replicas hold the same items.
@@ -117,7 +146,7 @@ fn check_replicas(world: &World) -> Result<(), Violation> {
                 else {
                     continue;
                 };
-                if !world.is_storage(*group, host.node) {
+                if disk.identity.role == Role::Log {
                     continue;
                 }
                 let reply = match hosted.partition.get(&disk.tree, &fixture::get(key)) {

@@ -15,6 +15,8 @@ pub struct Options {
     pub faults_ms: Option<u64>,
     /// Make every run a storm of elections.
     pub storm: bool,
+    /// Whether the members change; drawn if none.
+    pub members_change: Option<bool>,
     /// Deliberate bugs.
     pub mutations: Vec<Mutation>,
     /// Keep the text of the trace.
@@ -44,6 +46,12 @@ pub struct Scenario {
     pub ambush: u64,
     /// Faults that are traps (see `figure_eight`), per million.
     pub traps: u64,
+    /// Replicas are made, taken in, removed; disks get lost.
+    pub members_change: bool,
+    /// Faults that concern the members, per million.
+    pub churn: u64,
+    /// Requests that arrive at a leader within so many microseconds are proposed together.
+    pub batch_us: u64,
     /// Mean time between faults in milliseconds.
     pub fault_every_ms: u64,
     /// Greatest deviation of a node's clock from real time, in parts per million.
@@ -67,10 +75,25 @@ pub fn incarnation(node: NodeId) -> u64 {
     node.0 * 1_000 + 7
 }
 
+/// Zones of the mesh.
+const ZONES: u64 = 3;
+
+/// A node's zone.
+fn zone(node: NodeId) -> u64 {
+    node.0 % ZONES
+}
+
 impl Scenario {
+    /// A node's zone.
+    pub fn zone(&self, node: NodeId) -> u64 {
+        zone(node)
+    }
+
     /// Draws a scenario.
     pub fn draw(rng: &mut Rng, options: &Options) -> Scenario {
-        let count = options.nodes.unwrap_or_else(|| rng.between(3, 5)).max(3);
+        let count = options.nodes.unwrap_or_else(|| rng.between(3, 7)).max(3);
+        let members_change = rng.chance(600_000);
+        let members_change = options.members_change.unwrap_or(members_change);
         let partitions = options.partitions.unwrap_or_else(|| rng.between(1, 3));
         let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
         let groups = (1..=partitions)
@@ -98,6 +121,13 @@ impl Scenario {
                 0
             },
             traps: 20_000,
+            members_change,
+            churn: if members_change {
+                rng.between(100_000, 800_000)
+            } else {
+                0
+            },
+            batch_us: *rng.pick(&[0, 1_000, 20_000]).unwrap_or(&0),
             fault_every_ms: rng.between(150, 2_500),
             // Timing's lease margin is made for clocks within 5 % of real time.
             drift_ppm: *rng.pick(&[0, 1_000, 40_000, 49_000]).unwrap_or(&0),
@@ -137,13 +167,15 @@ impl Scenario {
     }
 }
 
-/// Three members on three of the nodes; sometimes one of them is a log replica.
+/// Three members on nodes of three zones; sometimes one of them is a log replica.
 fn draw_members(rng: &mut Rng, nodes: &[NodeId]) -> Configuration {
-    let mut free = nodes.to_vec();
     let with_log_replica = rng.chance(300_000);
-    let members = (0..3)
+    let first = rng.below(ZONES);
+    let members = (0..ZONES)
         .map(|n| {
-            let node = free.remove(rng.below(free.len() as u64) as usize);
+            let of_zone = |node: &&NodeId| zone(**node) == (first + n) % ZONES;
+            let choice: Vec<NodeId> = nodes.iter().filter(of_zone).copied().collect();
+            let node = *rng.pick(&choice).unwrap_or(&nodes[n as usize]);
             let role = if n == 2 && with_log_replica {
                 Role::Log
             } else {

@@ -1,0 +1,71 @@
+//! A stand-in for healing: what leader and admin together would order, decided by an onlooker who knows which nodes run.
+//! Brings every group back to three storage members and nothing else.
+
+use paxos::{GroupId, Member, NodeId, Role};
+
+use crate::world::{CARE_US, Event, Violation, World};
+
+/// Storage members of a group.
+const COPIES: usize = 3;
+
+impl World {
+    /// Looks at all groups. While things go wrong, it looks at some now and then.
+    pub(crate) fn care(&mut self) -> Result<(), Violation> {
+        self.after(CARE_US, Event::Care);
+        if !self.scenario.members_change {
+            return Ok(());
+        }
+        for (group, _) in self.scenario.groups.clone() {
+            if self.faulty && !self.rng.chance(300_000) {
+                continue;
+            }
+            if let Some(leader) = self.leader(group) {
+                self.care_for(group, leader)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn care_for(&mut self, group: GroupId, leader: NodeId) -> Result<(), Violation> {
+        let Some(hosted) = self.hosted(leader, group) else {
+            return Ok(());
+        };
+        let current = hosted.replica.configuration().clone();
+        let followers = hosted.replica.followers();
+        let settled = self.registry.get(group).is_some_and(|k| k.committed == current);
+        if !settled || current.joint.is_some() {
+            return Ok(());
+        }
+        let runs = |m: &&Member| {
+            let up = self.hosts.get(&m.node).is_some_and(|host| host.up);
+            up && m.role == Role::Storage && self.exists(group, m)
+        };
+        let sound: Vec<Member> = current.members.iter().filter(runs).copied().collect();
+        let filling: Vec<Member> = current.learners.iter().filter(runs).copied().collect();
+        let ready = filling.iter().find(|m| {
+            let mut known = followers.iter();
+            known.any(|f| f.member == **m && f.in_step)
+        });
+        let (mut members, mut learners) = (current.members.clone(), current.learners.clone());
+        if let Some(learner) = ready.filter(|_| sound.len() < COPIES) {
+            learners.retain(|m| m != learner);
+            let gone = members.iter().find(|m| !sound.contains(m) && m.role == Role::Storage);
+            let log = members.iter().find(|m| m.role == Role::Log);
+            if let Some(gone) = log.or(gone).copied() {
+                members.retain(|m| *m != gone);
+            }
+            members.retain(|m| m.node != learner.node);
+            members.push(*learner);
+        } else if sound.len() >= COPIES {
+            let keep = sound.iter().filter(|m| m.node == leader);
+            let rest = sound.iter().filter(|m| m.node != leader);
+            members = keep.chain(rest).take(COPIES).copied().collect();
+            learners.clear();
+        } else if sound.len() + filling.len() < COPIES {
+            return self.join_somewhere(group, &current, Role::Storage, None);
+        } else {
+            learners = filling;
+        }
+        self.reconfigure(leader, group, current.generation, members, learners)
+    }
+}
