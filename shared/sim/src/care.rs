@@ -1,8 +1,9 @@
 //! A stand-in for healing: what leader and admin together would order, decided by an onlooker who knows which nodes run.
 //! Brings every group back to three storage members and nothing else.
 
-use paxos::{GroupId, Member, NodeId, Role};
+use paxos::{Configuration, GroupId, Member, NodeId, Role};
 
+use crate::host::Host;
 use crate::world::{CARE_US, Event, Violation, World};
 
 /// Storage members of a group.
@@ -62,10 +63,37 @@ impl World {
             members = keep.chain(rest).take(COPIES).copied().collect();
             learners.clear();
         } else if sound.len() + filling.len() < COPIES {
-            return self.join_somewhere(group, &current, Role::Storage, None);
+            match self.orphan(group, &current) {
+                Some(orphan) => learners.push(orphan),
+                None => return self.join_somewhere(group, &current, Role::Storage, None),
+            }
         } else {
             learners = filling;
         }
+        if (&members, &learners) == (&current.members, &current.learners) {
+            return Ok(());
+        }
         self.reconfigure(leader, group, current.generation, members, learners)
+    }
+
+    /// A replica that was made for this very configuration and never taken in. A storage replica is of use; any other, if it
+    /// takes the last free node, is taken in for as long as it takes to be told that it is not wanted.
+    fn orphan(&self, group: GroupId, current: &Configuration) -> Option<Member> {
+        let made = |host: &Host| {
+            let identity = host.disk.groups.get(&group)?.identity;
+            let known = current.contains(host.node, identity.incarnation);
+            (!known && host.up && identity.generation == current.generation).then_some(Member {
+                node: host.node,
+                role: identity.role,
+                incarnation: identity.incarnation,
+            })
+        };
+        let of = |role: Role| {
+            let mut made = self.hosts.values().filter_map(made);
+            made.find(|m| m.role == role)
+        };
+        let free = |host: &Host| host.up && !host.disk.groups.contains_key(&group);
+        let full = !self.hosts.values().any(free);
+        of(Role::Storage).or(of(Role::Log).filter(|_| full))
     }
 }
