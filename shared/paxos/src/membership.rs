@@ -70,7 +70,7 @@ impl Replica {
     }
 
     /// Whether the configuration in force is committed, and no change is half-way.
-    pub(crate) fn configuration_settled(&self) -> bool {
+    pub fn configuration_settled(&self) -> bool {
         self.log.configured_at() <= self.commit && self.log.configuration().joint.is_none()
     }
 

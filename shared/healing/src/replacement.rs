@@ -1,0 +1,93 @@
+//! Replacements as the admin orders them. Owns which order is taken, and the one that is being carried out; it is volatile: the
+//! admin orders again until it sees that it is done.
+
+use paxos::{Configuration, Millis, NodeId, Role};
+
+use crate::{Planner, View};
+
+/// A replacement that was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// Who goes: a storage member, a learner or a log replica.
+    pub replaced: NodeId,
+    /// Where the new storage replica is to be; may be the same node.
+    pub target: NodeId,
+    /// When it was last ordered.
+    pub ordered: Millis,
+    /// How often the making of the new replica failed.
+    pub(crate) failures: u32,
+    /// Incarnation of the new replica, once it is made.
+    pub(crate) made: Option<u64>,
+}
+
+/// Why a replacement is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplacementRefusal {
+    /// Meant for another generation; this one is in force.
+    Stale(u64),
+    /// It cannot be, and why.
+    Refused(&'static str),
+}
+
+impl Planner {
+    /// Takes `ReplaceReplica`; the same order again does no harm.
+    pub fn replace(
+        &mut self,
+        now: Millis,
+        view: &View<'_>,
+        generation: u64,
+        replaced: NodeId,
+        target: NodeId,
+    ) -> Result<(), ReplacementRefusal> {
+        use ReplacementRefusal::{Refused, Stale};
+        let configuration = view.configuration;
+        if generation != configuration.generation {
+            return Err(Stale(configuration.generation));
+        }
+        if is_done(configuration, replaced, target) {
+            return Ok(());
+        }
+        if configuration.member(replaced).is_none() {
+            return Err(Refused("the replica to be replaced is not in the group"));
+        }
+        let votes = configuration.voters().any(|m| m.node == target);
+        if votes && target != replaced {
+            return Err(Refused("the target has a replica with a vote already"));
+        }
+        if let Some(current) = &mut self.replacement {
+            if (current.replaced, current.target) == (replaced, target) {
+                current.ordered = now;
+                return Ok(());
+            }
+            if now.since(current.ordered) < self.settings.replacement_hold_ms {
+                return Err(Refused("another replacement is under way"));
+            }
+        }
+        if !view.takes_replicas(target, now, &self.settings) {
+            return Err(Refused(
+                "the target is not ready, is draining, has no space, or was not heard of lately",
+            ));
+        }
+        self.replacement = Some(Replacement {
+            replaced,
+            target,
+            ordered: now,
+            failures: 0,
+            made: None,
+        });
+        Ok(())
+    }
+
+    /// The replacement that is being carried out.
+    pub fn replacement(&self) -> Option<&Replacement> {
+        self.replacement.as_ref()
+    }
+}
+
+fn is_done(configuration: &Configuration, replaced: NodeId, target: NodeId) -> bool {
+    let in_place = |role: Role| {
+        let mut members = configuration.members.iter();
+        members.any(|m| m.node == target && m.role == role)
+    };
+    replaced != target && configuration.member(replaced).is_none() && in_place(Role::Storage)
+}
