@@ -43,6 +43,15 @@ impl Replica {
             return Err(ReconfigureRefusal::UnderWay);
         }
         check(&members, &learners)?;
+        let another_role = |m: &&Member| {
+            let mut known = current.all().chain(&current.members);
+            known.any(|k| k.is(m.node, m.incarnation) && k.role != m.role)
+        };
+        if members.iter().chain(&learners).any(|m| another_role(&m)) {
+            return Err(ReconfigureRefusal::Invalid(
+                "a replica never changes its role",
+            ));
+        }
         let in_step = |m: &Member| {
             let learner = current.learners.contains(m);
             learner && self.in_step(leader, m)

@@ -4,6 +4,8 @@
 use paxos::{Configuration, GroupId, Member, NodeId, Role};
 
 use crate::host::Host;
+use crate::orders::Order;
+use crate::scenario::Members;
 use crate::world::{CARE_US, Event, Violation, World};
 
 /// Storage members of a group.
@@ -13,7 +15,7 @@ impl World {
     /// Looks at all groups. While things go wrong, it looks at some now and then.
     pub(crate) fn care(&mut self) -> Result<(), Violation> {
         self.after(CARE_US, Event::Care);
-        if !self.scenario.members_change {
+        if self.scenario.members != Members::Churn {
             return Ok(());
         }
         for (group, _) in self.scenario.groups.clone() {
@@ -33,10 +35,14 @@ impl World {
         };
         let current = hosted.replica.configuration().clone();
         let followers = hosted.replica.followers();
-        let settled = self.registry.get(group).is_some_and(|k| k.committed == current);
+        let settled = self
+            .registry
+            .get(group)
+            .is_some_and(|k| k.committed == current);
         if !settled || current.joint.is_some() {
             return Ok(());
         }
+        self.dismiss(group, &current);
         let runs = |m: &&Member| {
             let up = self.hosts.get(&m.node).is_some_and(|host| host.up);
             up && m.role == Role::Storage && self.exists(group, m)
@@ -48,11 +54,12 @@ impl World {
             known.any(|f| f.member == **m && f.in_step)
         });
         let (mut members, mut learners) = (current.members.clone(), current.learners.clone());
+        let dead = |m: &&Member| !self.exists(group, m) && !sound.contains(m);
         if let Some(learner) = ready.filter(|_| sound.len() < COPIES) {
             learners.retain(|m| m != learner);
-            let gone = members.iter().find(|m| !sound.contains(m) && m.role == Role::Storage);
+            let gone = members.iter().find(dead);
             let log = members.iter().find(|m| m.role == Role::Log);
-            if let Some(gone) = log.or(gone).copied() {
+            if let Some(gone) = gone.or(log).copied() {
                 members.retain(|m| *m != gone);
             }
             members.retain(|m| m.node != learner.node);
@@ -62,18 +69,58 @@ impl World {
             let rest = sound.iter().filter(|m| m.node != leader);
             members = keep.chain(rest).take(COPIES).copied().collect();
             learners.clear();
-        } else if sound.len() + filling.len() < COPIES {
-            match self.orphan(group, &current) {
-                Some(orphan) => learners.push(orphan),
-                None => return self.join_somewhere(group, &current, Role::Storage, None),
-            }
-        } else {
+        } else if filling.len() < learners.len() {
             learners = filling;
+        } else if let Some(dead) = members
+            .iter()
+            .find(dead)
+            .copied()
+            .filter(|m| m.role == Role::Log)
+        {
+            members.retain(|m| *m != dead);
+        } else if sound.len() + filling.len() < COPIES {
+            let log = members.iter().find(|m| m.role == Role::Log).copied();
+            match (self.orphan(group, &current), log) {
+                (Some(orphan), _) => learners.push(orphan),
+                // No node is left but the log replica's.
+                (None, Some(log)) if !self.hosts.values().any(|h| self.has_room(h, group)) => {
+                    members.retain(|m| *m != log);
+                }
+                _ => return self.join_somewhere(group, &current, Role::Storage, None),
+            }
         }
         if (&members, &learners) == (&current.members, &current.learners) {
             return Ok(());
         }
         self.reconfigure(leader, group, current.generation, members, learners)
+    }
+
+    fn has_room(&self, host: &Host, group: GroupId) -> bool {
+        host.up && !host.disk.groups.contains_key(&group)
+    }
+
+    /// Tells replicas that were removed long ago, as the admin does: all that they know may be gone without a trace.
+    fn dismiss(&mut self, group: GroupId, current: &Configuration) {
+        let removed: Vec<(NodeId, u64)> = self
+            .hosts
+            .values()
+            .filter_map(|host| {
+                let identity = host.disk.groups.get(&group)?.identity;
+                let named = current.contains(host.node, identity.incarnation);
+                let older = identity.generation < current.generation;
+                (older && !named).then_some((host.node, identity.incarnation))
+            })
+            .collect();
+        for (node, incarnation) in removed {
+            if self.rng.chance(100_000) {
+                let order = Order::Retire {
+                    group,
+                    incarnation,
+                    generation: current.generation,
+                };
+                self.order(node, &order);
+            }
+        }
     }
 
     /// A replica that was made for this very configuration and never taken in. A storage replica is of use; any other, if it
@@ -92,8 +139,7 @@ impl World {
             let mut made = self.hosts.values().filter_map(made);
             made.find(|m| m.role == role)
         };
-        let free = |host: &Host| host.up && !host.disk.groups.contains_key(&group);
-        let full = !self.hosts.values().any(free);
+        let full = !self.hosts.values().any(|host| self.has_room(host, group));
         of(Role::Storage).or(of(Role::Log).filter(|_| full))
     }
 }

@@ -20,7 +20,10 @@ impl World {
         else {
             return Ok(());
         };
-        let graves = self.registry.get(group).map_or(&[][..], |known| &known.graves);
+        let graves = self
+            .registry
+            .get(group)
+            .map_or(&[][..], |known| &known.graves);
         let hosts = self.hosts.values();
         let disks: Vec<(NodeId, &GroupDisk)> = hosts
             .filter_map(|host| Some((host.node, host.disk.groups.get(&group)?)))

@@ -115,7 +115,10 @@ impl World {
         role: Role,
         instead: Option<Member>,
     ) -> Result<(), Violation> {
-        let settled = self.registry.get(group).is_some_and(|k| k.committed == *current);
+        let settled = self
+            .registry
+            .get(group)
+            .is_some_and(|k| k.committed == *current);
         if !settled || current.joint.is_some() {
             return Ok(());
         }
@@ -126,7 +129,9 @@ impl World {
             .map(|host| host.node)
             .collect();
         let zone = instead.map(|m| self.scenario.zone(m.node));
-        let near = free.iter().find(|node| Some(self.scenario.zone(**node)) == zone);
+        let near = free
+            .iter()
+            .find(|node| Some(self.scenario.zone(**node)) == zone);
         let Some(node) = near.copied().or(self.rng.pick(&free).copied()) else {
             return Ok(());
         };
@@ -160,7 +165,11 @@ impl World {
             4 => members.push(stranger),
             5 => learners.extend(members.first().copied()),
             6 => members.extend(members.first().copied()),
-            7 => members = (1..=8).map(|n| self.newcomer(NodeId(n), Role::Log)).collect(),
+            7 => {
+                members = (1..=8)
+                    .map(|n| self.newcomer(NodeId(n), Role::Log))
+                    .collect()
+            }
             _ => at = *self.rng.pick(&self.scenario.nodes).unwrap_or(&leader),
         }
         if at != leader {

@@ -210,7 +210,8 @@ impl World {
         let receiver = self.hosts.get(&to).and_then(|host| host.groups.get(&group));
         let current = receiver.map_or(0, |hosted| hosted.replica.configuration().generation);
         // Somebody unknown may speak from a newer configuration, and anybody may ask.
-        let free = message.generation > current || matches!(message.body, paxos::Body::Probe { .. });
+        let free =
+            message.generation > current || matches!(message.body, paxos::Body::Probe { .. });
         if !free && self.rng.chance(500_000) {
             incarnation += 999_999_999;
         } else {

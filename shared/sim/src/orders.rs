@@ -23,6 +23,15 @@ pub enum Order {
         /// Once it is there, it takes the place of this voter (which becomes a learner); none: it becomes a learner itself.
         instead: Option<Member>,
     },
+    /// This replica is not named by a committed configuration of this generation, nor will it ever be again.
+    Retire {
+        /// The group.
+        group: GroupId,
+        /// The replica.
+        incarnation: u64,
+        /// The generation.
+        generation: u64,
+    },
     /// The replica is there: take it in.
     Joined {
         /// The group.
@@ -78,6 +87,24 @@ impl World {
                 self.take_in(node, group, member, generation, instead)
             }
             Order::Joined { .. } => Ok(()),
+            Order::Retire {
+                group,
+                incarnation,
+                generation,
+            } => {
+                let Some(hosted) = self.hosted(node, group) else {
+                    return Ok(());
+                };
+                let identity = hosted.replica.identity();
+                let known = hosted.replica.configuration();
+                let newer = known.contains(node, incarnation) && known.generation >= generation;
+                if identity.incarnation != incarnation || identity.generation >= generation || newer
+                {
+                    return Ok(());
+                }
+                self.coverage.hit("replica retired by order");
+                self.retire(node, group)
+            }
         }
     }
 
@@ -102,7 +129,9 @@ impl World {
                 let knows = host.groups.get(&group).map(|hosted| {
                     let named = hosted.replica.configuration();
                     let mine = named.contains(node, identity.incarnation);
-                    identity.generation.max(if mine { named.generation } else { 0 })
+                    identity
+                        .generation
+                        .max(if mine { named.generation } else { 0 })
                 });
                 let wanted = configuration.contains(node, identity.incarnation);
                 if wanted || knows.is_none_or(|known| known >= generation) {
@@ -140,7 +169,12 @@ impl World {
         };
         let disk = GroupDisk::new(founding_state(configuration), identity);
         host.disk.groups.insert(group, disk);
-        host.host(group, self.now, &self.scenario.timing, &self.scenario.mutations);
+        host.host(
+            group,
+            self.now,
+            &self.scenario.timing,
+            &self.scenario.mutations,
+        );
         let birth = host.groups.get(&group).map_or(0, |hosted| hosted.birth);
         self.coverage.hit("replica joined");
         self.begin(member.node, group, birth);
@@ -297,16 +331,17 @@ impl World {
         };
         host.disk.groups.keys().all(|group| {
             let survives = |m: &&Member| m.node != node && self.exists(*group, m);
-            let majority = |list: &Vec<Member>| {
-                list.iter().filter(survives).count() * 2 > list.len()
-            };
+            let majority =
+                |list: &Vec<Member>| list.iter().filter(survives).count() * 2 > list.len();
             self.configurations(*group).iter().all(|configuration| {
                 let whole = configuration
                     .members
                     .iter()
                     .filter(survives)
                     .any(|m| self.is_whole(*group, m));
-                whole && majority(&configuration.members) && configuration.joint.iter().all(majority)
+                whole
+                    && majority(&configuration.members)
+                    && configuration.joint.iter().all(majority)
             })
         })
     }
@@ -319,7 +354,10 @@ impl World {
         let mut all = vec![known.committed.clone()];
         for host in self.hosts.values() {
             let disk = host.disk.groups.get(&group).map(GroupDisk::in_force);
-            let memory = host.groups.get(&group).map(|hosted| hosted.replica.configuration());
+            let memory = host
+                .groups
+                .get(&group)
+                .map(|hosted| hosted.replica.configuration());
             for configuration in disk.into_iter().chain(memory) {
                 let decides = configuration.generation >= known.committed.generation;
                 if decides && !all.contains(configuration) {
@@ -344,9 +382,10 @@ impl World {
         let Some(disk) = host.disk.groups.get(&group) else {
             return false;
         };
-        let copies = host.groups.get(&group).is_some_and(|hosted| {
-            hosted.copying.is_some() || hosted.replica.status().copying
-        });
+        let copies = host
+            .groups
+            .get(&group)
+            .is_some_and(|hosted| hosted.copying.is_some() || hosted.replica.status().copying);
         let floors = self
             .hosts
             .values()

@@ -9,7 +9,7 @@ use crate::fixture;
 use crate::host::Host;
 use crate::linearizability;
 use crate::rng::Rng;
-use crate::scenario::{Options, Scenario};
+use crate::scenario::{Members, Options, Scenario};
 use crate::words;
 use crate::world::{Violation, World, broken};
 
@@ -88,7 +88,10 @@ fn converge(world: &mut World) -> Result<(), Violation> {
 fn unsettled(world: &World, group: GroupId) -> Option<String> {
     let why = |what: &str| {
         let states = world.hosts.values().filter_map(|host| {
-            Some(words::of_replica(host.node, &host.groups.get(&group)?.replica))
+            Some(words::of_replica(
+                host.node,
+                &host.groups.get(&group)?.replica,
+            ))
         });
         let states: Vec<String> = states.collect();
         Some(format!("group {}: {what}\n{}", group.0, states.join("\n")))
@@ -109,7 +112,7 @@ fn unsettled(world: &World, group: GroupId) -> Option<String> {
     if behind {
         return why("a replica is behind");
     }
-    if !world.scenario.members_change {
+    if world.scenario.members == Members::Fixed {
         return None;
     }
     why(out_of_shape(world, group, configuration)?)
@@ -157,9 +160,8 @@ fn check_replicas(world: &World) -> Result<(), Violation> {
                 };
                 let identity = disk.identity;
                 let known = world.registry.get(*group);
-                let member = known.is_some_and(|known| {
-                    known.committed.contains(host.node, identity.incarnation)
-                });
+                let member = known
+                    .is_some_and(|known| known.committed.contains(host.node, identity.incarnation));
                 if identity.role == Role::Log || !member {
                     continue;
                 }

@@ -148,7 +148,11 @@ impl World {
             self.answer(node, caller, reply);
         }
         self.check_group(group)?;
-        if output.retired { self.retire(node, group) } else { Ok(()) }
+        if output.retired {
+            self.retire(node, group)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn tick_was(&mut self, node: NodeId, group: GroupId) {
@@ -177,7 +181,8 @@ impl World {
             if self.kept.len() >= KEPT_MAX {
                 self.kept.pop_front();
             }
-            self.kept.push_back((from, incarnation, to, group, message.clone()));
+            self.kept
+                .push_back((from, incarnation, to, group, message.clone()));
         }
         let (once, again) = self.network.fate(&mut self.rng, from, to);
         for delay in again.into_iter().chain(once) {

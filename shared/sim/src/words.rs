@@ -37,7 +37,9 @@ impl Display for Words<'_> {
 pub(crate) fn of_replica(node: NodeId, replica: &Replica) -> String {
     let status = replica.status();
     let list = |members: &[Member]| {
-        let words = members.iter().map(|m| format!("n{}.{}{:?}", m.node.0, m.incarnation, m.role));
+        let words = members
+            .iter()
+            .map(|m| format!("n{}.{}{:?}", m.node.0, m.incarnation, m.role));
         words.collect::<Vec<_>>().join(" ")
     };
     let configuration = status.configuration;

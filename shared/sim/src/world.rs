@@ -424,8 +424,11 @@ impl World {
             return;
         };
         host.start(self.now, &self.scenario.timing, &self.scenario.mutations);
-        let groups: Vec<(GroupId, u64)> =
-            host.groups.iter().map(|(g, hosted)| (*g, hosted.birth)).collect();
+        let groups: Vec<(GroupId, u64)> = host
+            .groups
+            .iter()
+            .map(|(g, hosted)| (*g, hosted.birth))
+            .collect();
         for (group, birth) in groups {
             self.begin(node, group, birth);
         }

@@ -320,6 +320,7 @@ fn changes_are_fenced_and_come_one_at_a_time() {
         (vec![log(1), log(2), log(3)], vec![]),
         (vec![storage(1), storage(1), storage(2)], vec![]),
         (members.clone(), vec![storage(2)]),
+        (vec![storage(1), storage(2), log(3)], vec![]),
         ((1..=8).map(storage).collect(), vec![]),
     ] {
         assert!(matches!(
@@ -415,4 +416,29 @@ fn a_candidate_asks_the_members_of_the_configuration_that_it_adopts() {
     cluster.pass(5_000);
     let leader = cluster.elect();
     assert!(cluster.commands(leader).contains(&"x".to_owned()));
+}
+
+/// All that an old replica knows of may have been replaced since, and nobody listens to the names that it uses.
+#[test]
+fn a_removed_replica_is_told_by_whoever_took_the_place_of_those_it_knows() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (gone, other) = cluster.others(leader);
+    cluster.isolate(gone);
+    cluster
+        .reconfigure(leader, &[storage(leader), storage(other)], &[])
+        .expect("a change");
+    cluster.pass(1_000);
+    cluster.heal();
+    let probe = |to_incarnation| Message {
+        to_incarnation,
+        generation: 1,
+        body: Body::Probe { attempt: 7 },
+    };
+    cluster.sent.clear();
+    cluster.deliver(other, leader, probe(999));
+    assert!(cluster.sent.is_empty(), "a member that errs is no business");
+    cluster.deliver(gone, leader, probe(999));
+    cluster.settle();
+    assert!(cluster.nodes[&gone].retired);
 }

@@ -37,7 +37,9 @@ impl Invariant for RemovedByCommit {
         let named = newest.contains(gone.node, incarnation);
         if named || newest.generation <= gone.identity.generation {
             let (node, identity) = (gone.node.0, gone.identity);
-            return Err(format!("node {node} drops {identity:?}, committed is {newest:?}"));
+            return Err(format!(
+                "node {node} drops {identity:?}, committed is {newest:?}"
+            ));
         }
         Ok(())
     }
@@ -54,7 +56,9 @@ impl Invariant for RemovedByCommit {
             if next.generation <= newest.generation {
                 continue;
             }
-            let back = next.all().find(|m| self.gone.contains(&(group, m.node, m.incarnation)));
+            let back = next
+                .all()
+                .find(|m| self.gone.contains(&(group, m.node, m.incarnation)));
             if let Some(member) = back {
                 return Err(format!("{member:?} was dropped, and is in {next:?}"));
             }

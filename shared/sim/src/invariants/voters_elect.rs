@@ -31,7 +31,10 @@ impl Invariant for VotersElect {
                 Body::Prepare { ballot } => *ballot,
                 _ => continue,
             };
-            self.promises.entry((step.group, ballot)).or_default().insert(me);
+            self.promises
+                .entry((step.group, ballot))
+                .or_default()
+                .insert(me);
         }
         let who = (step.group, step.node);
         let before = self.standing.insert(who, status.standing);
