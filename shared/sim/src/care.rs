@@ -15,14 +15,16 @@ impl World {
     /// Looks at all groups. While things go wrong, it looks at some now and then.
     pub(crate) fn care(&mut self) -> Result<(), Violation> {
         self.after(CARE_US, Event::Care);
-        if self.scenario.members != Members::Churn {
+        if self.scenario.members == Members::Fixed {
             return Ok(());
         }
         for (group, _) in self.scenario.groups.clone() {
             if self.faulty && !self.rng.chance(300_000) {
                 continue;
             }
-            if let Some(leader) = self.leader(group) {
+            if self.scenario.members == Members::Healing {
+                self.administer(group);
+            } else if let Some(leader) = self.leader(group) {
                 self.care_for(group, leader)?;
             }
         }
@@ -89,7 +91,9 @@ impl World {
                 _ => return self.join_somewhere(group, &current, Role::Storage, None),
             }
         }
-        if (&members, &learners) == (&current.members, &current.learners) {
+        let same =
+            |a: &[Member], b: &[Member]| a.len() == b.len() && a.iter().all(|m| b.contains(m));
+        if same(&members, &current.members) && same(&learners, &current.learners) {
             return Ok(());
         }
         self.reconfigure(leader, group, current.generation, members, learners)
@@ -100,7 +104,7 @@ impl World {
     }
 
     /// Tells replicas that were removed long ago, as the admin does: all that they know may be gone without a trace.
-    fn dismiss(&mut self, group: GroupId, current: &Configuration) {
+    pub(crate) fn dismiss(&mut self, group: GroupId, current: &Configuration) {
         let removed: Vec<(NodeId, u64)> = self
             .hosts
             .values()

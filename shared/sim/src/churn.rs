@@ -4,6 +4,7 @@
 use paxos::{Configuration, GroupId, Input, Member, NodeId, Role};
 
 use crate::orders::Order;
+use crate::scenario::Members;
 use crate::world::{Violation, World};
 
 /// A kind of change.
@@ -43,7 +44,11 @@ impl World {
         let Some((group, leader)) = self.some_leader() else {
             return Ok(());
         };
-        let change = *self.rng.pick(&CHANGES).unwrap_or(&Change::Join);
+        let change = match self.scenario.members {
+            Members::Churn => *self.rng.pick(&CHANGES).unwrap_or(&Change::Join),
+            // The planner makes the changes that are to be taken.
+            Members::Fixed | Members::Healing => Change::Invalid,
+        };
         self.trace.note(
             self.now,
             format_args!("churn: g{} {change:?} at n{}", group.0, leader.0),
@@ -140,6 +145,7 @@ impl World {
             member: self.newcomer(node, role),
             configuration: current.clone(),
             instead,
+            by: None,
         };
         self.order(node, &order);
         Ok(())

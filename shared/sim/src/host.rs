@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use healing::{Nodes, Planner};
 use partition::{Batch, Limits, Partition};
 use paxos::{GroupId, Millis, Mutation, NodeId, Replica, Timing};
 
@@ -66,6 +67,8 @@ pub struct Hosted {
     pub flushing: Option<Batch>,
     /// The node that a copy is being pulled from.
     pub copying: Option<NodeId>,
+    /// While it leads: what it does about its members.
+    pub planner: Option<Planner>,
     /// Distinguishes flushes and copies that a copy overtook.
     pub epoch: u64,
 }
@@ -87,6 +90,8 @@ pub struct Host {
     pub slow_until: u64,
     /// The process is stopped until then, real microseconds: everything waits.
     pub paused_until: u64,
+    /// What it heard of the others.
+    pub nodes: Nodes,
     /// Replicas started so far.
     births: u64,
     /// Replicas, while it runs.
@@ -104,6 +109,7 @@ impl Host {
             disk: Disk::new(groups),
             slow_until: 0,
             paused_until: 0,
+            nodes: Nodes::default(),
             births: 0,
             groups: BTreeMap::new(),
         }
@@ -136,6 +142,7 @@ impl Host {
             tick_at: 0,
             flushing: None,
             copying: None,
+            planner: None,
             epoch: 0,
         };
         self.groups.insert(group, hosted);
@@ -145,6 +152,7 @@ impl Host {
     pub fn crash(&mut self, survive: u64) -> Vec<(GroupId, Vec<paxos::PersistOp>)> {
         self.up = false;
         self.paused_until = 0;
+        self.nodes = Nodes::default();
         self.groups.clear();
         self.disk.crash(survive)
     }

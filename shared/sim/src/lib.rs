@@ -11,6 +11,7 @@ pub mod disk;
 mod figure_eight;
 pub mod fixture;
 mod havoc;
+mod healing;
 pub mod host;
 pub mod invariants;
 pub mod linearizability;

@@ -64,8 +64,9 @@ impl Fault {
         let long = span() + span();
         if rng.chance(churn) {
             return match rng.below(100) {
-                0..85 => Fault::Churn,
-                85..92 => Fault::Late,
+                0..70 => Fault::Churn,
+                70..77 => Fault::LongCrash(a, 4_000 + 4 * long),
+                77..85 => Fault::Late,
                 _ => Fault::LoseDisk(a, long),
             };
         }

@@ -7,6 +7,7 @@ use crate::checks::blame;
 use crate::disk::{Disk, GroupDisk};
 use crate::fixture::founding_state;
 use crate::invariants::Gone;
+use crate::scenario::Members;
 use crate::world::{Event, Violation, World};
 
 /// An order to a node.
@@ -22,6 +23,8 @@ pub enum Order {
         configuration: Configuration,
         /// Once it is there, it takes the place of this voter (which becomes a learner); none: it becomes a learner itself.
         instead: Option<Member>,
+        /// The leader whose planner wants it, and decides what becomes of it.
+        by: Option<NodeId>,
     },
     /// This replica is not named by a committed configuration of this generation, nor will it ever be again.
     Retire {
@@ -77,7 +80,8 @@ impl World {
                 member,
                 configuration,
                 instead,
-            } => self.join(group, member, configuration, instead),
+                by,
+            } => self.join(group, member, configuration, (instead, by)),
             Order::Joined {
                 group,
                 member,
@@ -113,7 +117,7 @@ impl World {
         group: GroupId,
         mut member: Member,
         configuration: Configuration,
-        instead: Option<Member>,
+        (instead, by): (Option<Member>, Option<NodeId>),
     ) -> Result<(), Violation> {
         let node = member.node;
         let generation = configuration.generation;
@@ -152,7 +156,7 @@ impl World {
             generation,
             instead,
         };
-        if let Some(leader) = self.leader(group) {
+        if let Some(leader) = by.or(self.leader(group)) {
             self.order(leader, &joined);
         }
         Ok(())
@@ -189,9 +193,16 @@ impl World {
         generation: u64,
         instead: Option<Member>,
     ) -> Result<(), Violation> {
+        let healing = self.scenario.members == Members::Healing;
         let Some(hosted) = self.hosted(leader, group) else {
             return Ok(());
         };
+        if healing {
+            if let Some(planner) = &mut hosted.planner {
+                planner.joined(member.node, member.role, member.incarnation);
+            }
+            return Ok(());
+        }
         let current = hosted.replica.configuration().clone();
         if current.generation != generation || !self.exists(group, &member) {
             return Ok(());

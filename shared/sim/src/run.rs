@@ -14,7 +14,7 @@ use crate::words;
 use crate::world::{Violation, World, broken};
 
 /// After healing, leaders must serve and replicas agree within so many simulated milliseconds.
-const CONVERGE_MS: u64 = 60_000;
+const CONVERGE_MS: u64 = 120_000;
 /// Clients go on for so long after healing, in milliseconds.
 const CALM_MS: u64 = 3_000;
 

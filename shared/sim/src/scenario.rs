@@ -158,7 +158,7 @@ impl Scenario {
             churn: match members {
                 Members::Fixed => 0,
                 Members::Churn => rng.between(100_000, 800_000),
-                Members::Healing => rng.between(20_000, 200_000),
+                Members::Healing => rng.between(50_000, 400_000),
             },
             batch_us: *rng.pick(&[0, 1_000, 20_000]).unwrap_or(&0),
             fault_every_ms: rng.between(150, 2_500),

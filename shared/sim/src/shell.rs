@@ -70,6 +70,9 @@ impl World {
                 _ => {}
             }
         }
+        if let Some(Err(refusal)) = &output.reconfigured {
+            self.plan_refused(node, group, refusal);
+        }
         if output.truncate_floor.is_some() {
             self.coverage.hit("log truncated");
         }

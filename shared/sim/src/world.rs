@@ -20,7 +20,7 @@ use crate::network::Network;
 use crate::orders::Order;
 use crate::registry::Registry;
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::scenario::{Members, Scenario};
 use crate::trace::Trace;
 
 /// The stand-in for healing looks at the groups so often.
@@ -90,6 +90,19 @@ pub(crate) enum Event {
         life: u64,
         group: GroupId,
     },
+    /// A node says that it lives.
+    Beat {
+        node: NodeId,
+    },
+    /// A node hears that another one lives.
+    Beaten {
+        node: NodeId,
+        from: NodeId,
+    },
+    /// A node's leaders look at their groups.
+    Plan {
+        node: NodeId,
+    },
     /// The stand-in for healing looks at all groups.
     Care,
     Reply {
@@ -126,6 +139,9 @@ impl Event {
             | Event::Request { node, .. }
             | Event::Inbox { node, .. }
             | Event::Order { node, .. }
+            | Event::Beat { node }
+            | Event::Beaten { node, .. }
+            | Event::Plan { node }
             | Event::Deleted { node, .. } => Some(*node),
             Event::ClientWakes { .. }
             | Event::Reply { .. }
@@ -201,6 +217,8 @@ pub struct World {
     pub(crate) kept: VecDeque<(NodeId, u64, NodeId, GroupId, Message)>,
     /// What is known of the groups' members from outside.
     pub(crate) registry: Registry,
+    /// Replacements that the admin wants: who goes, and where the new one is to be.
+    pub(crate) intents: BTreeMap<GroupId, (NodeId, NodeId)>,
     /// Replicas that were ordered to join so far.
     pub(crate) newcomers: u64,
 }
@@ -251,6 +269,7 @@ impl World {
             overheard: None,
             kept: VecDeque::new(),
             registry: Registry::new(&scenario.groups),
+            intents: BTreeMap::new(),
             newcomers: 0,
             scenario,
         };
@@ -267,6 +286,9 @@ impl World {
         let first = world.rng.around(world.scenario.fault_every_ms) * 1_000;
         world.after(first, Event::Fault);
         world.after(CARE_US, Event::Care);
+        if world.scenario.members == Members::Healing {
+            world.begin_healing();
+        }
         world
     }
 
@@ -360,6 +382,15 @@ impl World {
                 Ok(())
             }
             Event::Care => self.care(),
+            Event::Beat { node } => {
+                self.beat(node);
+                Ok(())
+            }
+            Event::Beaten { node, from } => {
+                self.beaten(node, from);
+                Ok(())
+            }
+            Event::Plan { node } => self.plan(node),
             Event::ClientWakes { client } => {
                 self.client_wakes(client);
                 Ok(())
