@@ -193,7 +193,9 @@ impl World {
         let intent = self.intents.get(&group).copied();
         let intent = intent.filter(|(replaced, target)| {
             let up = self.hosts.get(target).is_some_and(|host| host.up);
-            up && stands(*replaced, *target)
+            // The leader may have put its log replica there in the meantime.
+            let taken = target != replaced && current.voters().any(|m| m.node == *target);
+            up && !taken && stands(*replaced, *target)
         });
         let intent = match intent {
             Some(intent) => Some(intent),
