@@ -52,6 +52,16 @@ impl Replica {
                 "a replica never changes its role",
             ));
         }
+        // Of two replicas on one node, the one that had the vote is the one whose disk is gone: as a learner it would stand
+        // in the way of the other.
+        let succeeded = |l: &Member| {
+            let other = |m: &Member| m.node == l.node && m.incarnation != l.incarnation;
+            current.members.contains(l) && members.iter().any(other)
+        };
+        if learners.iter().any(succeeded) {
+            let why = "a learner has been succeeded on its own node";
+            return Err(ReconfigureRefusal::Invalid(why));
+        }
         let in_step = |m: &Member| {
             let learner = current.learners.contains(m);
             learner && self.in_step(leader, m)

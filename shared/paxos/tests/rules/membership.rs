@@ -442,3 +442,35 @@ fn a_removed_replica_is_told_by_whoever_took_the_place_of_those_it_knows() {
     cluster.settle();
     assert!(cluster.nodes[&gone].retired);
 }
+
+#[test]
+fn a_replica_that_was_succeeded_on_its_own_node_is_no_learner() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (lost, other) = cluster.others(leader);
+    // Its disk is gone, and the node has a new one.
+    cluster.nodes.remove(&lost);
+    let new = Member {
+        incarnation: 999,
+        ..storage(lost)
+    };
+    cluster.add(new, &cluster.status(leader).configuration.clone());
+    cluster
+        .reconfigure(leader, &three().members, &[new])
+        .expect("a change");
+    cluster.pass(500);
+    let members = [storage(leader), storage(other), new];
+    // Learners come first where one node has two: the voter would get nothing.
+    assert!(matches!(
+        cluster.reconfigure(leader, &members, &[storage(lost)]),
+        Err(ReconfigureRefusal::Invalid(_))
+    ));
+    cluster
+        .reconfigure(leader, &members, &[])
+        .expect("a change");
+    cluster.pass(500);
+    cluster.crash(other);
+    cluster.propose(leader, "x").unwrap();
+    cluster.pass(300);
+    assert_eq!(cluster.commands(lost), ["x"]);
+}
