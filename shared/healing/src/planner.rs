@@ -329,8 +329,9 @@ impl Planner {
                 continue;
             };
             let mut lists = Lists::of(view.configuration).swap(place, *learner);
-            if ordered.is_none_or(|r| r.replaced != place.node) {
-                // Nobody ordered that this one goes.
+            let succeeded = place.node == learner.node;
+            if !succeeded && ordered.is_none_or(|r| r.replaced != place.node) {
+                // Nobody ordered that this one goes, and its disk may still be there.
                 lists = lists.demote(place);
             }
             if let Some(replacement) = ordered {
