@@ -190,7 +190,9 @@ impl World {
             let is_gone = everybody().any(|m| m.node == replaced && !there(&m));
             is_gone || learners.any(|m| m.node == target)
         };
-        let intent = self.intents.get(&group).copied();
+        // What does not come about is thought over now and then.
+        let again = self.rng.chance(50_000);
+        let intent = self.intents.get(&group).copied().filter(|_| !again);
         let intent = intent.filter(|(replaced, target)| {
             let up = self.hosts.get(target).is_some_and(|host| host.up);
             // The leader may have put its log replica there in the meantime.
