@@ -329,8 +329,9 @@ impl Planner {
                 continue;
             };
             let mut lists = Lists::of(view.configuration).swap(place, *learner);
-            if ordered.is_none_or(|r| r.replaced != place.node) {
-                // Nobody ordered that this one goes.
+            let succeeded = place.node == learner.node;
+            if !succeeded && ordered.is_none_or(|r| r.replaced != place.node) {
+                // Nobody ordered that this one goes, and its disk may still be there.
                 lists = lists.demote(place);
             }
             if let Some(replacement) = ordered {
@@ -385,9 +386,7 @@ impl Planner {
     fn longest_silent(&self, now: Millis, view: &View<'_>) -> Option<Member> {
         let members = view.configuration.members.iter();
         let silent = members.filter(|m| self.is_silent(now, view, m));
-        silent
-            .max_by_key(|m| self.silent_ms(now, view, m))
-            .copied()
+        silent.max_by_key(|m| self.silent_ms(now, view, m)).copied()
     }
 
     /// A voter that is silent makes room for a log replica.
@@ -415,6 +414,11 @@ impl Planner {
     /// The new replica of a replacement is made, unless it is there already.
     fn start_replacement(&mut self, now: Millis, view: &View<'_>) -> Option<Action> {
         let replacement = self.replacement?;
+        if view.configuration.member(replacement.replaced).is_none() {
+            // It is gone. A new replica that is being filled takes the place of a log replica, or is of no use any more.
+            self.replacement = None;
+            return None;
+        }
         let node = replacement.target;
         let mut learners = view.configuration.learners.iter();
         if let Some(learner) = learners.find(|l| l.node == node) {
@@ -426,11 +430,6 @@ impl Planner {
                 return None;
             }
         } else if !Lists::of(view.configuration).has_room_for_learner() {
-            return None;
-        }
-        if view.configuration.member(replacement.replaced).is_none() {
-            // Somebody else has its place by now.
-            self.replacement = None;
             return None;
         }
         let resting = self.failures.get(&node).is_some_and(|f| now < f.until);

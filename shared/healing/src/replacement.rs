@@ -1,7 +1,7 @@
 //! Replacements as the admin orders them. Owns which order is taken, and the one that is being carried out; it is volatile: the
 //! admin orders again until it sees that it is done.
 
-use paxos::{Configuration, Millis, NodeId, Role};
+use paxos::{Configuration, Member, Millis, NodeId, Role};
 
 use crate::{Planner, View};
 
@@ -47,12 +47,33 @@ impl Planner {
         if is_done(configuration, replaced, target) {
             return Ok(());
         }
-        if configuration.member(replaced).is_none() {
+        let Some(member) = configuration.member(replaced) else {
             return Err(Refused("the replica to be replaced is not in the group"));
+        };
+        let lives = self.silent_ms(now, view, member) < self.settings.log_replica_after_ms;
+        let made = self
+            .replacement
+            .is_some_and(|r| r.made == Some(member.incarnation));
+        if replaced == target && lives && !made {
+            return Err(Refused(
+                "that replica lives: it cannot be rebuilt in its place",
+            ));
         }
         let votes = configuration.voters().any(|m| m.node == target);
         if votes && target != replaced {
             return Err(Refused("the target has a replica with a vote already"));
+        }
+        let learns = configuration.learners.iter().any(|l| l.node == target);
+        let log = configuration.members.iter().any(|m| m.role == Role::Log);
+        let storage = |m: &Member| m.node == replaced && m.role == Role::Storage;
+        let ordered = self.replacement.is_some_and(|r| r.target == target);
+        if learns
+            && log
+            && configuration.members.iter().any(storage)
+            && !ordered
+            && target != replaced
+        {
+            return Err(Refused("the target will take the place of a log replica"));
         }
         if let Some(current) = &mut self.replacement {
             if (current.replaced, current.target) == (replaced, target) {

@@ -23,6 +23,28 @@ impl Replica {
         out.send.push(self.answer(from, incarnation, reply));
     }
 
+    /// A probe meant for an earlier replica on this node. If the asker was removed, everybody that it knows may be gone like that
+    /// one, and nobody else would ever tell it. What is committed is true whoever says it.
+    pub(crate) fn on_misdirected_probe(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        attempt: u64,
+        out: &mut Output,
+    ) {
+        let removed = self.removed_at(from, incarnation);
+        if removed.is_none() || from == self.me {
+            return;
+        }
+        let reply = Body::ProbeReply {
+            attempt,
+            healthy: false,
+            promised: Ballot::default(),
+            removed,
+        };
+        out.send.push(self.answer(from, incarnation, reply));
+    }
+
     pub(crate) fn on_prepare(
         &mut self,
         from: NodeId,

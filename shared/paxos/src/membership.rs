@@ -49,6 +49,25 @@ impl Replica {
             return Err(ReconfigureRefusal::UnderWay);
         }
         check(&members, &learners)?;
+        let another_role = |m: &&Member| {
+            let mut known = current.all().chain(&current.members);
+            known.any(|k| k.is(m.node, m.incarnation) && k.role != m.role)
+        };
+        if members.iter().chain(&learners).any(|m| another_role(&m)) {
+            return Err(ReconfigureRefusal::Invalid(
+                "a replica never changes its role",
+            ));
+        }
+        // Of two replicas on one node, the one that had the vote is the one whose disk is gone: as a learner it would stand
+        // in the way of the other.
+        let succeeded = |l: &Member| {
+            let other = |m: &Member| m.node == l.node && m.incarnation != l.incarnation;
+            current.members.contains(l) && members.iter().any(other)
+        };
+        if learners.iter().any(succeeded) {
+            let why = "a learner has been succeeded on its own node";
+            return Err(ReconfigureRefusal::Invalid(why));
+        }
         let in_step = |m: &Member| {
             let learner = current.learners.contains(m);
             learner && self.in_step(leader, m)

@@ -333,6 +333,9 @@ impl Replica {
         #[cfg(feature = "mutations")]
         let stale = stale && !self.mutated(crate::Mutation::TrustStaleIncarnation);
         if stale {
+            if let Body::Probe { attempt } = body {
+                self.on_misdirected_probe(from, incarnation, attempt, out);
+            }
             return;
         }
         match body {

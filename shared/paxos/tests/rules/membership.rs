@@ -320,6 +320,7 @@ fn changes_are_fenced_and_come_one_at_a_time() {
         (vec![log(1), log(2), log(3)], vec![]),
         (vec![storage(1), storage(1), storage(2)], vec![]),
         (members.clone(), vec![storage(2)]),
+        (vec![storage(1), storage(2), log(3)], vec![]),
         ((1..=8).map(storage).collect(), vec![]),
     ] {
         assert!(matches!(
@@ -445,4 +446,61 @@ fn leadership_is_not_handed_to_a_learner_on_a_members_node() {
     cluster.step(leader, Input::TransferLeadership { to });
     cluster.pass(100);
     assert_eq!(cluster.leader(), Some(gone));
+}
+
+/// All that an old replica knows of may have been replaced since, and nobody listens to the names that it uses.
+#[test]
+fn a_removed_replica_is_told_by_whoever_took_the_place_of_those_it_knows() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (gone, other) = cluster.others(leader);
+    cluster.isolate(gone);
+    cluster
+        .reconfigure(leader, &[storage(leader), storage(other)], &[])
+        .expect("a change");
+    cluster.pass(1_000);
+    cluster.heal();
+    let probe = |to_incarnation| Message {
+        to_incarnation,
+        generation: 1,
+        body: Body::Probe { attempt: 7 },
+    };
+    cluster.sent.clear();
+    cluster.deliver(other, leader, probe(999));
+    assert!(cluster.sent.is_empty(), "a member that errs is no business");
+    cluster.deliver(gone, leader, probe(999));
+    cluster.settle();
+    assert!(cluster.nodes[&gone].retired);
+}
+
+#[test]
+fn a_replica_that_was_succeeded_on_its_own_node_is_no_learner() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (lost, other) = cluster.others(leader);
+    // Its disk is gone, and the node has a new one.
+    cluster.nodes.remove(&lost);
+    let new = Member {
+        incarnation: 999,
+        ..storage(lost)
+    };
+    cluster.add(new, &cluster.status(leader).configuration.clone());
+    cluster
+        .reconfigure(leader, &three().members, &[new])
+        .expect("a change");
+    cluster.pass(500);
+    let members = [storage(leader), storage(other), new];
+    // Learners come first where one node has two: the voter would get nothing.
+    assert!(matches!(
+        cluster.reconfigure(leader, &members, &[storage(lost)]),
+        Err(ReconfigureRefusal::Invalid(_))
+    ));
+    cluster
+        .reconfigure(leader, &members, &[])
+        .expect("a change");
+    cluster.pass(500);
+    cluster.crash(other);
+    cluster.propose(leader, "x").unwrap();
+    cluster.pass(300);
+    assert_eq!(cluster.commands(lost), ["x"]);
 }
