@@ -166,13 +166,13 @@ impl Replica {
             round,
             node: self.me,
         };
-        let (lease, now) = (self.lease, self.now);
+        let now = self.now;
         self.promise(ballot, out);
         let own = Received {
             node: self.me,
             incarnation: self.incarnation,
             at: now,
-            promise: self.promise_of(ballot, lease),
+            promise: self.promise_of(ballot),
         };
         self.part = Part::Candidate(Box::new(Candidate {
             phase: Phase::Prepare,
@@ -298,6 +298,11 @@ impl Replica {
         let quorum = self.quorum(|m| promised(m.node, m.incarnation));
         #[cfg(feature = "mutations")]
         let quorum = quorum || self.mutated(crate::Mutation::SkipAdoptedQuorum);
+        if !self.log.configuration().votes(self.me, self.incarnation) {
+            // What it adopted made it a learner, or dropped it: those who vote have that configuration on a quorum, or need not know it.
+            self.give_up(out);
+            return;
+        }
         if quorum {
             self.win(out);
             return;
@@ -460,10 +465,13 @@ impl Replica {
         } in promises
         {
             outstanding.resigned(node);
-            let until = at.plus(promise.lease_remaining_ms);
             outstanding.reported(LeasePromise {
                 holder: promise.lease_holder,
-                until,
+                until: at.plus(promise.lease_remaining_ms),
+            });
+            outstanding.reported(LeasePromise {
+                holder: promise.earlier_holder,
+                until: at.plus(promise.earlier_remaining_ms),
             });
             self.commit = self.commit.max(promise.commit.min(self.log.last().index));
             heard.push((node, at));

@@ -108,6 +108,12 @@ pub struct Promise {
     pub lease_remaining_ms: u64,
     /// Whose lease that is; none = not known (the acceptor restarted).
     pub lease_holder: Option<Ballot>,
+    /// How long promises to other leaders before that one still run.
+    #[serde(default)]
+    pub earlier_remaining_ms: u64,
+    /// Whose leases those are; none = not known, or several.
+    #[serde(default)]
+    pub earlier_holder: Option<Ballot>,
     /// What the acceptor knows to be committed.
     pub commit: Index,
 }

@@ -32,6 +32,7 @@ impl Replica {
             holder: None,
             until: self.now,
         };
+        self.earlier_lease = LeasePromise::NONE;
         if let Some(heard) = &mut self.heard {
             heard.healthy_at = None;
             heard.acked_at = Millis(0);

@@ -70,6 +70,8 @@ pub struct Replica {
     /// Durable in the B-tree.
     pub(crate) flushed: Index,
     pub(crate) lease: LeasePromise,
+    /// What it promised to other leaders before that, and still runs.
+    pub(crate) earlier_lease: LeasePromise,
     pub(crate) part: Part,
     /// Leader of `promised`, if anything came from it.
     pub(crate) heard: Option<Heard>,
@@ -173,6 +175,7 @@ impl Replica {
                 holder: None,
                 until: now.plus(lease_ms),
             },
+            earlier_lease: LeasePromise::NONE,
             part: Part::Follower,
             heard: None,
             round_seen: promised.round,

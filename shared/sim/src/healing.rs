@@ -182,6 +182,8 @@ impl World {
         };
         let current = known.committed.clone();
         self.dismiss(group, &current);
+        // What does not come about is thought over now and then.
+        let again = self.rng.chance(50_000);
         let there = |m: &&Member| m.role == Role::Storage && self.exists(group, m);
         let everybody = || current.members.iter().chain(&current.learners);
         let copies = everybody().filter(there).count();
@@ -190,8 +192,6 @@ impl World {
             let is_gone = everybody().any(|m| m.node == replaced && !there(&m));
             is_gone || learners.any(|m| m.node == target)
         };
-        // What does not come about is thought over now and then.
-        let again = self.rng.chance(50_000);
         let intent = self.intents.get(&group).copied().filter(|_| !again);
         let intent = intent.filter(|(replaced, target)| {
             let up = self.hosts.get(target).is_some_and(|host| host.up);

@@ -504,3 +504,36 @@ fn a_replica_that_was_succeeded_on_its_own_node_is_no_learner() {
     cluster.pass(300);
     assert_eq!(cluster.commands(lost), ["x"]);
 }
+
+/// Found by the model checker.
+#[test]
+fn a_candidate_that_learns_that_it_is_a_learner_does_not_lead() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    cluster.pass(500);
+    let (asleep, other) = cluster.others(leader);
+    cluster.isolate(asleep);
+    replace_with_log_replica(&mut cluster, leader, asleep, 4);
+    cluster.cut.insert((asleep, 4));
+    cluster.cut.insert((4, asleep));
+    cluster.pass(300);
+    assert_eq!(cluster.status(leader).configuration.generation, 3);
+    // It still takes itself for a member, and everybody else hears nobody.
+    cluster.step(leader, Input::StepDown);
+    cluster.heal();
+    cluster.now += 1_100;
+    cluster.step(asleep, Input::StepDown);
+    cluster.step(asleep, Input::Campaign);
+    cluster.settle();
+    assert!(
+        !cluster
+            .status(asleep)
+            .configuration
+            .votes(NodeId(asleep), asleep * 100)
+    );
+    let leads =
+        |(from, _, m): &(u64, u64, Message)| *from == asleep && matches!(m.body, Body::Append(_));
+    assert!(!cluster.sent.iter().any(leads), "it never led");
+    let next = cluster.elect();
+    assert!(next == leader || next == other);
+}
