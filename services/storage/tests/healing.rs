@@ -187,7 +187,7 @@ async fn a_replacement_fills_a_new_node_under_traffic_and_the_old_replica_goes()
     for (replaced, target) in [(3, 6), (2, 5), (1, 4)] {
         replace(&cluster, replaced, target).await;
         let mut number = 0;
-        let mut done = || {
+        let done = || {
             let info = cluster.partition(GROUP).expect("pushed");
             let members = voters(&info);
             !info.changing && members.contains(&(target, S)) && members.len() == 3
@@ -359,6 +359,15 @@ async fn orders_of_the_past_are_refused() {
     }
     assert!(joined[0] == joined[1] && joined[2] == joined[3] && joined[1] != joined[2]);
     assert!(joined.iter().all(|i| *i != 0 && *i < 1 << 53));
+    // It has nothing yet, and says so also to those who ask it by mistake.
+    let mut local = page();
+    local.strong = false;
+    let local = ItemOperation::Page(Box::new(local));
+    let reply = cluster.ask(4, GROUP, local).await;
+    assert!(
+        matches!(reply, Ok(ItemReply::Fault(ItemFault::NotHere { .. }))),
+        "{reply:?}"
+    );
     let reply = cluster.order(follower, &ask(&join)).await;
     assert!(
         matches!(reply, OrderReply::Refused(_)),

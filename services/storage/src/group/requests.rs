@@ -25,6 +25,13 @@ impl Group {
         }
     }
 
+    /// Whether this is a storage replica with a vote, as far as it knows.
+    fn votes(&self) -> bool {
+        let identity = self.replica.identity();
+        let mut voters = self.replica.configuration().voters();
+        self.store.is_some() && voters.any(|m| m.incarnation == identity.incarnation)
+    }
+
     /// The fault for what only a leader under its lease may do; none if this is one.
     pub(super) fn leader_fault(&self, env: &Env) -> Option<ItemFault> {
         if self.replica.can_serve_reads(env.now) {
@@ -56,6 +63,9 @@ impl Group {
             let shed = matches!(operation, ItemOperation::Write(_)) && env.node.overlays_full();
             let overloaded = shed.then_some(ItemFault::Overloaded);
             self.leader_fault(env).or(overloaded)
+        } else if !self.votes() {
+            // A learner may still be empty, a log replica has nothing. Nobody is sent to them, except by old news.
+            Some(self.not_here(env))
         } else if copying || !self.replica.heard_from_leader_within(env.now, age_ms_max) {
             Some(ItemFault::NotReady)
         } else {
