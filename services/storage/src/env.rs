@@ -16,6 +16,7 @@ use crate::inbox::{Caller, Event, Inbox};
 use crate::log_reader::LogJob;
 use crate::node::Node;
 use crate::orders::OrderJob;
+use crate::peers::Peers;
 use crate::pool::Jobs;
 
 /// So many flushes may wait before overlays are left to grow older …
@@ -39,6 +40,10 @@ pub(crate) struct Env {
     pub(crate) flush_age_ms: u64,
     /// Some group has something new for the directory.
     pub(crate) directory_changed: bool,
+    /// Replicas that learned that they are no longer in their groups.
+    pub(crate) retired: Vec<GroupId>,
+    /// What was heard of the other nodes.
+    pub(crate) peers: Peers,
     pub(crate) flusher: Jobs<FlushJob>,
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
@@ -78,6 +83,8 @@ impl Env {
             touched: Vec::new(),
             flush_age_ms: 0,
             directory_changed: false,
+            retired: Vec::new(),
+            peers: Peers::default(),
             flusher,
             log_reader,
             copier,

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use actix::Addr;
 use mesh::{Deadline, Responder};
 use parking_lot::Mutex;
-use paxos::{Entry, GroupId, Index, NodeId, Token};
-use protocol::control::CreateReplica;
+use paxos::{Entry, GroupId, Index, NodeId, Role, Token};
+use protocol::control::{CreateReplica, JoinReplica};
 use protocol::item::ItemCall;
 use protocol::replication::{CopyRequest, GroupMessage};
 use tokio::sync::oneshot;
 
 use crate::copier::Copied;
 use crate::flusher::Flushed;
-use crate::orders::{Created, OrderCaller};
+use crate::orders::{Created, Dropping, OrderCaller};
 use crate::shard::{Shard, Wake};
 
 /// An item request.
@@ -65,7 +65,22 @@ pub(crate) enum Event {
     /// Drop a replica.
     Drop(GroupId, OrderCaller),
     /// It is gone, or why it isn't.
-    Dropped(GroupId, Result<(), String>, OrderCaller),
+    Dropped(GroupId, Result<(), String>, Dropping),
+    /// Make a replica for a partition that exists.
+    Join(Box<JoinReplica>, OrderCaller),
+    /// Another node answered to our `JoinReplica` with its incarnation, or why there is none.
+    JoinAnswered {
+        group: GroupId,
+        node: NodeId,
+        role: Role,
+        result: Result<u64, String>,
+    },
+    /// This replica (group, incarnation) is out of its group as of this generation.
+    Retire(GroupId, u64, u64, OrderCaller),
+    /// At the leader, meant for this generation: a new replica on the second node for the one on the first.
+    Replace(GroupId, u64, (NodeId, NodeId), OrderCaller),
+    /// At the leader: hand over to this member.
+    Transfer(GroupId, NodeId, OrderCaller),
     /// Stand for election now.
     Campaign(GroupId, OrderCaller),
     /// Replicate a newer table definition.
