@@ -12,6 +12,7 @@ use paxos::{
     Body, Entry, GroupId, Input, Millis, NodeId, Output, PersistOp, Replica, Standing, Token,
 };
 use protocol::directory::PartitionInfo;
+use protocol::item::{ItemFault, ItemReply, Write};
 use protocol::replication::GroupMessage;
 
 use crate::btree::ReplicaTree;
@@ -29,8 +30,13 @@ pub(crate) struct Group {
     pub(crate) tree: Arc<ReplicaTree>,
     /// Bytes of its files, as of the last flush.
     pub(crate) tree_bytes: u64,
+    /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
+    /// it syncs, a proposal would only wait for the next sync, and cost every follower a message and a sync of its own.
+    writes: Vec<(Box<Write>, Caller)>,
     /// Commands evaluated in this turn, to be proposed together.
     commands: Vec<Bytes>,
+    /// Appends that the log has taken and not made durable yet.
+    appends: usize,
     /// Operations that the log has not taken yet, and the token of the last.
     operations: Vec<PersistOp>,
     token: Option<Token>,
@@ -60,7 +66,9 @@ impl Group {
             partition,
             tree_bytes: tree.disk_bytes(),
             tree,
+            writes: Vec::new(),
             commands: Vec::new(),
+            appends: 0,
             operations: Vec::new(),
             token: None,
             flush: Flush::Idle,
@@ -138,10 +146,18 @@ impl Group {
 
     /// Everything up to this token is durable.
     pub(crate) fn persisted(&mut self, env: &mut Env, token: Token) -> Result<(), PartitionError> {
+        self.appends = self.appends.saturating_sub(1);
         for caller in self.founding.drain(..) {
             caller.done();
         }
         self.step(env, Input::Persisted(token))
+    }
+
+    /// This replica goes: answers everybody who waits for it.
+    pub(crate) fn abandon(&mut self, env: &mut Env) {
+        self.partition.lose(&mut env.answers);
+        let not_done = |(_, caller)| (caller, ItemReply::Fault(ItemFault::NotReady));
+        env.answers.extend(self.writes.drain(..).map(not_done));
     }
 
     fn carry_out(&mut self, env: &mut Env, output: Output) -> Result<(), PartitionError> {
@@ -211,6 +227,7 @@ impl Group {
 
     /// Ends this group's part of a turn: one proposal for all its commands, one append for all its operations.
     pub(crate) fn finish(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        self.evaluate_writes(env)?;
         if !self.commands.is_empty() {
             env.node
                 .metrics
@@ -234,6 +251,7 @@ impl Group {
             return;
         }
         self.token = None;
+        self.appends += 1;
         let operations = std::mem::take(&mut self.operations);
         env.append(self.id, operations, token);
     }
@@ -243,7 +261,7 @@ impl Group {
         if self.replica.wake_at() <= env.now {
             self.step(env, Input::Tick)?;
         }
-        if self.token.is_some() {
+        if self.token.is_some() || !self.writes.is_empty() {
             env.touch(self.id, &mut self.touched);
         }
         self.tick_flush(env);

@@ -15,6 +15,7 @@ mod log_reader;
 mod metrics;
 mod node;
 mod orders;
+mod outgoing;
 mod pool;
 mod recovery;
 mod reporter;

@@ -42,10 +42,10 @@ impl Group {
     pub(crate) fn request(
         &mut self,
         env: &mut Env,
-        operation: &ItemOperation,
+        operation: ItemOperation,
         caller: Caller,
     ) -> Result<(), PartitionError> {
-        let strong = match operation {
+        let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
             ItemOperation::Write(_) => true,
@@ -67,22 +67,11 @@ impl Group {
             return Ok(());
         }
         let reply = match operation {
-            ItemOperation::Get(get) => self.partition.get(&*self.tree, get),
-            ItemOperation::Page(page) => self.partition.page(&*self.tree, page),
+            ItemOperation::Get(get) => self.partition.get(&*self.tree, &get),
+            ItemOperation::Page(page) => self.partition.page(&*self.tree, &page),
             ItemOperation::Write(write) => {
-                match self
-                    .partition
-                    .evaluate(&*self.tree, write, env.unix_ms, caller)?
-                {
-                    Evaluated::Propose(command) => {
-                        self.commands.push(command);
-                        env.touch(self.id, &mut self.touched);
-                    }
-                    Evaluated::Waits => {}
-                    Evaluated::Answer(caller, reply) => {
-                        env.answers.push((caller, self.located(reply)))
-                    }
-                }
+                self.writes.push((write, caller));
+                env.touch(self.id, &mut self.touched);
                 return Ok(());
             }
         };
@@ -100,6 +89,44 @@ impl Group {
                 Err(error)
             }
         }
+    }
+
+    /// Turns the writes that came into commands, unless they shall wait for the log. Not evaluated before: only what is in the log may
+    /// be answered with "unknown", and a leader that lost its office meanwhile refuses the rest.
+    pub(super) fn evaluate_writes(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        let fault = self.leader_fault(env.now);
+        if fault.is_none() && self.appends > 0 {
+            return Ok(());
+        }
+        let mut writes = std::mem::take(&mut self.writes);
+        let mut writes_left = writes.drain(..);
+        for (write, caller) in writes_left.by_ref() {
+            if let Some(fault) = &fault {
+                env.answers.push((caller, ItemReply::Fault(fault.clone())));
+                continue;
+            }
+            let evaluated = self
+                .partition
+                .evaluate(&*self.tree, &write, env.unix_ms, caller);
+            match evaluated {
+                Ok(Evaluated::Propose(command)) => self.commands.push(command),
+                Ok(Evaluated::Waits) => {}
+                Ok(Evaluated::Answer(caller, reply)) => {
+                    env.answers.push((caller, self.located(reply)));
+                }
+                Err(error) => {
+                    // The replica will be fenced, which answers the others.
+                    self.writes = writes_left.collect();
+                    return Err(error);
+                }
+            }
+        }
+        drop(writes_left);
+        self.writes = writes;
+        Ok(())
     }
 
     /// Says which range the partition really has.

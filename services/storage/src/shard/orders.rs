@@ -83,7 +83,7 @@ impl Shard {
         }
         let tree = match self.groups.remove(&id) {
             Some(mut group) => {
-                group.partition.lose(&mut self.env.answers);
+                group.abandon(&mut self.env);
                 self.env.directory_changed = true;
                 Some(group.tree)
             }
