@@ -85,12 +85,7 @@ pub async fn create_many(options: TablesOptions) -> anyhow::Result<()> {
         if partitions == 0 {
             break;
         }
-        create(
-            &mut connection,
-            &format!("idle-{number}"),
-            Some(partitions),
-        )
-        .await?;
+        create(&mut connection, &format!("idle-{number}"), Some(partitions)).await?;
         missing -= partitions;
     }
     Ok(())
