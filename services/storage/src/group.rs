@@ -14,6 +14,7 @@ use paxos::{
 };
 use protocol::directory::{PartitionInfo, PlacedMember, ReplicaProgress};
 use protocol::health::LeaderlessReplica;
+use protocol::item::{ItemFault, ItemReply};
 use protocol::replication::GroupMessage;
 
 use crate::env::Env;
@@ -31,6 +32,8 @@ pub(crate) struct Group {
     pub(crate) replica: Replica,
     /// What a storage replica has beside its log; none: a log replica, which accepts and promises, and never leads or serves.
     pub(crate) store: Option<Box<Store>>,
+    /// Appends that the log has taken and not made durable yet.
+    appends: usize,
     /// Operations that the log has not taken yet, and the token of the last.
     operations: Vec<PersistOp>,
     token: Option<Token>,
@@ -55,6 +58,7 @@ impl Group {
             generation: replica.configuration().generation,
             replica,
             store: store.map(Box::new),
+            appends: 0,
             operations: Vec::new(),
             token: None,
             healing: Healing::new(id, now),
@@ -160,10 +164,20 @@ impl Group {
 
     /// Everything up to this token is durable.
     pub(crate) fn persisted(&mut self, env: &mut Env, token: Token) -> Result<(), PartitionError> {
+        self.appends = self.appends.saturating_sub(1);
         for founder in self.founding.drain(..) {
             founder.founded(self.replica.identity().incarnation);
         }
         self.step(env, Input::Persisted(token))
+    }
+
+    /// This replica goes: answers everybody who waits for it.
+    pub(crate) fn abandon(&mut self, env: &mut Env) {
+        self.lose(env);
+        if let Some(store) = &mut self.store {
+            let not_done = |(_, caller)| (caller, ItemReply::Fault(ItemFault::NotReady));
+            env.answers.extend(store.writes.drain(..).map(not_done));
+        }
     }
 
     fn carry_out(&mut self, env: &mut Env, output: Output) -> Result<(), PartitionError> {
@@ -253,6 +267,7 @@ impl Group {
 
     /// Ends this group's part of a turn: one proposal for all its commands, one append for all its operations.
     pub(crate) fn finish(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        self.evaluate_writes(env)?;
         let commands = self.store.as_mut().map(|s| std::mem::take(&mut s.commands));
         if let Some(commands) = commands.filter(|commands| !commands.is_empty()) {
             env.node.metrics.proposals.inc_by(commands.len() as u64);
@@ -275,6 +290,7 @@ impl Group {
             return;
         }
         self.token = None;
+        self.appends += 1;
         let operations = std::mem::take(&mut self.operations);
         env.append(self.id, operations, token);
     }
@@ -284,7 +300,8 @@ impl Group {
         if self.replica.wake_at() <= env.now {
             self.step(env, Input::Tick)?;
         }
-        if self.token.is_some() {
+        let writes = |store: &Store| !store.writes.is_empty();
+        if self.token.is_some() || self.store.as_deref().is_some_and(writes) {
             env.touch(self.id, &mut self.touched);
         }
         self.tick_flush(env);

@@ -16,6 +16,7 @@ mod log_reader;
 mod metrics;
 mod node;
 mod orders;
+mod outgoing;
 mod peers;
 mod pool;
 mod recovery;

@@ -1,5 +1,6 @@
 //! What all parts of a storage node share: who it is, its log, its way to the others, its numbers. Owns no group and no thread.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,6 +55,8 @@ pub(crate) struct Node {
     /// Held as long as the node lives: keeps other processes out.
     _data_dir: DataDir,
     reports: Mutex<Vec<Report>>,
+    /// Nodes that said that they read batches of replication messages.
+    batch_readers: RwLock<BTreeSet<NodeId>>,
 }
 
 /// What a shard said last.
@@ -104,6 +107,7 @@ impl Node {
             append_bytes_max,
             reports: Mutex::new(vec![Report::default(); inboxes.len()]),
             inboxes,
+            batch_readers: RwLock::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
             nodes: RwLock::default(),
@@ -113,6 +117,22 @@ impl Node {
             overlays_full: AtomicBool::new(false),
             origin: Instant::now(),
             settings,
+        }
+    }
+
+    /// Whether batches of replication messages may be sent to a node.
+    pub(crate) fn reads_batches(&self, node: NodeId) -> bool {
+        self.batch_readers.read().contains(&node)
+    }
+
+    /// A node said whether it reads batches. It may say otherwise later: its version may have been rolled back.
+    pub(crate) fn note_reader(&self, node: NodeId, reads_batches: bool) {
+        if self.reads_batches(node) != reads_batches {
+            let mut readers = self.batch_readers.write();
+            match reads_batches {
+                true => readers.insert(node),
+                false => readers.remove(&node),
+            };
         }
     }
 

@@ -12,10 +12,11 @@ use anyhow::Context;
 use mesh::{Delivery, Mesh, Subscription};
 use partition::Partition;
 use paxos::{NodeId, Replica};
+use protocol::batch::BatchReader;
 use protocol::control::{Order, OrderCall};
 use protocol::health::Heartbeat;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
-use protocol::replication::{CopyRequest, GroupMessage};
+use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
 use protocol::subjects;
 use telemetry::{Health, HttpServer};
 use tokio::sync::oneshot;
@@ -383,15 +384,46 @@ async fn serve_replication(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     let subject = subjects::node_replication(node.id);
     let node = node.clone();
     let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| match delivery.decode::<GroupMessage>() {
-        Ok(message) => node
-            .inbox(message.group)
-            .message(message, delivery.body.len()),
+    let take = move |delivery: Delivery| match delivery.decode::<ReplicationFrame>() {
+        Ok(frame) => take_messages(&node, frame, delivery.body.len()),
         Err(error) => {
             tracing::warn!(%error, sender = delivery.sender.instance, "not a replication message");
         }
     };
     Ok(mesh.serve(&subject, None, take).await?)
+}
+
+/// Runs on a thread of the bus: one event for each shard that has a part in the frame.
+fn take_messages(node: &Node, frame: ReplicationFrame, frame_bytes: usize) {
+    let from = frame.from;
+    node.note_reader(from, frame.knows >= KNOWS_BATCHES);
+    let shards = node.inboxes.len();
+    let mut parts: Vec<(Vec<GroupMessage>, usize)> = Vec::new();
+    parts.resize_with(shards, Default::default);
+    let mut malformed = 0;
+    for read in BatchReader::new(from, &frame.batch) {
+        match read {
+            Ok((message, bytes)) => {
+                let part = &mut parts[node::shard_of(message.group, shards)];
+                part.0.push(message);
+                part.1 += bytes;
+            }
+            Err(_) => malformed += 1,
+        }
+    }
+    if malformed > 0 {
+        tracing::warn!(sender = from.0, malformed, "not replication messages");
+    }
+    if let Some(message) = frame.single() {
+        let part = &mut parts[node::shard_of(message.group, shards)];
+        part.0.push(message);
+        part.1 += frame_bytes;
+    }
+    for (inbox, (messages, bytes)) in node.inboxes.iter().zip(parts) {
+        if !messages.is_empty() {
+            inbox.messages(messages, bytes);
+        }
+    }
 }
 
 async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {

@@ -135,7 +135,7 @@ impl Shard {
             .observe(started.elapsed().as_secs_f64());
     }
 
-    /// Lets the touched groups propose and persist, and sends the answers.
+    /// Lets the touched groups propose and persist, and sends the answers and messages.
     fn finish_round(&mut self) {
         // A group that finishes touches itself again only by way of what it just did: one pass is enough, the rest is for the
         // next turn.
@@ -159,6 +159,8 @@ impl Shard {
             self.push_changes(&touched);
             self.check_hand_over();
         }
+        // After the log has got its part: what it writes takes longer.
+        self.env.send_all();
     }
 
     fn event(&mut self, event: Event, context: &mut Context<Self>) {
@@ -167,8 +169,10 @@ impl Shard {
                 self.env.appended(bytes);
                 self.with_group(id, |group, env| group.persisted(env, token));
             }
-            Event::Message(message) => {
-                self.with_group(message.group, |group, env| group.message(env, *message));
+            Event::Messages(messages) => {
+                for message in messages {
+                    self.with_group(message.group, |group, env| group.message(env, message));
+                }
             }
             Event::LogRead {
                 group,
@@ -255,7 +259,7 @@ impl Shard {
                 context.stop();
                 // Groups go with the shard; nobody waits for an answer that will not come.
                 for (_, mut group) in self.groups.drain() {
-                    group.lose(&mut self.env);
+                    group.abandon(&mut self.env);
                 }
                 self.env.answer_all();
                 let _ = done.send(());
@@ -288,7 +292,7 @@ impl Shard {
             self.env.answers.push((caller, ItemReply::Fault(fault)));
             return;
         };
-        if let Err(error) = group.request(&mut self.env, &call.operation, caller) {
+        if let Err(error) = group.request(&mut self.env, call.operation, caller) {
             self.fence(call.partition, error.to_string());
         }
     }
@@ -311,7 +315,7 @@ impl Shard {
     fn fence(&mut self, id: GroupId, why: String) {
         tracing::error!(group = id.0, why, "replica fenced");
         if let Some(mut group) = self.groups.remove(&id) {
-            group.lose(&mut self.env);
+            group.abandon(&mut self.env);
             for caller in group.founding {
                 caller.refused(why.clone());
             }

@@ -4,7 +4,7 @@ use partition::{Evaluated, PartitionError};
 use paxos::{Refusal, Standing};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 
-use super::Group;
+use super::{Group, Store};
 use crate::env::Env;
 use crate::inbox::Caller;
 use crate::orders::OrderCaller;
@@ -49,10 +49,10 @@ impl Group {
     pub(crate) fn request(
         &mut self,
         env: &mut Env,
-        operation: &ItemOperation,
+        operation: ItemOperation,
         caller: Caller,
     ) -> Result<(), PartitionError> {
-        let strong = match operation {
+        let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
             ItemOperation::Write(_) => true,
@@ -82,21 +82,11 @@ impl Group {
             return Ok(());
         };
         let reply = match operation {
-            ItemOperation::Get(get) => store.partition.get(&*store.tree, get),
-            ItemOperation::Page(page) => store.partition.page(&*store.tree, page),
+            ItemOperation::Get(get) => store.partition.get(&*store.tree, &get),
+            ItemOperation::Page(page) => store.partition.page(&*store.tree, &page),
             ItemOperation::Write(write) => {
-                let partition = &mut store.partition;
-                match partition.evaluate(&*store.tree, write, env.unix_ms, caller)? {
-                    Evaluated::Propose(command) => {
-                        store.commands.push(command);
-                        env.touch(self.id, &mut self.touched);
-                    }
-                    Evaluated::Waits => {}
-                    Evaluated::Answer(caller, reply) => {
-                        let reply = self.located(env, reply);
-                        env.answers.push((caller, reply));
-                    }
-                }
+                store.writes.push((write, caller));
+                env.touch(self.id, &mut self.touched);
                 return Ok(());
             }
         };
@@ -114,6 +104,58 @@ impl Group {
                 Err(error)
             }
         }
+    }
+
+    /// Turns the writes that came into commands, unless they shall wait for the log. Not evaluated before: only what is in the log may
+    /// be answered with "unknown", and a leader that lost its office meanwhile refuses the rest.
+    pub(super) fn evaluate_writes(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        let waiting = |store: &Store| !store.writes.is_empty();
+        if !self.store.as_deref().is_some_and(waiting) {
+            return Ok(());
+        }
+        let fault = self.leader_fault(env);
+        if fault.is_none() && self.appends > 0 {
+            return Ok(());
+        }
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
+        let mut writes = std::mem::take(&mut store.writes);
+        if let Some(fault) = fault {
+            let not_done = |(_, caller)| (caller, ItemReply::Fault(fault.clone()));
+            env.answers.extend(writes.drain(..).map(not_done));
+            store.writes = writes;
+            return Ok(());
+        }
+        let (mut answers, mut evaluated_all) = (Vec::new(), Ok(()));
+        let mut left = writes.drain(..);
+        for (write, caller) in left.by_ref() {
+            let evaluated = store
+                .partition
+                .evaluate(&*store.tree, &write, env.unix_ms, caller);
+            match evaluated {
+                Ok(Evaluated::Propose(command)) => store.commands.push(command),
+                Ok(Evaluated::Waits) => {}
+                Ok(Evaluated::Answer(caller, reply)) => answers.push((caller, reply)),
+                Err(error) => {
+                    // The replica will be fenced, which answers the others.
+                    evaluated_all = Err(error);
+                    break;
+                }
+            }
+        }
+        match &evaluated_all {
+            Ok(()) => {
+                drop(left);
+                store.writes = writes;
+            }
+            Err(_) => store.writes = left.collect(),
+        }
+        for (caller, reply) in answers {
+            let reply = self.located(env, reply);
+            env.answers.push((caller, reply));
+        }
+        evaluated_all
     }
 
     /// Says which range the partition really has.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use partition::Partition;
 use paxos::{Millis, NodeId};
+use protocol::item::Write;
 
 use super::flush::Flush;
 use crate::btree::ReplicaTree;
@@ -17,6 +18,9 @@ pub(crate) struct Store {
     pub(crate) tree: Arc<ReplicaTree>,
     /// Bytes of its files, as of the last flush.
     pub(crate) tree_bytes: u64,
+    /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
+    /// it syncs, a proposal would only wait for the next sync, and cost every follower a message and a sync of its own.
+    pub(super) writes: Vec<(Box<Write>, Caller)>,
     /// Commands evaluated in this turn, to be proposed together.
     pub(super) commands: Vec<Bytes>,
     pub(super) flush: Flush,
@@ -38,6 +42,7 @@ impl Store {
             partition,
             tree_bytes: tree.disk_bytes(),
             tree: Arc::new(tree),
+            writes: Vec::new(),
             commands: Vec::new(),
             flush: Flush::Idle,
             unflushed_since: None,

@@ -208,7 +208,7 @@ impl Shard {
         }
         let tree = match self.groups.remove(&id) {
             Some(mut group) => {
-                group.lose(&mut self.env);
+                group.abandon(&mut self.env);
                 self.env.answer_all();
                 self.env.directory_changed = true;
                 for founder in group.founding.drain(..) {
