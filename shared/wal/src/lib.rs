@@ -16,6 +16,8 @@ mod shared;
 mod spare;
 #[cfg(test)]
 mod tests;
+mod unreadable;
+mod witness;
 mod writer;
 
 pub use error::{Overloaded, WalError};

@@ -19,7 +19,7 @@ use crate::recovery::{self, Replayed};
 use crate::segment::{self, Owner};
 use crate::shared::{Counters, Faults, Segment, Shared, State};
 use crate::writer::Writer;
-use crate::{reader, record};
+use crate::{reader, record, witness};
 
 /// What was durable of one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,7 +128,8 @@ impl Wal {
             node: options.node,
             incarnation: options.incarnation,
         };
-        let (replayed, live) = recovery::replay(dir, owner)?;
+        let newest = witness::read(dir)?;
+        let (replayed, live) = recovery::replay(dir, owner, newest, options.must_exist)?;
         let segments = settle(dir, &replayed)?;
         let Replayed {
             groups,
@@ -137,7 +138,9 @@ impl Wal {
             torn_bytes,
             ..
         } = replayed;
-        let next = replayed.segments.last().map_or(1, |last| last.number + 1);
+        // The number of a segment that was lost is not used again.
+        let last = replayed.segments.last().map_or(0, |last| last.number);
+        let next = last.max(newest.map_or(0, |newest| newest.segment)) + 1;
         let shared = Arc::new(Shared {
             dir: dir.into(),
             state: Mutex::new(State {
@@ -373,7 +376,7 @@ fn recovered(
     for (id, recovered) in &mut groups {
         match reader::read(shared, *id, recovered.floor.index + 1, usize::MAX) {
             Ok(entries) => recovered.entries = entries,
-            Err(error @ WalError::Corrupt { .. }) => {
+            Err(error @ (WalError::Corrupt { .. } | WalError::Io { .. })) => {
                 damaged.insert(*id, error.to_string());
             }
             Err(error) => return Err(error),
