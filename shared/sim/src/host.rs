@@ -104,8 +104,10 @@ impl Host {
         self.life += 1;
         let now = self.clock.at(now_us);
         for (group, disk) in &self.disk.groups {
-            let restored = disk.restored();
-            let mut replica = Replica::new(self.node, *group, restored, timing.clone(), now);
+            let (outlines, restored) = disk.restored().outlined();
+            let timing = timing.clone();
+            let mut replica =
+                Replica::from_disk(self.node, *group, outlines, restored, timing, now);
             replica.mutate(mutations);
             let hosted = Hosted {
                 replica,

@@ -22,5 +22,5 @@ mod writer;
 
 pub use error::{Overloaded, WalError};
 pub use identity::DataDir;
-pub use log::{RecoveredGroup, Recovery, Wal, WalMetrics};
+pub use log::{FoundGroup, RecoveredGroup, Recovery, Wal, WalMetrics};
 pub use options::{OnFatal, WalOptions};

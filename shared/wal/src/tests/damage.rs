@@ -4,9 +4,9 @@ use paxos::GroupId;
 use proptest::prelude::*;
 
 use super::model::{
-    self, Action, Model, act, actions, append, append_now, copy_dir, floor, install, open,
+    self, Action, Model, Recovery, act, actions, append, append_now, copy_dir, floor, install, open,
 };
-use crate::{Recovery, Wal, WalError, segment, unreadable};
+use crate::{Wal, WalError, segment, unreadable};
 
 /// Nothing may differ from the model without being reported.
 fn check(recovery: &Recovery, model: &Model, what: &str) {
@@ -132,9 +132,9 @@ proptest! {
         let at = (std::fs::metadata(&file).unwrap().len() as f64 * place) as usize;
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         unreadable::faults::BAD.set(Some((name, at..at + 1)));
-        let opened = Wal::open(dir.path(), model::options(4096));
+        let (_wal, recovery) = model::open_with(dir.path(), model::options(4096));
         unreadable::faults::BAD.set(None);
-        check(&opened.unwrap().1, &model, &format!("byte {at} of segment {number} of {numbers:?}"));
+        check(&recovery, &model, &format!("byte {at} of segment {number} of {numbers:?}"));
     }
 }
 
