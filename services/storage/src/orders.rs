@@ -13,6 +13,7 @@ use protocol::item::{ItemFault, ItemReply};
 use wal::Wal;
 
 use crate::btree::{ReplicaTree, TreeError, TreeOptions};
+use crate::fence::Fence;
 use crate::inbox::{Event, Inbox};
 
 /// Who gave an order.
@@ -49,6 +50,8 @@ pub(crate) enum OrderJob {
         caller: OrderCaller,
         inbox: Arc<Inbox>,
     },
+    /// Note that a replica is fenced.
+    Mark { folder: PathBuf, fence: Fence },
     /// Forget a replica: its log, then its B-tree.
     Drop {
         group: GroupId,
@@ -74,6 +77,7 @@ impl OrderJob {
     pub(crate) fn refuse(self, why: &str) {
         match self {
             Self::Create { caller, .. } | Self::Drop { caller, .. } => caller.refused(why),
+            Self::Mark { .. } => {}
         }
     }
 
@@ -96,6 +100,11 @@ impl OrderJob {
                     caller,
                     result,
                 })));
+            }
+            Self::Mark { folder, fence } => {
+                if let Err(error) = fence.mark(&folder) {
+                    tracing::warn!(folder = %folder.display(), %error, "the fence is not noted on disk");
+                }
             }
             Self::Drop {
                 group,

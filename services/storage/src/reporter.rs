@@ -2,7 +2,7 @@
 //! Decides nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
@@ -30,6 +30,8 @@ pub(crate) struct Reporter {
     /// What the WAL said the last time.
     pub(crate) wal: WalMetrics,
     pub(crate) reports_since_release: u32,
+    /// The space on the disk is being measured.
+    pub(crate) measuring: Arc<AtomicBool>,
 }
 
 /// Say something now.
@@ -44,6 +46,17 @@ pub(crate) struct Stop;
 
 impl Reporter {
     fn report(&mut self) {
+        let node = self.node.clone();
+        // A disk that hangs must not hold up the heartbeat. At most one waits.
+        if !self.measuring.swap(true, Ordering::Acquire) {
+            let measuring = self.measuring.clone();
+            actix::spawn(async move {
+                let measured = tokio::task::spawn_blocking(move || node.measure_space());
+                // It neither panics nor is it aborted.
+                let _ = measured.await;
+                measuring.store(false, Ordering::Release);
+            });
+        }
         let node = &self.node;
         self.wal = node.export(self.flusher.len(), &self.wal);
         self.release_log();
@@ -62,9 +75,9 @@ impl Reporter {
                 replicas: numbers.replicas,
                 leading: numbers.leading,
                 used_bytes: numbers.tree_bytes + self.wal.segment_bytes,
-                free_bytes: free_bytes(&node.settings.data_dir),
+                free_bytes: node.space().free_bytes,
                 troubles: node.troubles(),
-                fenced: Vec::new(),
+                fenced: node.fenced(),
                 leaderless: Vec::new(),
                 peers: Vec::new(),
                 sync_us: 0,
@@ -97,12 +110,6 @@ impl Reporter {
             self.node.inbox(group).event(Event::ReleaseLog(group));
         }
     }
-}
-
-/// Bytes free for us on the file system of `path`; 0 if it cannot be told.
-fn free_bytes(path: &std::path::Path) -> u64 {
-    let system = rustix::fs::statvfs(path);
-    system.map_or(0, |system| system.f_bavail.saturating_mul(system.f_frsize))
 }
 
 impl Actor for Reporter {

@@ -113,6 +113,8 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
         inboxes,
     };
     let node = Arc::new(Node::new(parts));
+    let measured = node.clone();
+    tokio::task::spawn_blocking(move || measured.measure_space()).await?;
     let disks = start_disks(&node)?;
     let arbiters = start_shards(&node, &disks, inventory);
 
@@ -140,6 +142,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
             .map_or(String::new(), |http| http.address().to_string()),
         wal: wal::WalMetrics::default(),
         reports_since_release: 0,
+        measuring: Arc::default(),
     };
     let reporter = reporter.start();
     tracing::info!(
@@ -171,6 +174,7 @@ fn open(settings: &StorageSettings) -> anyhow::Result<Opened> {
     let data_dir = open_data_dir(settings)?;
     let mut options = WalOptions::new(data_dir.node(), data_dir.incarnation());
     options.segment_bytes = settings.limits.wal_segment_bytes;
+    options.must_exist = recovery::has_replicas(&data_dir);
     // Orders come on top of what the shards may queue.
     let appends_max = (options.queue_len_max - options.queue_len_max / 8) / settings.shards;
     let append_bytes_max = options.queue_bytes_max / 2 / settings.shards;
@@ -233,13 +237,14 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
     let now = node.now();
     for found in inventory.replicas {
         let timing = node.settings.timing.clone();
-        let replica = Replica::new(node.id, found.group, found.restored, timing, now);
+        let (outlines, restored) = (found.outlines, found.restored);
+        let replica = Replica::from_disk(node.id, found.group, outlines, restored, timing, now);
         let partition = Partition::new(found.state, node.partition_limits());
         let group = Group::new(found.group, replica, partition, Arc::new(found.tree));
         groups[node::shard_of(found.group, shards)].push(group);
     }
     for (group, why) in inventory.fenced {
-        tracing::error!(group = group.0, why, "replica fenced");
+        why.log(group);
         fenced[node::shard_of(group, shards)].insert(group, why);
     }
     let jobs = DiskJobs {

@@ -7,6 +7,7 @@ use super::Group;
 use crate::btree::TreeError;
 use crate::copier::{Copied, CopyJob};
 use crate::env::Env;
+use crate::fence::Fence;
 use crate::flusher::{FlushJob, Flushed};
 use crate::inbox::Event;
 
@@ -77,7 +78,7 @@ impl Group {
     }
 
     /// A flush ended. An error is for the operator: the replica must be fenced.
-    pub(crate) fn flushed(&mut self, env: &mut Env, flushed: Flushed) -> Result<(), String> {
+    pub(crate) fn flushed(&mut self, env: &mut Env, flushed: Flushed) -> Result<(), Fence> {
         if !matches!(self.flush, Flush::Running) {
             // Of an earlier life of this group.
             return Ok(());
@@ -87,8 +88,7 @@ impl Group {
             Ok((index, tree_bytes)) => {
                 self.tree_bytes = tree_bytes;
                 self.partition.flushed(index);
-                self.step(env, Input::Flushed { index })
-                    .map_err(|error| error.to_string())?;
+                self.step(env, Input::Flushed { index })?;
                 if self.copying.is_some() {
                     // The copy waited for the flush.
                     self.start_copy(env);
@@ -100,7 +100,7 @@ impl Group {
                 self.flush = Flush::Retry(batch, env.now.plus(FLUSH_RETRY_MS));
                 Ok(())
             }
-            Err((error, _)) => Err(error.to_string()),
+            Err((error, _)) => Err(error.into()),
         }
     }
 
@@ -129,7 +129,7 @@ impl Group {
     }
 
     /// A copy ended. An error is for the operator: the replica must be fenced.
-    pub(crate) fn copied(&mut self, env: &mut Env, copied: Copied) -> Result<(), String> {
+    pub(crate) fn copied(&mut self, env: &mut Env, copied: Copied) -> Result<(), Fence> {
         if self.copying.take().is_none() {
             // Of an earlier life of this group.
             return Ok(());
@@ -166,6 +166,6 @@ impl Group {
                 Input::CopyFailed
             }
         };
-        self.step(env, input).map_err(|error| error.to_string())
+        Ok(self.step(env, input)?)
     }
 }

@@ -52,7 +52,8 @@ impl Group {
         };
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let fault = if strong {
-            let shed = matches!(operation, ItemOperation::Write(_)) && env.node.overlays_full();
+            let shed = matches!(operation, ItemOperation::Write(_))
+                && (env.node.overlays_full() || env.node.disk_low());
             let overloaded = shed.then_some(ItemFault::Overloaded);
             self.leader_fault(env.now).or(overloaded)
         } else if self.copying.is_some()

@@ -7,6 +7,7 @@ use paxos::{GroupId, Identity, Input, Replica, Restored, Role};
 use protocol::control::CreateReplica;
 
 use super::Shard;
+use crate::fence::{Fence, Reason};
 use crate::group::Group;
 use crate::orders::{Created, OrderCaller, OrderJob};
 
@@ -104,8 +105,8 @@ impl Shard {
             inbox,
         }) {
             self.dropping.remove(&id);
-            self.fenced
-                .insert(id, "its drop was ordered, but not done yet".to_owned());
+            let why = "its drop was ordered, but not done yet";
+            self.fenced.insert(id, Fence::new(Reason::DropFailed, why));
             job.refuse("too many orders at once");
         }
     }
@@ -125,7 +126,8 @@ impl Shard {
                 caller.done();
             }
             Err(why) => {
-                self.fenced.insert(id, format!("its drop failed: {why}"));
+                let what = format!("its drop failed: {why}");
+                self.fenced.insert(id, Fence::new(Reason::DropFailed, what));
                 caller.refused(why);
             }
         }
