@@ -177,6 +177,8 @@ impl World {
 
     /// The admin's look at one group: who is gone for good, and where there is room. What it orders is volatile, and repeated.
     pub(crate) fn administer(&mut self, group: GroupId) {
+        // What does not come about is thought over now and then.
+        let again = self.rng.chance(50_000);
         let Some(known) = self.registry.get(group) else {
             return;
         };
@@ -190,8 +192,6 @@ impl World {
             let is_gone = everybody().any(|m| m.node == replaced && !there(&m));
             is_gone || learners.any(|m| m.node == target)
         };
-        // What does not come about is thought over now and then.
-        let again = self.rng.chance(50_000);
         let intent = self.intents.get(&group).copied().filter(|_| !again);
         let intent = intent.filter(|(replaced, target)| {
             let up = self.hosts.get(target).is_some_and(|host| host.up);
