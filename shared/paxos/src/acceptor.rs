@@ -1,7 +1,6 @@
 //! What a member does for another one's candidature: answers probes, promises, hands out its log. It promises a higher
 //! ballot at once, lease or not; the lease is reported, and the new leader waits for it.
 
-use crate::lease::LeasePromise;
 use crate::replica::FetchRead;
 use crate::{Ballot, Body, Entry, Index, NodeId, Output, Promise, ReadLog, Replica};
 
@@ -66,7 +65,7 @@ impl Replica {
         self.follow_nobody(out);
         self.promise(ballot, out);
         self.rest(self.now);
-        let promise = Body::Promise(Box::new(self.promise_of(ballot, self.lease)));
+        let promise = Body::Promise(Box::new(self.promise_of(ballot)));
         let answer = self.answer(from, incarnation, promise);
         #[cfg(feature = "mutations")]
         if self.mutated(crate::Mutation::PromiseBeforeFsync) {
@@ -77,14 +76,19 @@ impl Replica {
     }
 
     /// What a candidate needs to know of this member.
-    pub(crate) fn promise_of(&self, ballot: Ballot, lease: LeasePromise) -> Promise {
+    pub(crate) fn promise_of(&self, ballot: Ballot) -> Promise {
+        let last = self.log.last();
+        #[cfg(feature = "mutations")]
+        let last = self.with_only_ballot(last);
         Promise {
             ballot,
-            last: self.log.last(),
+            last,
             floor: self.log.floor(),
             history: self.log.history().to_vec(),
-            lease_remaining_ms: lease.until.since(self.now),
-            lease_holder: lease.holder,
+            lease_remaining_ms: self.lease.until.since(self.now),
+            lease_holder: self.lease.holder,
+            earlier_remaining_ms: self.earlier_lease.until.since(self.now),
+            earlier_holder: self.earlier_lease.holder,
             commit: self.commit,
         }
     }

@@ -32,14 +32,20 @@ impl Replica {
         };
         // Only a leader past its own first entry and all earlier leases: no older leader's lease, and no entry that an older
         // configuration could still commit, survives into the new one.
-        if !self.can_propose() {
+        let ready = self.can_propose();
+        #[cfg(feature = "mutations")]
+        let ready = ready || self.mutated(crate::Mutation::ReconfigureEarly);
+        if !ready {
             return Err(ReconfigureRefusal::NotServing);
         }
         let current = self.log.configuration();
         if generation != current.generation {
             return Err(ReconfigureRefusal::Stale(current.generation));
         }
-        if !self.configuration_settled() {
+        let settled = self.configuration_settled();
+        #[cfg(feature = "mutations")]
+        let settled = settled || self.mutated(crate::Mutation::TwoChanges);
+        if !settled {
             return Err(ReconfigureRefusal::UnderWay);
         }
         check(&members, &learners)?;
@@ -96,7 +102,10 @@ impl Replica {
     /// The leader's part of a change: once the joint configuration is committed, the new one alone is put in force; once that is
     /// committed, a leader that is not in it hands over.
     pub(crate) fn complete_change(&mut self, leader: &mut Leader, out: &mut Output) {
-        if self.log.configured_at() > self.commit || leader.transfer.is_some() {
+        let committed = self.log.configured_at() <= self.commit;
+        #[cfg(feature = "mutations")]
+        let committed = committed || self.mutated(crate::Mutation::LeaveJointEarly);
+        if !committed || leader.transfer.is_some() {
             return;
         }
         let current = self.log.configuration();
@@ -131,7 +140,10 @@ impl Replica {
     /// Generation of a committed configuration that does not name this replica, if that is what is in force here.
     pub(crate) fn removed_at(&self, node: NodeId, incarnation: u64) -> Option<u64> {
         let current = self.log.configuration();
-        let out = self.configuration_settled() && !current.contains(node, incarnation);
+        let settled = self.configuration_settled();
+        #[cfg(feature = "mutations")]
+        let settled = settled || self.mutated(crate::Mutation::RetireUncommitted);
+        let out = settled && !current.contains(node, incarnation);
         // Without any entry of its own, this replica cannot tell.
         (out && self.log.configured_at() > 0).then_some(current.generation)
     }

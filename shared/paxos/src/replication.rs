@@ -195,7 +195,13 @@ impl Replica {
             return;
         }
         let source = (from, incarnation, generation);
-        let progress = Self::answered(leader, self.now, source, (ack.sent, ack.flushed));
+        let sent = ack.sent;
+        #[cfg(feature = "mutations")]
+        let sent = match self.mutations.contains(&crate::Mutation::LeaseFromReceipt) {
+            true => self.now,
+            false => sent,
+        };
+        let progress = Self::answered(leader, self.now, source, (sent, ack.flushed));
         if let Some(progress) = progress {
             progress.acknowledged(ack.matched, ack.received, ack.sent);
         }

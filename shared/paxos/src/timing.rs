@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Durations, in milliseconds of the local clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timing {
     /// A leader sends each follower something at least this often. A fifth of the lease: four may be lost.
@@ -67,7 +67,7 @@ impl Timing {
 }
 
 /// Limits: queues, batches, windows, memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// Proposals of this leader that are not committed yet: count.

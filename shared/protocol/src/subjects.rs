@@ -26,6 +26,14 @@ pub fn memds_lookup(instance: u64) -> String {
 pub fn memds_sync(instance: u64) -> String {
     format!("memds.{instance}.sync")
 }
+/// Hashes of one memds node's map to another: `directory::CompareRequest` → `directory::CompareReply`.
+pub fn memds_compare(instance: u64) -> String {
+    format!("memds.{instance}.compare")
+}
+/// What two memds nodes' maps differ in: `directory::RepairRequest` → `directory::Push`.
+pub fn memds_repair(instance: u64) -> String {
+    format!("memds.{instance}.repair")
+}
 /// Membership pushes to every memds node, one way: `directory::Push`.
 pub const MEMDS_PUSH: &str = "memds.push";
 /// A memds node asks all storage nodes to push everything they lead, one way: `directory::Hydrate`.

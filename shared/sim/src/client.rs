@@ -6,8 +6,8 @@ use paxos::{GroupId, NodeId};
 use protocol::item::{ItemFault, ItemReply};
 
 use crate::fixture::{Value, value_of};
-use crate::linearizability::{Action, Operation};
 use crate::rng::Rng;
+use linearizability::{Action, Operation};
 
 /// A request under way.
 #[derive(Clone, Copy, Debug)]

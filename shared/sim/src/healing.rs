@@ -184,6 +184,8 @@ impl World {
         };
         let current = known.committed.clone();
         self.dismiss(group, &current);
+        // What does not come about is thought over now and then.
+        let again = self.rng.chance(50_000);
         let there = |m: &&Member| m.role == Role::Storage && self.exists(group, m);
         let everybody = || current.members.iter().chain(&current.learners);
         let copies = everybody().filter(there).count();

@@ -14,7 +14,6 @@ mod havoc;
 mod healing;
 pub mod host;
 pub mod invariants;
-pub mod linearizability;
 pub mod nemesis;
 pub mod network;
 mod orders;

@@ -7,7 +7,6 @@ use protocol::item::ItemReply;
 use crate::coverage::Coverage;
 use crate::fixture;
 use crate::host::Host;
-use crate::linearizability;
 use crate::rng::Rng;
 use crate::scenario::{Members, Options, Scenario};
 use crate::words;

@@ -15,13 +15,13 @@ use crate::figure_eight::Trap;
 use crate::fixture::founding_state;
 use crate::host::{Clock, Host};
 use crate::invariants::{self, Invariant};
-use crate::linearizability::Operation;
 use crate::network::Network;
 use crate::orders::Order;
 use crate::registry::Registry;
 use crate::rng::Rng;
 use crate::scenario::{Members, Scenario};
 use crate::trace::Trace;
+use linearizability::Operation;
 
 /// The stand-in for healing looks at the groups so often.
 pub(crate) const CARE_US: u64 = 500_000;
