@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use partition::PartitionState;
-use paxos::{GroupId, Position, Restored};
+use paxos::{GroupId, Position, Restored, Role};
 use wal::{DataDir, Recovery, Wal};
 
 use crate::btree::{ReplicaTree, TreeError, TreeOptions};
@@ -15,8 +15,8 @@ use crate::orders::{DROPPED_MARK, forget_log, remove_folder};
 /// A replica that was found whole.
 pub(crate) struct Found {
     pub(crate) group: GroupId,
-    pub(crate) tree: ReplicaTree,
-    pub(crate) state: PartitionState,
+    /// None: a log replica.
+    pub(crate) store: Option<(ReplicaTree, PartitionState)>,
     pub(crate) restored: Restored,
 }
 
@@ -74,8 +74,7 @@ pub(crate) fn take_stock(
                 let restored = logged.restored(data_dir.incarnation(), applied, configuration);
                 inventory.replicas.push(Found {
                     group,
-                    tree,
-                    state,
+                    store: Some((tree, state)),
                     restored,
                 });
             }
@@ -102,7 +101,17 @@ pub(crate) fn take_stock(
     for (group, why) in damaged {
         inventory.fenced.entry(group).or_insert(why);
     }
-    for group in groups.into_keys() {
+    for (group, logged) in groups {
+        // A log replica is in the log alone.
+        if logged.identity(data_dir.incarnation()).role == Role::Log {
+            let restored = logged.restored(data_dir.incarnation(), Position::default(), None);
+            inventory.replicas.push(Found {
+                group,
+                store: None,
+                restored,
+            });
+            continue;
+        }
         inventory
             .fenced
             .insert(group, "its B-tree is missing".to_owned());

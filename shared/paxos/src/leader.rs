@@ -375,8 +375,7 @@ impl Replica {
             at(transfer.deadline);
         }
         for progress in &leader.progress {
-            let sent = progress.last_sent.unwrap_or_default();
-            at(sent.plus(self.silence_ms(progress)));
+            at(self.speak_at(progress));
             at(progress
                 .lost_at(timing.retransmit_ms, timing.log_read_ms)
                 .unwrap_or_default());

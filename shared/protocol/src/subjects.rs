@@ -6,7 +6,7 @@ use paxos::NodeId;
 pub fn node_item(node: NodeId) -> String {
     format!("node.{}.item", node.0)
 }
-/// Replication messages to a storage node, one way: `replication::GroupMessage`.
+/// Replication messages to a storage node, one way: `replication::ReplicationFrame`.
 pub fn node_replication(node: NodeId) -> String {
     format!("node.{}.repl", node.0)
 }

@@ -177,8 +177,6 @@ impl World {
 
     /// The admin's look at one group: who is gone for good, and where there is room. What it orders is volatile, and repeated.
     pub(crate) fn administer(&mut self, group: GroupId) {
-        // What does not come about is thought over now and then.
-        let again = self.rng.chance(50_000);
         let Some(known) = self.registry.get(group) else {
             return;
         };
