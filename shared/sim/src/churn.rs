@@ -53,6 +53,10 @@ impl World {
             self.now,
             format_args!("churn: g{} {change:?} at n{}", group.0, leader.0),
         );
+        if self.scenario.members == Members::Churn && self.rng.chance(200_000) {
+            // Nobody hears of the change, or not everybody: the next leader undoes it, or finds it in a log that it adopts.
+            self.muffle(leader)?;
+        }
         let Some(hosted) = self.hosted(leader, group) else {
             return Ok(());
         };
@@ -69,6 +73,16 @@ impl World {
                 self.reconfigure(leader, group, current.generation, members, learners)
             }
         }
+    }
+
+    /// Cuts a leader off from all others, or from all but one, for long enough that another one is elected.
+    fn muffle(&mut self, leader: NodeId) -> Result<(), Violation> {
+        let nodes = self.scenario.nodes.clone();
+        let spared = self.rng.pick(&nodes).copied();
+        let spared = spared.filter(|_| self.rng.chance(500_000));
+        let others: Vec<NodeId> = nodes.into_iter().filter(|n| Some(*n) != spared).collect();
+        self.network.split(&[leader], &others);
+        self.heal_after(4 * self.scenario.timing.leader_patience_ms)
     }
 
     fn changed(&mut self, change: Change, current: &Configuration) -> (Vec<Member>, Vec<Member>) {

@@ -158,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    fn heal_after(&mut self, ms: u64) -> Result<(), Violation> {
+    pub(crate) fn heal_after(&mut self, ms: u64) -> Result<(), Violation> {
         self.after(ms * 1_000, Event::Heal);
         Ok(())
     }
