@@ -24,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Make and fill a table, then send requests for some seconds.
     Run(run::Options),
+    /// Make empty tables with so many partitions together.
+    Tables(table::TablesOptions),
     /// Serve the floor: an actix-web handler that echoes the request, with or without one NATS request inside.
     Floor(floor::FloorOptions),
     /// Answer the floor's NATS requests.
@@ -40,6 +42,11 @@ fn main() -> ExitCode {
             .build()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(run::run(options))),
+        Command::Tables(options) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Into::into)
+            .and_then(|runtime| runtime.block_on(table::create_many(options))),
         Command::Floor(options) => actix_web::rt::System::new().block_on(floor::serve(options)),
         Command::Echo(options) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
