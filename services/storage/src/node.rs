@@ -1,6 +1,6 @@
 //! What all parts of a storage node share: who it is, its log, its way to the others, its numbers. Owns no group and no thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -166,7 +166,8 @@ impl Node {
     pub(crate) fn fenced(&self) -> Vec<GroupId> {
         let reports = self.reports.lock();
         let fenced = reports.iter().flat_map(|report| report.fenced.keys());
-        fenced.copied().take(FENCED_NAMED_MAX).collect()
+        let fenced: BTreeSet<GroupId> = fenced.copied().collect();
+        fenced.into_iter().take(FENCED_NAMED_MAX).collect()
     }
 
     /// Space on the disk, as it was measured last.
