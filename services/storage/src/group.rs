@@ -131,13 +131,15 @@ impl Group {
         env: &mut Env,
         message: GroupMessage,
     ) -> Result<(), PartitionError> {
-        // A follower whose flush is far behind takes no more entries: memory is bounded, the leader sends them again.
+        // A follower whose flush is far behind, or whose disk is nearly full, takes no more entries: memory and disk are
+        // bounded, the leader sends them again.
         let limits = &env.node.settings.limits;
         if let Body::Append(append) = &message.message.body
             && !append.entries.is_empty()
             && let Some(store) = &self.store
             && (store.partition.overlay_bytes() > 2 * limits.overlay_bytes_max
-                || env.node.overlays_full())
+                || env.node.overlays_full()
+                || env.node.disk_low())
         {
             return Ok(());
         }

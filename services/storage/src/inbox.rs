@@ -43,6 +43,8 @@ pub(crate) enum Event {
     Persisted(GroupId, Token, usize),
     /// Operations are not durable, and never will be; and their bytes.
     Unpersisted(GroupId, usize, wal::WalError),
+    /// Entries that the log must hold cannot be read back.
+    LogUnreadable(GroupId, wal::WalError),
     /// Messages of other members, all from one node.
     Messages(Vec<GroupMessage>),
     /// Answer to a read of the log.

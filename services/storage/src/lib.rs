@@ -8,6 +8,7 @@ pub mod btree;
 mod copier;
 pub mod copy;
 mod env;
+mod fence;
 mod flusher;
 mod group;
 mod inbox;
@@ -24,6 +25,7 @@ mod reporter;
 mod running;
 mod settings;
 mod shard;
+mod space;
 
 pub use running::{Running, incarnation, start};
 pub use settings::{Limits, StorageSettings};

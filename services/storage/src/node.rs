@@ -1,6 +1,6 @@
 //! What all parts of a storage node share: who it is, its log, its way to the others, its numbers. Owns no group and no thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,12 +17,14 @@ use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
+use crate::fence::Reason;
 use crate::inbox::Inbox;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::settings::StorageSettings;
 use crate::shard::Gathered;
+use crate::space::Space;
 
 /// A storage node.
 pub(crate) struct Node {
@@ -49,6 +51,8 @@ pub(crate) struct Node {
     /// Bounds them.
     pub(crate) joins: Semaphore,
     overlays_full: AtomicBool,
+    disk_low: AtomicBool,
+    space: Mutex<Space>,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -63,11 +67,14 @@ pub(crate) struct Node {
 #[derive(Clone, Default)]
 struct Report {
     numbers: Gathered,
-    /// Fenced replicas, and why.
-    fenced: Vec<(GroupId, String)>,
+    fenced: BTreeMap<GroupId, Reason>,
+    troubles: Vec<String>,
     leaderless: Vec<LeaderlessReplica>,
     peers: Peers,
 }
+
+/// Fenced replicas that are named one by one; all are counted.
+const FENCED_NAMED_MAX: usize = 256;
 
 /// What `Node` is made of.
 pub(crate) struct Parts {
@@ -115,6 +122,8 @@ impl Node {
             runtime,
             joins: Semaphore::new(JOINS_MAX),
             overlays_full: AtomicBool::new(false),
+            disk_low: AtomicBool::new(false),
+            space: Mutex::default(),
             origin: Instant::now(),
             settings,
         }
@@ -203,13 +212,6 @@ impl Node {
         leaderless.collect()
     }
 
-    /// Fenced replicas.
-    pub(crate) fn fenced(&self) -> Vec<GroupId> {
-        let reports = self.reports.lock();
-        let fenced = reports.iter().flat_map(|report| &report.fenced);
-        fenced.map(|(group, _)| *group).collect()
-    }
-
     /// A shard's numbers.
     pub(crate) fn report_numbers(&self, shard: usize, numbers: Gathered) {
         self.reports.lock()[shard].numbers = numbers;
@@ -222,9 +224,53 @@ impl Node {
         self.overlays_full.load(Ordering::Relaxed)
     }
 
-    /// A shard's fenced replicas, and why.
-    pub(crate) fn report_fenced(&self, shard: usize, fenced: Vec<(GroupId, String)>) {
-        self.reports.lock()[shard].fenced = fenced;
+    /// A shard's fenced replicas, and the same in words.
+    pub(crate) fn report_fenced(
+        &self,
+        shard: usize,
+        fenced: BTreeMap<GroupId, Reason>,
+        troubles: Vec<String>,
+    ) {
+        let report = &mut self.reports.lock()[shard];
+        self.metrics.show_fenced(&report.fenced, &fenced);
+        report.fenced = fenced;
+        report.troubles = troubles;
+    }
+
+    /// Fenced replicas, at most so many as are named.
+    pub(crate) fn fenced(&self) -> Vec<GroupId> {
+        let reports = self.reports.lock();
+        let fenced = reports.iter().flat_map(|report| report.fenced.keys());
+        fenced.copied().take(FENCED_NAMED_MAX).collect()
+    }
+
+    /// Space on the disk, as it was measured last.
+    pub(crate) fn space(&self) -> Space {
+        *self.space.lock()
+    }
+
+    /// Whether the disk is so full that no writes are taken.
+    pub(crate) fn disk_low(&self) -> bool {
+        self.disk_low.load(Ordering::Relaxed)
+    }
+
+    /// Measures the space on the disk. Blocks.
+    pub(crate) fn measure_space(&self) {
+        let before = self.space();
+        let measured = Space::measure(&self.settings.data_dir, &self.settings.limits, before);
+        let Some(space) = measured else { return };
+        *self.space.lock() = space;
+        let was_low = self.disk_low.swap(space.low, Ordering::Relaxed);
+        let (free_bytes, reserve) = (space.free_bytes, self.settings.limits.disk_reserve_bytes);
+        match (was_low, space.low) {
+            (false, true) => tracing::error!(
+                free_bytes,
+                reserve,
+                "the disk is nearly full: no more writes are taken, leadership is handed away; free space"
+            ),
+            (true, false) => tracing::info!(free_bytes, "there is space again: writes are taken"),
+            _ => {}
+        }
     }
 
     /// The numbers of all shards.
@@ -238,10 +284,18 @@ impl Node {
     /// The troubles of all shards.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let reports = self.reports.lock();
-        reports
+        let fenced = reports
             .iter()
-            .flat_map(|report| &report.fenced)
-            .map(|(group, why)| format!("replica {} is fenced: {why}", group.0))
+            .flat_map(|report| report.troubles.iter().cloned());
+        let space = self.space();
+        let full = space.low.then(|| {
+            format!(
+                "the disk is nearly full ({} bytes free): it takes no writes",
+                space.free_bytes
+            )
+        });
+        full.into_iter()
+            .chain(fenced.take(FENCED_NAMED_MAX))
             .collect()
     }
 
@@ -254,7 +308,11 @@ impl Node {
         };
         set(&metrics.replicas, numbers.replicas);
         set(&metrics.leading, numbers.leading);
-        set(&metrics.fenced, self.troubles().len() as u64);
+        let fenced: usize = self.reports.lock().iter().map(|r| r.fenced.len()).sum();
+        set(&metrics.fenced, fenced as u64);
+        let space = self.space();
+        set(&metrics.disk_free_bytes, space.free_bytes);
+        set(&metrics.disk_low, u64::from(space.low));
         set(&metrics.overlay_bytes, numbers.overlay_bytes);
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);

@@ -13,6 +13,7 @@ use protocol::item::{ItemFault, ItemReply};
 use wal::Wal;
 
 use crate::btree::{ReplicaTree, TreeError, TreeOptions};
+use crate::fence::Fence;
 use crate::inbox::{Event, Inbox};
 
 /// Who gave an order.
@@ -109,6 +110,8 @@ pub(crate) enum OrderJob {
         founder: Founder,
         inbox: Arc<Inbox>,
     },
+    /// Note that a replica is fenced.
+    Mark { folder: PathBuf, fence: Fence },
     /// Forget a replica: its log, then its B-tree.
     Drop {
         group: GroupId,
@@ -136,6 +139,7 @@ impl OrderJob {
         match self {
             Self::Create { founder, .. } => founder.refused(why),
             Self::Drop { dropping, .. } => dropping.refused(why),
+            Self::Mark { .. } => {}
         }
     }
 
@@ -159,6 +163,11 @@ impl OrderJob {
                     founder,
                     result,
                 })));
+            }
+            Self::Mark { folder, fence } => {
+                if let Err(error) = fence.mark(&folder) {
+                    tracing::warn!(folder = %folder.display(), %error, "the fence is not noted on disk");
+                }
             }
             Self::Drop {
                 group,

@@ -2,7 +2,7 @@
 //! Decides nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
@@ -33,6 +33,8 @@ pub(crate) struct Reporter {
     /// What the WAL said the last time.
     pub(crate) wal: WalMetrics,
     pub(crate) reports_since_release: u32,
+    /// The space on the disk is being measured.
+    pub(crate) measuring: Arc<AtomicBool>,
 }
 
 /// Say something now.
@@ -47,6 +49,17 @@ pub(crate) struct Stop;
 
 impl Reporter {
     fn report(&mut self) {
+        let node = self.node.clone();
+        // A disk that hangs must not hold up the heartbeat. At most one waits.
+        if !self.measuring.swap(true, Ordering::Acquire) {
+            let measuring = self.measuring.clone();
+            actix::spawn(async move {
+                let measured = tokio::task::spawn_blocking(move || node.measure_space());
+                // It neither panics nor is it aborted.
+                let _ = measured.await;
+                measuring.store(false, Ordering::Release);
+            });
+        }
         let node = &self.node;
         let before = self.wal;
         self.wal = node.export(self.flusher.len(), &before);
@@ -75,9 +88,9 @@ impl Reporter {
                 replicas: numbers.replicas,
                 leading: numbers.leading,
                 used_bytes: numbers.tree_bytes + self.wal.segment_bytes,
-                free_bytes: free_bytes(&node.settings.data_dir),
+                free_bytes: node.space().free_bytes,
                 troubles: node.troubles(),
-                fenced: shortened(node.fenced()),
+                fenced: node.fenced(),
                 leaderless: shortened(node.leaderless()),
                 peers: peers.collect(),
                 sync_us,
@@ -118,12 +131,6 @@ impl Reporter {
 fn shortened<T>(mut list: Vec<T>) -> Vec<T> {
     list.truncate(NAMED_MAX);
     list
-}
-
-/// Bytes free for us on the file system of `path`; 0 if it cannot be told.
-fn free_bytes(path: &std::path::Path) -> u64 {
-    let system = rustix::fs::statvfs(path);
-    system.map_or(0, |system| system.f_bavail.saturating_mul(system.f_frsize))
 }
 
 impl Actor for Reporter {

@@ -116,6 +116,8 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
         runtime: tokio::runtime::Handle::current(),
     };
     let node = Arc::new(Node::new(parts));
+    let measured = node.clone();
+    tokio::task::spawn_blocking(move || measured.measure_space()).await?;
     let disks = start_disks(&node)?;
     let arbiters = start_shards(&node, &disks, inventory);
 
@@ -144,6 +146,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
             .map_or(String::new(), |http| http.address().to_string()),
         wal: wal::WalMetrics::default(),
         reports_since_release: 0,
+        measuring: Arc::default(),
     };
     let reporter = reporter.start();
     tracing::info!(
@@ -175,6 +178,7 @@ fn open(settings: &StorageSettings) -> anyhow::Result<Opened> {
     let data_dir = open_data_dir(settings)?;
     let mut options = WalOptions::new(data_dir.node(), data_dir.incarnation());
     options.segment_bytes = settings.limits.wal_segment_bytes;
+    options.must_exist = recovery::has_replicas(&data_dir);
     // Orders come on top of what the shards may queue.
     let appends_max = (options.queue_len_max - options.queue_len_max / 8) / settings.shards;
     let append_bytes_max = options.queue_bytes_max / 2 / settings.shards;
@@ -241,7 +245,8 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
     let now = node.now();
     for found in inventory.replicas {
         let timing = node.settings.timing.clone();
-        let replica = Replica::new(node.id, found.group, found.restored, timing, now);
+        let (outlines, restored) = (found.outlines, found.restored);
+        let replica = Replica::from_disk(node.id, found.group, outlines, restored, timing, now);
         let store = found.store.map(|(tree, state)| {
             let partition = Partition::new(state, node.partition_limits());
             Store::new(partition, tree)
@@ -250,7 +255,7 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         groups[node::shard_of(found.group, shards)].push(group);
     }
     for (group, why) in inventory.fenced {
-        tracing::error!(group = group.0, why, "replica fenced");
+        why.log(group);
         fenced[node::shard_of(group, shards)].insert(group, why);
     }
     let jobs = DiskJobs {

@@ -102,6 +102,11 @@ pub struct Limits {
     pub wal_segment_bytes: u32,
     /// Above this size of the WAL on disk, bytes, the groups that keep its oldest segments alive are made to let go.
     pub wal_bytes_max: u64,
+    /// While fewer bytes are free, the node takes no writes and hands leadership away: what is left is for what must go on (the
+    /// WAL's queue, flushes, a segment). At least a few times `wal_segment_bytes`.
+    pub disk_reserve_bytes: u64,
+    /// Bytes that the data folder may take, for nodes that share a disk; 0 = all that the file system has.
+    pub disk_bytes_max: u64,
     /// Virtual size of a new B-tree's memory map, bytes (it grows by doubling).
     pub map_bytes: usize,
 }
@@ -128,6 +133,8 @@ impl Default for Limits {
             copy_bytes_per_second_max: 32 << 20,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,
+            disk_reserve_bytes: 512 << 20,
+            disk_bytes_max: 0,
             map_bytes: 64 << 20,
         }
     }

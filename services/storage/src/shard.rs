@@ -4,6 +4,7 @@
 
 mod directory;
 mod draining;
+mod full_disk;
 mod orders;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,9 +16,10 @@ use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use tokio::sync::oneshot;
 
 use crate::env::Env;
+use crate::fence::Fence;
 use crate::group::Group;
 use crate::inbox::{Batch, Event, Request};
-use crate::orders::Dropping;
+use crate::orders::{Dropping, OrderJob};
 use crate::pool::AbortOnPanic;
 
 /// The inbox holds something.
@@ -38,7 +40,7 @@ pub(crate) struct Shard {
     env: Env,
     groups: HashMap<GroupId, Group>,
     /// Replicas that must not be served, and why.
-    fenced: BTreeMap<GroupId, String>,
+    fenced: BTreeMap<GroupId, Fence>,
     creating: HashSet<GroupId>,
     dropping: HashSet<GroupId>,
     /// Dropped partitions that memds is still told of.
@@ -46,6 +48,8 @@ pub(crate) struct Shard {
     batch: Batch,
     pushed_at: Millis,
     gathered_at: Millis,
+    /// When leadership was last handed away because of a full disk.
+    fled_at: Millis,
     /// Answered when nothing is led any more; which successor is tried.
     handing_over: Option<(oneshot::Sender<()>, usize)>,
     flushing_all: Option<oneshot::Sender<()>>,
@@ -82,7 +86,7 @@ impl Shard {
         number: usize,
         env: Env,
         groups: Vec<Group>,
-        fenced: BTreeMap<GroupId, String>,
+        fenced: BTreeMap<GroupId, Fence>,
     ) -> Self {
         let now = env.now;
         let mut shard = Self {
@@ -96,6 +100,7 @@ impl Shard {
             batch: Batch::default(),
             pushed_at: now,
             gathered_at: now,
+            fled_at: Millis(0),
             handing_over: None,
             flushing_all: None,
             _guard: AbortOnPanic("a shard"),
@@ -147,7 +152,7 @@ impl Shard {
             let finished = group.finish(&mut self.env);
             group.touched = false;
             if let Err(error) = finished {
-                self.fence(*id, error.to_string());
+                self.fence(*id, error.into());
             }
         }
         self.env.answer_all();
@@ -201,8 +206,9 @@ impl Shard {
             }
             Event::Unpersisted(id, bytes, error) => {
                 self.env.appended(bytes);
-                self.fence(id, error.to_string());
+                self.fence(id, error.into());
             }
+            Event::LogUnreadable(id, error) => self.fence(id, error.into()),
             Event::Create(order, caller) => self.create(*order, caller),
             Event::Created(created) => self.created(*created),
             Event::Drop(id, caller) => self.drop_replica(id, Dropping::Deleted(caller)),
@@ -293,12 +299,12 @@ impl Shard {
             return;
         };
         if let Err(error) = group.request(&mut self.env, call.operation, caller) {
-            self.fence(call.partition, error.to_string());
+            self.fence(call.partition, error.into());
         }
     }
 
     /// Lets a group do something; a group that cannot go on is fenced.
-    fn with_group<E: ToString>(
+    fn with_group<E: Into<Fence>>(
         &mut self,
         id: GroupId,
         act: impl FnOnce(&mut Group, &mut Env) -> Result<(), E>,
@@ -307,17 +313,37 @@ impl Shard {
             return;
         };
         if let Err(error) = act(group, &mut self.env) {
-            self.fence(id, error.to_string());
+            self.fence(id, error.into());
         }
     }
 
-    /// Stops serving a replica for good: it votes no more, answers no more, and its files stay for the operator.
-    fn fence(&mut self, id: GroupId, why: String) {
-        tracing::error!(group = id.0, why, "replica fenced");
+    /// Stops serving a replica for good: it votes no more, answers no more, and its files stay for the operator. Every way to be
+    /// fenced while the node runs leads here.
+    fn fence(&mut self, id: GroupId, why: Fence) {
+        if self.fenced.contains_key(&id) {
+            return;
+        }
+        why.log(id);
         if let Some(mut group) = self.groups.remove(&id) {
             group.abandon(&mut self.env);
+            self.env.directory_changed = true;
             for caller in group.founding {
-                caller.refused(why.clone());
+                caller.refused(why.to_string());
+            }
+        }
+        if why.needs_mark() {
+            let folder = self.env.node.replica_folder(id);
+            let fence = why.clone();
+            if self
+                .env
+                .orders
+                .submit(OrderJob::Mark { folder, fence })
+                .is_err()
+            {
+                tracing::warn!(
+                    group = id.0,
+                    "too many orders at once: the fence is not noted on disk"
+                );
             }
         }
         self.fenced.insert(id, why);
@@ -325,8 +351,11 @@ impl Shard {
     }
 
     fn report_fenced(&self) {
-        let fenced = self.fenced.iter().map(|(id, why)| (*id, why.clone()));
-        self.env.node.report_fenced(self.number, fenced.collect());
+        let troubles = self.fenced.iter();
+        let troubles = troubles.map(|(id, why)| format!("replica {} is fenced: {why}", id.0));
+        let fenced = self.fenced.iter().map(|(id, why)| (*id, why.reason));
+        let node = &self.env.node;
+        node.report_fenced(self.number, fenced.collect(), troubles.collect());
     }
 
     /// Looks at the time.
@@ -336,12 +365,13 @@ impl Shard {
         let mut failed = Vec::new();
         for group in self.groups.values_mut() {
             if let Err(error) = group.tick(&mut self.env) {
-                failed.push((group.id, error.to_string()));
+                failed.push((group.id, Fence::from(error)));
             }
         }
         for (id, why) in failed {
             self.fence(id, why);
         }
+        self.flee_full_disk();
         self.finish_round();
         let now = self.env.now;
         if now.since(self.pushed_at) >= self.env.node.settings.limits.push_every_ms {

@@ -298,7 +298,10 @@ impl Replica {
         let quorum = self.quorum(|m| promised(m.node, m.incarnation));
         #[cfg(feature = "mutations")]
         let quorum = quorum || self.mutated(crate::Mutation::SkipAdoptedQuorum);
-        if !self.log.configuration().votes(self.me, self.incarnation) {
+        let votes = self.log.configuration().votes(self.me, self.incarnation);
+        #[cfg(feature = "mutations")]
+        let votes = votes || self.mutated(crate::Mutation::LeadAsLearner);
+        if !votes {
             // What it adopted made it a learner, or dropped it: those who vote have that configuration on a quorum, or need not know it.
             self.give_up(out);
             return;

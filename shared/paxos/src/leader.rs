@@ -43,6 +43,8 @@ impl Leader {
         self.pending.clear();
         self.pending_bytes = 0;
         self.progressed_to = 0;
+        self.progressed_at = Millis(0);
+        self.elected_at = Millis(0);
         for progress in &mut self.progress {
             progress.forget_traffic();
         }

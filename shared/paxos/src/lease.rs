@@ -64,6 +64,14 @@ impl Outstanding {
         self.leases.push(lease);
     }
 
+    /// Forgets leases that are over.
+    #[cfg(feature = "model")]
+    pub fn forget_expired(&mut self, now: Millis) {
+        self.leases.retain(|lease| lease.until > now);
+        self.leases.sort_by_key(|lease| (lease.holder, lease.until));
+        self.resigned.sort_unstable();
+    }
+
     /// When the last lease runs out that nobody gave up.
     pub fn until(&self) -> Millis {
         let held = |lease: &&LeasePromise| match lease.holder {

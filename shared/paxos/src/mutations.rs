@@ -54,12 +54,16 @@ pub enum Mutation {
     ReconfigureEarly,
     /// A replica is told to go by a configuration that is not committed.
     RetireUncommitted,
+    /// A promise to a new leader replaces the one to the leader before it (its own find).
+    ForgetEarlierLease,
+    /// A candidate whose adopted log makes it a learner leads all the same (its own find).
+    LeadAsLearner,
     /// A replica that takes the place of a lost one gets its incarnation. (Done by the shell: the core only relies on it.)
     ReuseIncarnation,
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 25] = [
+pub const MUTATIONS: [Mutation; 27] = [
     Mutation::AckBeforeFsync,
     Mutation::PromiseBeforeFsync,
     Mutation::CountOldBallot,
@@ -84,6 +88,8 @@ pub const MUTATIONS: [Mutation; 25] = [
     Mutation::TwoChanges,
     Mutation::ReconfigureEarly,
     Mutation::RetireUncommitted,
+    Mutation::ForgetEarlierLease,
+    Mutation::LeadAsLearner,
     Mutation::ReuseIncarnation,
 ];
 

@@ -166,6 +166,9 @@ impl Progress {
         self.flights.clear();
         self.flight_bytes = 0;
         self.received = self.confirmed();
+        self.received_at = Millis(0);
+        // Whoever was heard once counts as heard just now.
+        self.heard = self.heard.map(|_| Millis(u64::MAX));
     }
 
     /// When `check_lost` is due.

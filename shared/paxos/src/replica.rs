@@ -8,7 +8,7 @@ use crate::lease::LeasePromise;
 use crate::log::Log;
 use crate::{
     Ballot, Body, Configuration, GroupId, Identity, Index, Input, Member, Message, Millis, NodeId,
-    Output, PersistOp, Position, Refusal, Restored, Role, Standing, Timing,
+    Outline, Output, PersistOp, Position, Refusal, Restored, Role, Standing, Timing,
 };
 
 /// What a replica does at the moment.
@@ -115,6 +115,19 @@ impl Replica {
         timing: Timing,
         now: Millis,
     ) -> Replica {
+        Self::from_disk(me, group, Vec::new(), restored, timing, now)
+    }
+
+    /// The same, where the first entries above the floor are known in outline only, `restored` has those that follow. For
+    /// entries that are applied: a node that starts need not read what it will never use into memory.
+    pub fn from_disk(
+        me: NodeId,
+        group: GroupId,
+        outlines: Vec<Outline>,
+        restored: Restored,
+        timing: Timing,
+        now: Millis,
+    ) -> Replica {
         let Restored {
             promised,
             floor,
@@ -126,6 +139,12 @@ impl Replica {
         } = restored;
         let mut log = Log::new(floor, configuration);
         let mut faults = 0;
+        for outline in outlines {
+            if !log.push_outline(outline) {
+                faults += 1;
+                break;
+            }
+        }
         for entry in entries {
             if !log.fits(&entry) {
                 faults += 1;

@@ -131,7 +131,9 @@ impl Host {
             return;
         };
         let now = self.clock.at(now_us);
-        let mut replica = Replica::new(self.node, group, disk.restored(), timing.clone(), now);
+        let (outlines, restored) = disk.restored().outlined();
+        let timing = timing.clone();
+        let mut replica = Replica::from_disk(self.node, group, outlines, restored, timing, now);
         replica.mutate(mutations);
         self.births += 1;
         let hosted = Hosted {

@@ -40,12 +40,18 @@ struct Arguments {
     /// Steps of real time.
     #[arg(long)]
     ticks: Option<u8>,
+    /// Timers that fire: with clocks, heartbeats.
+    #[arg(long)]
+    wakes: Option<u8>,
     /// Full copies installed.
     #[arg(long)]
     copies: Option<u8>,
     /// Writes become durable by events of their own, also where the model leaves that out.
     #[arg(long)]
     syncs: bool,
+    /// With clocks: any message may take longer than a tick, not just answers.
+    #[arg(long)]
+    late: bool,
     /// Switch a deliberate bug on, by its name in `paxos::Mutation`.
     #[arg(long)]
     mutation: Option<String>,
@@ -108,7 +114,7 @@ impl Arguments {
         }
     }
 
-    fn bounds(&self) -> [(&'static str, Option<u8>); 8] {
+    fn bounds(&self) -> [(&'static str, Option<u8>); 9] {
         [
             ("campaigns", self.campaigns),
             ("proposals", self.proposals),
@@ -117,6 +123,7 @@ impl Arguments {
             ("transfers", self.transfers),
             ("losses", self.losses),
             ("ticks", self.ticks),
+            ("wakes", self.wakes),
             ("copies", self.copies),
         ]
     }
@@ -132,10 +139,12 @@ impl Arguments {
                 "changes" => bounds.changes = value,
                 "transfers" => bounds.transfers = value,
                 "losses" => bounds.losses = value,
+                "wakes" => bounds.wakes = value,
                 "ticks" => bounds.ticks = value,
                 _ => bounds.copies = value,
             }
         }
+        scenario.late |= self.late;
         scenario.sync_at_once &= !self.syncs;
         let named = |m: &paxos::Mutation| Some(format!("{m:?}")) == self.mutation;
         scenario
@@ -189,6 +198,9 @@ impl Arguments {
         }
         if self.syncs {
             options.push_str(" --syncs");
+        }
+        if self.late {
+            options.push_str(" --late");
         }
         if let Some(mutation) = &self.mutation {
             options.push_str(&format!(" --mutation {mutation}"));

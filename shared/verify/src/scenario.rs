@@ -25,6 +25,8 @@ pub struct Bounds {
     pub losses: u8,
     /// Steps of real time.
     pub ticks: u8,
+    /// Timers that fire: with clocks, heartbeats.
+    pub wakes: u8,
     /// Full copies installed.
     pub copies: u8,
 }
@@ -79,6 +81,8 @@ pub struct Scenario {
     /// Milliseconds by which each node's clock moves a tick, in the order of the nodes. None: clocks are arbitrary, leases count for
     /// nothing, and reads are not looked at.
     pub clocks: Option<Vec<u64>>,
+    /// With clocks: any message may take longer than a tick; else only answers and orders to campaign do.
+    pub late: bool,
     /// A write is durable in the step that asked for it: disks are no subject of this model.
     pub sync_at_once: bool,
     /// A crash may leave a part of the first batch that was not synced.

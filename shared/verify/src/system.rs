@@ -293,6 +293,13 @@ impl System {
         self.check_serving(next, &hosts)
     }
 
+    fn may_be_late(&self, message: Digest) -> bool {
+        matches!(
+            self.space.envelope(message).message.body,
+            Body::Ack(_) | Body::Promise(_) | Body::TimeoutNow { .. }
+        )
+    }
+
     /// Counts an action.
     fn count(&self, next: &mut State, action: Action) {
         let used = &mut next.used;
@@ -306,7 +313,8 @@ impl System {
                 used.copies += 1;
                 self.see(next, Sight::Copied);
             }
-            Action::Deliver(..) | Action::Sync(_) | Action::Wake(_) => {}
+            Action::Wake(_) => used.wakes += 1,
+            Action::Deliver(..) | Action::Sync(_) => {}
             Action::Tick => used.ticks += 1,
             Action::Lose(_) => used.losses += 1,
         }
@@ -369,7 +377,8 @@ impl Model for System {
                 actions.extend(others.map(|other| Action::Transfer(at, other.member.node)));
             }
             let clock = self.scenario.clock(host.member.node, used.ticks);
-            if self.scenario.clocks.is_some() && host.replica.wake_at() <= clock {
+            let clocked = self.scenario.clocks.is_some();
+            if clocked && used.wakes < bounds.wakes && host.replica.wake_at() <= clock {
                 actions.push(Action::Wake(at));
             }
             if host.copy_from.is_some() && used.copies < bounds.copies {
@@ -393,6 +402,9 @@ impl Model for System {
             Action::Tick => {
                 let mut next = state.clone();
                 self.count(&mut next, action);
+                if !self.scenario.late {
+                    next.net.retain(|message| self.may_be_late(*message));
+                }
                 let judged = self.judge(state, &mut next, 0);
                 next.violation = judged.err().map(Arc::new);
                 return Some(next);

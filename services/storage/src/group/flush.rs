@@ -7,6 +7,7 @@ use super::Group;
 use crate::btree::TreeError;
 use crate::copier::{Copied, CopyJob};
 use crate::env::Env;
+use crate::fence::Fence;
 use crate::flusher::{FlushJob, Flushed};
 
 /// What a flush is doing.
@@ -87,7 +88,7 @@ impl Group {
     }
 
     /// A flush ended. An error is for the operator: the replica must be fenced.
-    pub(crate) fn flushed(&mut self, env: &mut Env, flushed: Flushed) -> Result<(), String> {
+    pub(crate) fn flushed(&mut self, env: &mut Env, flushed: Flushed) -> Result<(), Fence> {
         let Some(store) = &mut self.store else {
             return Ok(());
         };
@@ -100,8 +101,7 @@ impl Group {
             Ok((index, tree_bytes)) => {
                 store.tree_bytes = tree_bytes;
                 store.partition.flushed(index);
-                self.step(env, Input::Flushed { index })
-                    .map_err(|error| error.to_string())?;
+                self.step(env, Input::Flushed { index })?;
                 // A copy may have waited for the flush.
                 self.start_copy(env);
                 Ok(())
@@ -111,7 +111,7 @@ impl Group {
                 store.flush = Flush::Retry(batch, env.now.plus(FLUSH_RETRY_MS));
                 Ok(())
             }
-            Err((error, _)) => Err(error.to_string()),
+            Err((error, _)) => Err(error.into()),
         }
     }
 
@@ -154,7 +154,7 @@ impl Group {
     }
 
     /// A copy ended. An error is for the operator: the replica must be fenced.
-    pub(crate) fn copied(&mut self, env: &mut Env, copied: Copied) -> Result<(), String> {
+    pub(crate) fn copied(&mut self, env: &mut Env, copied: Copied) -> Result<(), Fence> {
         let Some(store) = &mut self.store else {
             return Ok(());
         };
@@ -198,6 +198,6 @@ impl Group {
                 Input::CopyFailed
             }
         };
-        self.step(env, input).map_err(|error| error.to_string())
+        Ok(self.step(env, input)?)
     }
 }

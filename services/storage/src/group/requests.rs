@@ -60,7 +60,8 @@ impl Group {
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
-            let shed = matches!(operation, ItemOperation::Write(_)) && env.node.overlays_full();
+            let shed = matches!(operation, ItemOperation::Write(_))
+                && (env.node.overlays_full() || env.node.disk_low());
             let overloaded = shed.then_some(ItemFault::Overloaded);
             self.leader_fault(env).or(overloaded)
         } else if !self.votes() {

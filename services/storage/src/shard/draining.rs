@@ -52,7 +52,7 @@ impl Shard {
             }
             let to = others[(attempt / 10 + group.id.0 as usize) % others.len()];
             if let Err(error) = group.step(&mut self.env, Input::TransferLeadership { to }) {
-                failed.push((group.id, error.to_string()));
+                failed.push((group.id, error.into()));
             }
         }
         for (id, why) in failed {

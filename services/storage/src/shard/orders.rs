@@ -7,6 +7,7 @@ use paxos::{Ballot, GroupId, Identity, Input, Replica, Restored, Role};
 use protocol::control::{CreateReplica, JoinReplica};
 
 use super::Shard;
+use crate::fence::{Fence, Reason};
 use crate::group::{Group, Store};
 use crate::orders::{Created, Dropping, Founder, OrderCaller, OrderJob};
 
@@ -233,8 +234,8 @@ impl Shard {
             inbox,
         }) {
             self.dropping.remove(&id);
-            self.fenced
-                .insert(id, "its drop was ordered, but not done yet".to_owned());
+            let why = "its drop was ordered, but not done yet";
+            self.fenced.insert(id, Fence::new(Reason::DropFailed, why));
             job.refuse(TOO_MANY);
         }
     }
@@ -247,7 +248,8 @@ impl Shard {
     ) {
         self.dropping.remove(&id);
         if let Err(why) = result {
-            self.fenced.insert(id, format!("its drop failed: {why}"));
+            let what = format!("its drop failed: {why}");
+            self.fenced.insert(id, Fence::new(Reason::DropFailed, what));
             self.report_fenced();
             return dropping.refused(why);
         }
