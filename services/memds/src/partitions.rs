@@ -267,11 +267,8 @@ impl Partitions {
             || self
                 .covered_of(info.table)
                 .any(|other| later(other.partition) && other.range.overlaps(&info.range));
-        if is_covered {
-            self.cover(info);
-            return;
-        }
-        for (id, key) in overlapping {
+        // Earlier ones are covered from now on, also if this one is covered itself: else they would hide it.
+        for (id, key) in overlapping.into_iter().filter(|(id, _)| !later(*id)) {
             if let Some(entry) = self.tree.get(&key)
                 && let Some(earlier) = self.codec.partition(&entry)
             {
@@ -279,6 +276,10 @@ impl Partitions {
                 self.set_index(id, None);
                 self.cover(earlier);
             }
+        }
+        if is_covered {
+            self.cover(info);
+            return;
         }
         self.put(info);
     }

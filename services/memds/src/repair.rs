@@ -129,3 +129,134 @@ async fn call<Q: serde::Serialize, R: serde::de::DeserializeOwned>(
     mesh.call(subject, request, deadline, &TraceContext::default())
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use mesh::{Identity, LocalBus, Subscription};
+    use paxos::{GroupId, NodeId};
+    use protocol::directory::PartitionInfo;
+
+    use super::*;
+    use crate::entry::partition_key;
+
+    fn join(bus: &LocalBus, instance: u64) -> Mesh {
+        let identity = Identity {
+            service: "memds".into(),
+            instance,
+            incarnation: 1,
+        };
+        Mesh::local(bus, identity)
+    }
+
+    /// 1,000 tables with 100 partitions each.
+    fn all() -> Vec<PartitionInfo> {
+        let of_table = |table: u64| {
+            let ranges = model::key::split_table_range(model::TableId(100 + table), 100);
+            let numbered = ranges.into_iter().zip(table * 100 + 1..);
+            numbered.map(move |(range, id)| PartitionInfo {
+                partition: GroupId(id),
+                table: model::TableId(100 + table),
+                range,
+                generation: 1,
+                ..PartitionInfo::default()
+            })
+        };
+        (0..1_000).flat_map(of_table).collect()
+    }
+
+    fn push(partitions: Vec<PartitionInfo>) -> Push {
+        Push {
+            node: NodeId(1),
+            partitions,
+            tables: Vec::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    async fn serve(mesh: &Mesh, map: &SharedMap) -> [Subscription; 2] {
+        let (a, b) = (map.clone(), map.clone());
+        let compares = move |delivery: mesh::Delivery| {
+            let reply = compare(&a, &delivery.decode().unwrap());
+            delivery.reply(&reply);
+        };
+        let repairs = move |delivery: mesh::Delivery| {
+            let (_, reply) = take(&b, delivery.decode().unwrap());
+            delivery.reply(&reply);
+        };
+        let (to_compare, to_repair) = (subjects::memds_compare(1), subjects::memds_repair(1));
+        [
+            mesh.serve(&to_compare, None, compares).await.unwrap(),
+            mesh.serve(&to_repair, None, repairs).await.unwrap(),
+        ]
+    }
+
+    #[actix::test]
+    async fn one_difference_in_a_hundred_thousand_costs_a_few_messages() {
+        const CALL: Duration = Duration::from_secs(30);
+        let bus = LocalBus::new();
+        let (theirs, mine) = (SharedMap::default(), SharedMap::default());
+        let _served = serve(&join(&bus, 1), &theirs).await;
+        let mesh = join(&bus, 2);
+        theirs.write().push(push(all()));
+        mine.write().push(push(all()));
+        let same = once(&mesh, &mine, 1, CALL).await;
+        let expected = Round {
+            messages: 1,
+            in_step: true,
+            ..Round::default()
+        };
+        assert_eq!(same, expected, "equal maps need one message");
+
+        let mut newer = all().swap_remove(54_321);
+        newer.generation = 2;
+        theirs.write().push(push(vec![newer.clone()]));
+        let one = once(&mesh, &mine, 1, CALL).await;
+        assert_eq!((one.repaired, one.offered, one.in_step), (1, 0, true));
+        assert!(one.messages <= 6, "{} messages", one.messages);
+        assert_eq!(mine.read().partition(newer.partition), Some(newer));
+
+        // Both lack something, and one knows of a drop.
+        mine.write().push(Push {
+            dropped: vec![GroupId(77)],
+            ..push(Vec::new())
+        });
+        let mut newer = all().swap_remove(4);
+        newer.generation = 3;
+        theirs.write().push(push(vec![newer]));
+        let both = once(&mesh, &mine, 1, CALL).await;
+        assert!(both.in_step);
+        assert_eq!(mine.read().root(), theirs.read().root());
+        assert_eq!(theirs.read().partition(GroupId(77)), None);
+
+        // Far more than one round repairs.
+        let empty = SharedMap::default();
+        let mut rounds = 0;
+        while !once(&mesh, &empty, 1, CALL).await.in_step {
+            rounds += 1;
+            assert!(rounds < 20, "each round gets further");
+        }
+        assert_eq!(empty.read().root(), theirs.read().root());
+    }
+
+    #[actix::test]
+    async fn another_scheme_is_left_alone() {
+        let map = SharedMap::default();
+        map.write().push(push(all().split_off(99_990)));
+        let mut comparison = Comparison::new(10);
+        let question = comparison.question(&perkle::Perkle::new(), 10).unwrap();
+        let request = CompareRequest {
+            scheme: SCHEME + 1,
+            question,
+        };
+        assert_eq!(compare(&map, &request).answer, Answer::default());
+        let key = partition_key(model::TableId(1_099), b"");
+        let (_, nothing) = take(
+            &map,
+            RepairRequest {
+                offered: push(Vec::new()),
+                wanted: vec![key.into(), Bytes::from_static(b"nonsense"), Bytes::new()],
+            },
+        );
+        assert!(nothing.partitions.is_empty());
+    }
+}
