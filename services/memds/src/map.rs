@@ -345,6 +345,8 @@ mod tests {
             progress: Vec::new(),
             changing: false,
             table_version: 1,
+            items: 0,
+            bytes: 0,
         }
     }
 

@@ -106,6 +106,8 @@ impl Group {
             progress: self.replica.followers().iter().map(progress).collect(),
             changing: !self.replica.configuration_settled(),
             table_version: state.table.version,
+            items: state.items,
+            bytes: state.bytes,
         })
     }
 
