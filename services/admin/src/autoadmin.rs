@@ -150,7 +150,13 @@ impl Admin {
         let outcome = self.order(to, &order).await;
         if outcome != Outcome::Done {
             let (partition, node) = (partition.0, to.0);
-            tracing::info!(partition, node, ?order, ?outcome, "an order is not carried out");
+            tracing::info!(
+                partition,
+                node,
+                ?order,
+                ?outcome,
+                "an order is not carried out"
+            );
         }
         if matches!(order, Order::ReplaceReplica { .. }) {
             self.with_plan(|plan, view| plan.repairs.answered(partition, &outcome, view));
@@ -173,8 +179,7 @@ impl Admin {
         recorded: &BTreeMap<GroupId, bool>,
         next_partition: u64,
     ) {
-        let orders =
-            self.with_plan(|_, view| orphans(replicas, recorded, next_partition, view));
+        let orders = self.with_plan(|_, view| orphans(replicas, recorded, next_partition, view));
         futures::future::join_all(orders.into_iter().map(|order| self.carry_out(order))).await;
     }
 

@@ -14,7 +14,6 @@ mod healing;
 mod lease;
 mod operate;
 mod partitions;
-mod vitality;
 mod placement;
 mod records;
 mod requests;
@@ -23,6 +22,7 @@ mod settings;
 mod tagging;
 mod texts;
 mod update;
+mod vitality;
 
 pub use service::{Running, start};
 pub use settings::{AdminSettings, HealingSettings};

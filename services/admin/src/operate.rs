@@ -7,8 +7,7 @@ use model::TableId;
 use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
 use protocol::operate::{
-    Answer, Command, FencedStatus, MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus,
-    Vitality,
+    Answer, Command, FencedStatus, MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, Vitality,
 };
 
 use crate::autoadmin::Plan;
@@ -33,9 +32,9 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
     match command {
         Command::Nodes => Answer::Nodes(admin.with_plan(|_, view| nodes(admin, view))),
         Command::Partitions { table, after } => partitions(admin, table.as_deref(), after),
-        Command::Health => Answer::Health(Box::new(admin.with_plan(|plan, view| {
-            health(admin, plan, view)
-        }))),
+        Command::Health => Answer::Health(Box::new(
+            admin.with_plan(|plan, view| health(admin, plan, view)),
+        )),
         Command::Drain { node } => drain(admin, node, true).await,
         Command::CancelDrain { node } => drain(admin, node, false).await,
         Command::TransferLeader { partition, to } => transfer(admin, partition, to).await,
@@ -74,7 +73,10 @@ impl Admin {
             ("nodes_slow", slow),
             ("nodes_draining", draining),
             ("partitions_endangered", endangered),
-            ("replacements_wanted", progress.total.saturating_sub(progress.done)),
+            (
+                "replacements_wanted",
+                progress.total.saturating_sub(progress.done),
+            ),
             ("replacements_running", progress.running),
         ]);
         numbers
@@ -190,7 +192,8 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
     let names = admin.table_names();
     let recorded = {
         let tables = admin.tables.read();
-        let recorded: BTreeSet<GroupId> = tables.iter().flat_map(|t| t.partitions.clone()).collect();
+        let recorded: BTreeSet<GroupId> =
+            tables.iter().flat_map(|t| t.partitions.clone()).collect();
         recorded
     };
     let led = |id: &GroupId| {
@@ -243,7 +246,9 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
         && endangered.is_empty()
         && fenced.is_empty()
         && progress.total == progress.done
-        && nodes.iter().all(|n| fine(n) || (n.hosted == 0 && n.replicas == 0));
+        && nodes
+            .iter()
+            .all(|n| fine(n) || (n.hosted == 0 && n.replicas == 0));
     MeshHealth {
         healthy,
         admin: admin.settings.instance,
@@ -302,10 +307,16 @@ async fn transfer(admin: &Admin, partition: GroupId, to: NodeId) -> Answer {
     let checked = admin.with_plan(|plan, view| {
         let seen = view.partitions.get(partition);
         let Some(seen) = seen.filter(|seen| seen.fresh(view.now_ms)) else {
-            return Err(format!("partition {} has no leader that is heard", partition.0));
+            return Err(format!(
+                "partition {} has no leader that is heard",
+                partition.0
+            ));
         };
         if plan.repairs.touches(partition) {
-            return Err(format!("partition {}'s replicas are being changed", partition.0));
+            return Err(format!(
+                "partition {}'s replicas are being changed",
+                partition.0
+            ));
         }
         let votes = |m: &&protocol::directory::PlacedMember| {
             m.member.node == to && m.member.role == Role::Storage
@@ -320,8 +331,13 @@ async fn transfer(admin: &Admin, partition: GroupId, to: NodeId) -> Answer {
         match seen.info.leader {
             None => Err(format!("partition {} has no leader", partition.0)),
             Some(leader) if leader == to => Ok(None),
-            Some(_) if matches!(state.as_str(), "in step" | "no word of it") => Ok(seen.info.leader),
-            Some(_) => Err(format!("the replica on node {} is not in step: {state}", to.0)),
+            Some(_) if matches!(state.as_str(), "in step" | "no word of it") => {
+                Ok(seen.info.leader)
+            }
+            Some(_) => Err(format!(
+                "the replica on node {} is not in step: {state}",
+                to.0
+            )),
         }
     });
     let leader = match checked {

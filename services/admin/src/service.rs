@@ -18,9 +18,9 @@ use tracing::{info, warn};
 
 use crate::AdminSettings;
 use crate::api;
-use crate::operate;
 use crate::driver::{Admin, Outcome};
 use crate::founding::{create_replica, founding};
+use crate::operate;
 use crate::records::{COUNTERS, Counters, SYSTEM_GROUP, system_table};
 
 /// Time between looks whether the mesh is to be founded.
@@ -180,7 +180,10 @@ fn take_command(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: 
         Ok(command) => command,
         Err(error) => {
             warn!(%error, "an operator's command can't be read");
-            let why = format!("this admin ({}) does not know the command", env!("CARGO_PKG_VERSION"));
+            let why = format!(
+                "this admin ({}) does not know the command",
+                env!("CARGO_PKG_VERSION")
+            );
             return delivery.reply(&Answer::Refused(why));
         }
     };

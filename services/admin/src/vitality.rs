@@ -351,7 +351,11 @@ mod tests {
                 heard(&mut cluster, node, peers.collect(), now_ms);
             }
             let views = look(&mut watch, &cluster, now_ms);
-            let slow: Vec<u64> = views.values().filter(|v| v.slow).map(|v| v.node.0).collect();
+            let slow: Vec<u64> = views
+                .values()
+                .filter(|v| v.slow)
+                .map(|v| v.node.0)
+                .collect();
             slow
         };
         for _ in 0..60 {

@@ -65,7 +65,11 @@ impl<'a> Counts<'a> {
         let (to_node, to_zone) = self.of(view, to);
         let same_zone =
             view.nodes.get(&from).map(|n| &n.zone) == view.nodes.get(&to).map(|n| &n.zone);
-        let zones = if same_zone { 0 } else { from_zone - to_zone - 1 };
+        let zones = if same_zone {
+            0
+        } else {
+            from_zone - to_zone - 1
+        };
         from_node - to_node - 1 + zones
     }
 }

@@ -96,8 +96,15 @@ mod tests {
         assert_eq!(order((4, 20, 1, 3), 3, live), "nothing", "not newer");
         assert_eq!(order((3, 20, 1, 2), 3, live), "nothing", "it is a member");
         let former = order((3, 20, 7, 2), 3, live);
-        assert!(former.starts_with("RetireReplica"), "another life: {former}");
-        assert_eq!(order((4, 21, 1, 1), 3, &[(21, false)]), "nothing", "no word");
+        assert!(
+            former.starts_with("RetireReplica"),
+            "another life: {former}"
+        );
+        assert_eq!(
+            order((4, 21, 1, 1), 3, &[(21, false)]),
+            "nothing",
+            "no word"
+        );
         assert_eq!(order((4, 1, 1, 1), 3, &[]), "nothing", "the system's own");
     }
 

@@ -86,7 +86,8 @@ impl Repairs {
     pub(crate) fn step(&mut self, view: &View) -> Vec<Directive> {
         let mut orders = Vec::new();
         if view.blind() {
-            self.waiting = BTreeMap::from([("most nodes are silent: is this admin cut off?".into(), 1)]);
+            self.waiting =
+                BTreeMap::from([("most nodes are silent: is this admin cut off?".into(), 1)]);
             return orders;
         }
         self.settle(view);
@@ -141,7 +142,10 @@ impl Repairs {
         }
         let replica = seen.replicas().find(|m| m.member.node == from);
         let replica = replica.ok_or_else(|| {
-            format!("partition {} has no replica on node {}", partition.0, from.0)
+            format!(
+                "partition {} has no replica on node {}",
+                partition.0, from.0
+            )
         })?;
         let node = view.nodes.get(&to);
         let node = node.ok_or_else(|| format!("node {} is not known", to.0))?;
@@ -218,7 +222,9 @@ impl Repairs {
 
     /// Why replacements wait.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.waiting.iter().map(|(why, &count)| (why.as_str(), count))
+        self.waiting
+            .iter()
+            .map(|(why, &count)| (why.as_str(), count))
     }
 
     /// What is being done about a partition, in words; none = nothing.
@@ -331,11 +337,7 @@ impl Repairs {
     }
 
     /// The most endangered first; then by urgency; then whoever waits longest and was refused least.
-    fn in_order(
-        &self,
-        ailing: BTreeMap<GroupId, Ailment>,
-        view: &View,
-    ) -> Vec<(GroupId, Ailment)> {
+    fn in_order(&self, ailing: BTreeMap<GroupId, Ailment>, view: &View) -> Vec<(GroupId, Ailment)> {
         let waits = self
             .pending
             .iter()

@@ -104,7 +104,12 @@ fn tier(node: &NodeView, seen: &Seen, ailment: &Ailment, view: &View) -> Option<
             _ => None,
         };
     }
-    if seen.info.learners.iter().any(|m| m.member.node == node.node) {
+    if seen
+        .info
+        .learners
+        .iter()
+        .any(|m| m.member.node == node.node)
+    {
         return None;
     }
     match seen
