@@ -2,8 +2,12 @@
 //! brings items and state in together, snapshots for copies, and growth of the map. Never merges with the overlay
 //! (`partition` does), never decides when to flush.
 
+mod crash_note;
+#[cfg(test)]
+mod damage_tests;
 mod environment;
 mod error;
+mod integrity;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -12,6 +16,7 @@ mod value;
 use std::fs::{self, File};
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use heed::RoTxn;
@@ -19,14 +24,19 @@ use model::KeyRange;
 use parking_lot::Mutex;
 use partition::{BTree, BTreeError, Batch, PartitionState};
 
+pub(crate) use crash_note::CRASHED_MARK;
 pub use error::TreeError;
 pub use snapshot::{Pairs, Snapshot};
 
+use crash_note::CrashNote;
 use environment::{DATA_FILE, Environment, Handles, Table};
+use integrity::Length;
 
 /// Longest key that LMDB takes; nothing longer can be stored.
 const KEY_BYTES_MAX: usize = 1_982;
 const STATE: &[u8] = b"state";
+/// Read at a time by `verify`, bytes.
+const VERIFY_BYTES: usize = 1 << 20;
 
 /// Limits of a B-tree.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +59,7 @@ impl Default for TreeOptions {
 /// The B-tree of one replica. Reads from any thread; one flush at a time.
 pub struct ReplicaTree {
     path: PathBuf,
+    note: Arc<CrashNote>,
     options: TreeOptions,
     environment: Mutex<Environment>,
     /// Held by the one who writes; always taken before the environment.
@@ -80,8 +91,10 @@ impl ReplicaTree {
             bytes: 0,
             ..state.clone()
         };
-        let stored = value::encode_state(folder, &first)?;
+        integrity::reserve_lock_file(folder)?;
         let environment = Environment::create(folder, options, |transaction, meta| {
+            let stored = value::encode_state(folder, &first, transaction.id() as u64);
+            let stored = stored.map_err(|error| heed::Error::Encoding(error.to_string().into()))?;
             meta.put(transaction, STATE, &stored)
         })?;
         sync_dir(folder)?;
@@ -97,16 +110,67 @@ impl ReplicaTree {
         if !folder.join(DATA_FILE).exists() {
             return Err(missing());
         }
+        let length = integrity::check(folder)?;
+        integrity::reserve_lock_file(folder)?;
+        let note = CrashNote::new(folder);
+        let _working = note.working();
         let environment = Environment::open(folder, options)?.ok_or_else(missing)?;
         let tree = Self::new(folder, options, environment);
         let state = tree.state()?;
+        let stored = tree.environment.lock().read(|transaction, handles| {
+            let items = handles.items.len(transaction);
+            items.map_err(|error| TreeError::heed(folder, "opening", error))
+        })?;
+        if stored != state.items {
+            let what = format!("{stored} items, its state says {}", state.items);
+            return Err(TreeError::corrupt(folder, what));
+        }
+        if let Length::Filled(bytes) = length {
+            tracing::warn!(path = %folder.display(), bytes, "the B-tree's file is shorter than its last commit says, reading all of it");
+            tree.verify().map_err(|error| {
+                let what = format!("the file was {bytes} bytes short: {error}");
+                TreeError::corrupt(folder, what)
+            })?;
+        }
         Ok((tree, state))
+    }
+
+    /// Reads everything: each item must be what was written, a search must find it, and none may be missing. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the disk's error.
+    pub fn verify(&self) -> Result<(), TreeError> {
+        let snapshot = self.snapshot()?;
+        let (mut found, mut after) = (0, None);
+        loop {
+            let (pairs, is_last) = snapshot.pairs(after.as_deref(), VERIFY_BYTES)?;
+            found += pairs.len() as u64;
+            let keys = after.iter().chain(pairs.iter().map(|(key, _)| key));
+            if !keys.is_sorted_by(|one, next| one < next) {
+                return Err(TreeError::corrupt(&self.path, "keys do not ascend"));
+            }
+            if let Some(key) = snapshot.hidden(&pairs)? {
+                let what = format!("item {key:02x?} is there, but a search does not find it");
+                return Err(TreeError::corrupt(&self.path, what));
+            }
+            after = pairs.into_iter().next_back().map(|(key, _)| key);
+            if is_last {
+                break;
+            }
+        }
+        let expected = snapshot.state().items;
+        if found == expected {
+            return Ok(());
+        }
+        let what = format!("{found} items can be reached, there are {expected}");
+        Err(TreeError::corrupt(&self.path, what))
     }
 
     fn new(folder: &Path, options: TreeOptions, environment: Environment) -> Self {
         let environment = Mutex::new(environment);
         Self {
             path: folder.into(),
+            note: Arc::new(CrashNote::new(folder)),
             options,
             environment,
             flushing: Mutex::new(()),
@@ -120,11 +184,23 @@ impl ReplicaTree {
             .read(|transaction, handles| self.stored_state(transaction, handles.meta))
     }
 
+    /// The state, if it was written by the transaction that LMDB takes for the last one.
     fn stored_state(&self, transaction: &RoTxn, meta: Table) -> Result<PartitionState, TreeError> {
+        let _working = self.note.working();
         let stored = meta.get(transaction, STATE);
         let stored = stored.map_err(|error| TreeError::heed(&self.path, "read", error))?;
         let stored = stored.ok_or_else(|| TreeError::corrupt(&self.path, "no state"))?;
-        value::decode_state(&self.path, stored)
+        let (state, written_in) = value::decode_state(&self.path, stored)?;
+        match written_in {
+            Some(written_in) if written_in != transaction.id() as u64 => Err(TreeError::corrupt(
+                &self.path,
+                format!(
+                    "its state is of transaction {written_in}, the meta page says {}",
+                    transaction.id()
+                ),
+            )),
+            _ => Ok(state),
+        }
     }
 
     /// Brings a batch in, in one synced transaction, and counts items and bytes exactly. Blocks on disk. Returns the state
@@ -176,8 +252,10 @@ impl ReplicaTree {
         let path = &self.path;
         let fail = |error| TreeError::heed(path, "flush", error);
         let Handles { env, items, meta } = self.environment.lock().handles()?;
+        let _working = self.note.working();
         let mut transaction = env.write_txn().map_err(fail)?;
-        let before = self.stored_state(&transaction, meta)?;
+        // A write transaction is one further than what it finds.
+        let before = self.state()?;
         if state.applied < before.applied {
             return Err(TreeError::Backwards {
                 path: path.clone(),
@@ -212,7 +290,7 @@ impl ReplicaTree {
                 written => written.map_err(fail)?,
             }
         }
-        let stored = value::encode_state(path, &state)?;
+        let stored = value::encode_state(path, &state, transaction.id() as u64)?;
         let put = meta.put(&mut transaction, STATE, &stored);
         match put.and_then(|()| transaction.commit()) {
             Ok(()) => Ok(Some(state)),
@@ -237,6 +315,7 @@ impl ReplicaTree {
         };
         Ok(Snapshot {
             path: self.path.clone(),
+            note: self.note.clone(),
             reading,
             items,
             state,
@@ -274,6 +353,7 @@ impl ReplicaTree {
     }
 
     fn reopen(&self, environment: &mut Environment) -> Result<PartitionState, TreeError> {
+        integrity::check(&self.path)?;
         let missing = || TreeError::Missing {
             path: self.path.clone(),
         };
@@ -322,6 +402,7 @@ impl BTree for ReplicaTree {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Ok(None);
         }
+        let _working = self.note.working();
         let found = self.environment.lock().read(|transaction, handles| {
             let stored = handles.items.get(transaction, key);
             let stored = stored.map_err(|error| TreeError::heed(&self.path, "read", error))?;
@@ -350,6 +431,7 @@ impl BTree for ReplicaTree {
             end => Bound::Excluded(end),
         };
         let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (start, end);
+        let _working = self.note.working();
         let scanned = self.environment.lock().read(|transaction, handles| {
             let items = handles.items;
             let fail = |error| TreeError::heed(&self.path, "scan", error);

@@ -31,9 +31,13 @@ impl LogJob {
             Ok(entries) => entries,
             // Gone for good: the core will have the follower pull a copy.
             Err(WalError::BelowFloor { .. }) => Vec::new(),
+            // What it promised to keep is lost: it must be no member of a quorum for it.
+            Err(error @ (WalError::Corrupt { .. } | WalError::Io { .. })) => {
+                return inbox.event(Event::LogUnreadable(group, error));
+            }
             Err(error) => {
-                // No answer: the core asks again.
-                tracing::warn!(group = group.0, from, %error, "cannot read the log for a follower");
+                // No answer: the core asks again, if there is anybody to ask for.
+                tracing::debug!(group = group.0, from, %error, "cannot read the log for a follower");
                 return;
             }
         };

@@ -1,14 +1,22 @@
 //! What a storage node shows on `/metrics`, labelled with the node so that several nodes of one process stay apart. Owns the
 //! names; registers on creation, unregisters when dropped.
 
+use std::collections::BTreeMap;
+
+use paxos::GroupId;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts};
+
+use crate::fence::Reason;
 
 /// Metrics of one node.
 pub(crate) struct Metrics {
     pub(crate) replicas: IntGauge,
     pub(crate) leading: IntGauge,
     pub(crate) fenced: IntGauge,
+    fenced_replica: IntGaugeVec,
+    pub(crate) disk_free_bytes: IntGauge,
+    pub(crate) disk_low: IntGauge,
     pub(crate) proposals: IntCounter,
     pub(crate) strong_reads: IntCounter,
     pub(crate) eventual_reads: IntCounter,
@@ -23,6 +31,8 @@ pub(crate) struct Metrics {
     pub(crate) flush_lag_ms: IntGauge,
     pub(crate) flush_queue: IntGauge,
     pub(crate) copies_installed: IntCounter,
+    pub(crate) copies_running: IntGauge,
+    pub(crate) copied_bytes: IntCounter,
     pub(crate) turn_seconds: Histogram,
     pub(crate) protocol_faults: IntGauge,
     pub(crate) wal_syncs: IntGauge,
@@ -59,6 +69,17 @@ impl Maker {
         Ok(gauge)
     }
 
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = IntGaugeVec::new(self.opts(name, help), labels)?;
+        self.register(gauges.clone());
+        Ok(gauges)
+    }
+
     fn counter(&mut self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         let counter = IntCounter::with_opts(self.opts(name, help))?;
         self.register(counter.clone());
@@ -91,6 +112,16 @@ impl Metrics {
             fenced: make.gauge(
                 "fenced_replicas",
                 "Replicas on disk that are not served: damaged.",
+            )?,
+            fenced_replica: make.gauges(
+                "fenced_replica",
+                "1 for each replica that is not served, with the reason.",
+                &["group", "reason"],
+            )?,
+            disk_free_bytes: make.gauge("disk_free_bytes", "Bytes free for this node.")?,
+            disk_low: make.gauge(
+                "disk_low",
+                "1 while the disk is nearly full: the node takes no writes.",
             )?,
             proposals: make.counter("proposals_total", "Commands proposed.")?,
             strong_reads: make.counter("strong_reads_total", "Strong reads of one item.")?,
@@ -126,6 +157,11 @@ impl Metrics {
                 "copies_installed_total",
                 "Full copies that replaced a replica's B-tree.",
             )?,
+            copies_running: make.gauge("copies_running", "Full copies being pulled.")?,
+            copied_bytes: make.counter(
+                "copied_bytes_total",
+                "Bytes of keys and items pulled in full copies.",
+            )?,
             turn_seconds: make.histogram("turn_seconds", "Duration of a shard's turn.", turns)?,
             protocol_faults: make.gauge(
                 "protocol_faults",
@@ -143,6 +179,29 @@ impl Metrics {
             wal_segment_bytes: make.gauge("wal_segment_bytes", "Bytes of the log on disk.")?,
             registered: make.registered,
         })
+    }
+}
+
+impl Metrics {
+    /// Shows a shard's fenced replicas one by one; `before` are those that were shown.
+    pub(crate) fn show_fenced(
+        &self,
+        before: &BTreeMap<GroupId, Reason>,
+        now: &BTreeMap<GroupId, Reason>,
+    ) {
+        for (group, reason) in before {
+            let group = group.0.to_string();
+            // Only fails for what is not shown.
+            let _ = self
+                .fenced_replica
+                .remove_label_values(&[&group, reason.name()]);
+        }
+        for (group, reason) in now {
+            let group = group.0.to_string();
+            self.fenced_replica
+                .with_label_values(&[group.as_str(), reason.name()])
+                .set(1);
+        }
     }
 }
 

@@ -1,21 +1,30 @@
 //! What all parts of a storage node share: who it is, its log, its way to the others, its numbers. Owns no group and no thread.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use healing::Nodes;
 use mesh::Mesh;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use partition::Limits as PartitionLimits;
 use paxos::{GroupId, Millis, NodeId};
+use protocol::health::LeaderlessReplica;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
+use crate::fence::Reason;
 use crate::inbox::Inbox;
+use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::settings::StorageSettings;
 use crate::shard::Gathered;
+use crate::space::Space;
 
 /// A storage node.
 pub(crate) struct Node {
@@ -33,21 +42,39 @@ pub(crate) struct Node {
     pub(crate) ready: Arc<AtomicBool>,
     /// Going away: takes nothing new.
     pub(crate) draining: AtomicBool,
+    /// The storage nodes, as their heartbeats show them.
+    pub(crate) nodes: RwLock<Nodes>,
+    /// Greatest epoch of an admin that gave an order since the start.
+    epoch: AtomicU64,
+    /// For calls to other nodes.
+    pub(crate) runtime: Handle,
+    /// Bounds them.
+    pub(crate) joins: Semaphore,
     overlays_full: AtomicBool,
+    disk_low: AtomicBool,
+    space: Mutex<Space>,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
     /// Held as long as the node lives: keeps other processes out.
     _data_dir: DataDir,
     reports: Mutex<Vec<Report>>,
+    /// Nodes that said that they read batches of replication messages.
+    batch_readers: RwLock<BTreeSet<NodeId>>,
 }
 
 /// What a shard said last.
 #[derive(Clone, Default)]
 struct Report {
     numbers: Gathered,
+    fenced: BTreeMap<GroupId, Reason>,
     troubles: Vec<String>,
+    leaderless: Vec<LeaderlessReplica>,
+    peers: Peers,
 }
+
+/// Fenced replicas that are named one by one; all are counted.
+const FENCED_NAMED_MAX: usize = 256;
 
 /// What `Node` is made of.
 pub(crate) struct Parts {
@@ -59,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) appends_max: usize,
     pub(crate) append_bytes_max: usize,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) runtime: Handle,
 }
 
 impl Node {
@@ -72,6 +100,7 @@ impl Node {
             appends_max,
             append_bytes_max,
             inboxes,
+            runtime,
         } = parts;
         Self {
             id: NodeId(settings.node_id),
@@ -85,11 +114,34 @@ impl Node {
             append_bytes_max,
             reports: Mutex::new(vec![Report::default(); inboxes.len()]),
             inboxes,
+            batch_readers: RwLock::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
+            nodes: RwLock::default(),
+            epoch: AtomicU64::new(0),
+            runtime,
+            joins: Semaphore::new(JOINS_MAX),
             overlays_full: AtomicBool::new(false),
+            disk_low: AtomicBool::new(false),
+            space: Mutex::default(),
             origin: Instant::now(),
             settings,
+        }
+    }
+
+    /// Whether batches of replication messages may be sent to a node.
+    pub(crate) fn reads_batches(&self, node: NodeId) -> bool {
+        self.batch_readers.read().contains(&node)
+    }
+
+    /// A node said whether it reads batches. It may say otherwise later: its version may have been rolled back.
+    pub(crate) fn note_reader(&self, node: NodeId, reads_batches: bool) {
+        if self.reads_batches(node) != reads_batches {
+            let mut readers = self.batch_readers.write();
+            match reads_batches {
+                true => readers.insert(node),
+                false => readers.remove(&node),
+            };
         }
     }
 
@@ -126,6 +178,40 @@ impl Node {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Takes note of the epoch of an order; the greatest one if this is an older admin's. 0 is not an admin's.
+    pub(crate) fn outdated(&self, epoch: u64) -> Option<u64> {
+        let greatest = self.epoch.fetch_max(epoch, Ordering::SeqCst);
+        (epoch > 0 && epoch < greatest).then_some(greatest)
+    }
+
+    /// What a shard heard of the others, and its replicas that hear of no leader.
+    pub(crate) fn report_peers(
+        &self,
+        shard: usize,
+        peers: &Peers,
+        leaderless: Vec<LeaderlessReplica>,
+    ) {
+        let mut reports = self.reports.lock();
+        reports[shard].peers.merge(peers);
+        reports[shard].leaderless = leaderless;
+    }
+
+    /// What all shards heard of the others since the last call.
+    pub(crate) fn take_peers(&self) -> Peers {
+        let mut all = Peers::default();
+        for report in self.reports.lock().iter_mut() {
+            all.merge(&report.peers.take());
+        }
+        all
+    }
+
+    /// Replicas that hear of no leader.
+    pub(crate) fn leaderless(&self) -> Vec<LeaderlessReplica> {
+        let reports = self.reports.lock();
+        let leaderless = reports.iter().flat_map(|r| r.leaderless.iter().cloned());
+        leaderless.collect()
+    }
+
     /// A shard's numbers.
     pub(crate) fn report_numbers(&self, shard: usize, numbers: Gathered) {
         self.reports.lock()[shard].numbers = numbers;
@@ -138,9 +224,54 @@ impl Node {
         self.overlays_full.load(Ordering::Relaxed)
     }
 
-    /// A shard's fenced replicas, in words.
-    pub(crate) fn report_troubles(&self, shard: usize, troubles: Vec<String>) {
-        self.reports.lock()[shard].troubles = troubles;
+    /// A shard's fenced replicas, and the same in words.
+    pub(crate) fn report_fenced(
+        &self,
+        shard: usize,
+        fenced: BTreeMap<GroupId, Reason>,
+        troubles: Vec<String>,
+    ) {
+        let report = &mut self.reports.lock()[shard];
+        self.metrics.show_fenced(&report.fenced, &fenced);
+        report.fenced = fenced;
+        report.troubles = troubles;
+    }
+
+    /// Fenced replicas, at most so many as are named.
+    pub(crate) fn fenced(&self) -> Vec<GroupId> {
+        let reports = self.reports.lock();
+        let fenced = reports.iter().flat_map(|report| report.fenced.keys());
+        let fenced: BTreeSet<GroupId> = fenced.copied().collect();
+        fenced.into_iter().take(FENCED_NAMED_MAX).collect()
+    }
+
+    /// Space on the disk, as it was measured last.
+    pub(crate) fn space(&self) -> Space {
+        *self.space.lock()
+    }
+
+    /// Whether the disk is so full that no writes are taken.
+    pub(crate) fn disk_low(&self) -> bool {
+        self.disk_low.load(Ordering::Relaxed)
+    }
+
+    /// Measures the space on the disk. Blocks.
+    pub(crate) fn measure_space(&self) {
+        let before = self.space();
+        let measured = Space::measure(&self.settings.data_dir, &self.settings.limits, before);
+        let Some(space) = measured else { return };
+        *self.space.lock() = space;
+        let was_low = self.disk_low.swap(space.low, Ordering::Relaxed);
+        let (free_bytes, reserve) = (space.free_bytes, self.settings.limits.disk_reserve_bytes);
+        match (was_low, space.low) {
+            (false, true) => tracing::error!(
+                free_bytes,
+                reserve,
+                "the disk is nearly full: no more writes are taken, leadership is handed away; free space"
+            ),
+            (true, false) => tracing::info!(free_bytes, "there is space again: writes are taken"),
+            _ => {}
+        }
     }
 
     /// The numbers of all shards.
@@ -154,9 +285,18 @@ impl Node {
     /// The troubles of all shards.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let reports = self.reports.lock();
-        reports
+        let fenced = reports
             .iter()
-            .flat_map(|report| report.troubles.iter().cloned())
+            .flat_map(|report| report.troubles.iter().cloned());
+        let space = self.space();
+        let full = space.low.then(|| {
+            format!(
+                "the disk is nearly full ({} bytes free): it takes no writes",
+                space.free_bytes
+            )
+        });
+        full.into_iter()
+            .chain(fenced.take(FENCED_NAMED_MAX))
             .collect()
     }
 
@@ -169,7 +309,11 @@ impl Node {
         };
         set(&metrics.replicas, numbers.replicas);
         set(&metrics.leading, numbers.leading);
-        set(&metrics.fenced, self.troubles().len() as u64);
+        let fenced: usize = self.reports.lock().iter().map(|r| r.fenced.len()).sum();
+        set(&metrics.fenced, fenced as u64);
+        let space = self.space();
+        set(&metrics.disk_free_bytes, space.free_bytes);
+        set(&metrics.disk_low, u64::from(space.low));
         set(&metrics.overlay_bytes, numbers.overlay_bytes);
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);

@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use partition::PartitionState;
-use paxos::{GroupId, Position, Restored};
+use paxos::{GroupId, Outline, Position, Restored, Role};
 use wal::{DataDir, Recovery, Wal};
 
 use crate::btree::{ReplicaTree, TreeError, TreeOptions};
+use crate::fence::{Fence, Reason};
 use crate::orders::{DROPPED_MARK, forget_log, remove_folder};
 
 /// A replica that was found whole.
 pub(crate) struct Found {
     pub(crate) group: GroupId,
-    pub(crate) tree: ReplicaTree,
-    pub(crate) state: PartitionState,
+    /// None: a log replica.
+    pub(crate) store: Option<(ReplicaTree, PartitionState)>,
+    /// Applied entries above the floor of the log, in outline.
+    pub(crate) outlines: Vec<Outline>,
     pub(crate) restored: Restored,
 }
 
@@ -25,7 +28,7 @@ pub(crate) struct Found {
 pub(crate) struct Inventory {
     pub(crate) replicas: Vec<Found>,
     /// Replicas that must not be served, and why.
-    pub(crate) fenced: BTreeMap<GroupId, String>,
+    pub(crate) fenced: BTreeMap<GroupId, Fence>,
 }
 
 /// Brings B-trees and log together. Blocks.
@@ -61,7 +64,13 @@ pub(crate) fn take_stock(
             continue;
         }
         if let Some(why) = damaged.get(&group) {
-            inventory.fenced.insert(group, why.clone());
+            let fence = Fence::new(Reason::LogDamaged, why.clone());
+            inventory.fenced.insert(group, fence);
+            continue;
+        }
+        let marked = Fence::marked(&path);
+        if let Some(fence) = marked.with_context(|| format!("cannot read {}", path.display()))? {
+            inventory.fenced.insert(group, fence);
             continue;
         }
         match (ReplicaTree::open(&path, options), logged) {
@@ -71,20 +80,28 @@ pub(crate) fn take_stock(
                     index: state.applied,
                 };
                 let configuration = Some(state.configuration.clone());
+                let mut logged = match wal.load(group, logged, applied) {
+                    Ok(logged) => logged,
+                    Err(error) => {
+                        inventory.fenced.insert(group, error.into());
+                        continue;
+                    }
+                };
+                let outlines = std::mem::take(&mut logged.outlines);
                 let restored = logged.restored(data_dir.incarnation(), applied, configuration);
                 inventory.replicas.push(Found {
                     group,
-                    tree,
-                    state,
+                    store: Some((tree, state)),
+                    outlines,
                     restored,
                 });
             }
             // The log never heard of it: its creation was not finished (then nothing was ever promised, and the order comes
             // again), unless the log may have forgotten it.
             (Ok((_, state)), None) if state.applied > 0 || unattributed_damage => {
-                inventory
-                    .fenced
-                    .insert(group, "the write-ahead log has nothing of it".to_owned());
+                let why = "the write-ahead log has nothing of it";
+                let fence = Fence::new(Reason::LogMissing, why);
+                inventory.fenced.insert(group, fence);
             }
             (Ok((tree, _)), None) => {
                 tracing::info!(
@@ -96,18 +113,36 @@ pub(crate) fn take_stock(
             (Err(TreeError::Missing { .. }), None) if !unattributed_damage => {
                 remove_folder(&path).map_err(anyhow::Error::msg)?;
             }
-            (Err(error), _) => drop(inventory.fenced.insert(group, error.to_string())),
+            (Err(error), _) => drop(inventory.fenced.insert(group, error.into())),
         }
     }
     for (group, why) in damaged {
-        inventory.fenced.entry(group).or_insert(why);
+        let fence = Fence::new(Reason::LogDamaged, why);
+        inventory.fenced.entry(group).or_insert(fence);
     }
-    for group in groups.into_keys() {
-        inventory
-            .fenced
-            .insert(group, "its B-tree is missing".to_owned());
+    for (group, logged) in groups {
+        // A log replica is in the log alone.
+        if logged.identity(data_dir.incarnation()).role == Role::Log {
+            match wal.load(group, logged, Position::default()) {
+                Ok(logged) => inventory.replicas.push(Found {
+                    group,
+                    store: None,
+                    outlines: Vec::new(),
+                    restored: logged.restored(data_dir.incarnation(), Position::default(), None),
+                }),
+                Err(error) => drop(inventory.fenced.insert(group, error.into())),
+            }
+            continue;
+        }
+        let fence = Fence::new(Reason::TreeMissing, "its B-tree is missing");
+        inventory.fenced.insert(group, fence);
     }
     Ok(inventory)
+}
+
+/// Whether there are folders of replicas: then there must be a log.
+pub(crate) fn has_replicas(data_dir: &DataDir) -> bool {
+    std::fs::read_dir(data_dir.replicas()).is_ok_and(|mut folders| folders.next().is_some())
 }
 
 fn replica_folders(folder: &Path) -> anyhow::Result<BTreeMap<GroupId, PathBuf>> {

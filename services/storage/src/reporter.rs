@@ -2,11 +2,11 @@
 //! Decides nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
-use protocol::health::{Heartbeat, StorageHealth};
+use protocol::health::{Heartbeat, PeerHealth, StorageHealth};
 use protocol::subjects;
 use wal::WalMetrics;
 
@@ -21,6 +21,9 @@ const RELEASE_EVERY: u32 = 3;
 /// Groups asked to truncate in one round.
 const RELEASED_MAX: usize = 256;
 
+/// Replicas of each kind that a heartbeat names.
+const NAMED_MAX: usize = 256;
+
 /// The actor.
 pub(crate) struct Reporter {
     pub(crate) node: Arc<Node>,
@@ -30,6 +33,8 @@ pub(crate) struct Reporter {
     /// What the WAL said the last time.
     pub(crate) wal: WalMetrics,
     pub(crate) reports_since_release: u32,
+    /// The space on the disk is being measured.
+    pub(crate) measuring: Arc<AtomicBool>,
 }
 
 /// Say something now.
@@ -44,11 +49,32 @@ pub(crate) struct Stop;
 
 impl Reporter {
     fn report(&mut self) {
+        let node = self.node.clone();
+        // A disk that hangs must not hold up the heartbeat. At most one waits.
+        if !self.measuring.swap(true, Ordering::Acquire) {
+            let measuring = self.measuring.clone();
+            actix::spawn(async move {
+                let measured = tokio::task::spawn_blocking(move || node.measure_space());
+                // It neither panics nor is it aborted.
+                let _ = measured.await;
+                measuring.store(false, Ordering::Release);
+            });
+        }
         let node = &self.node;
-        self.wal = node.export(self.flusher.len(), &self.wal);
+        let before = self.wal;
+        self.wal = node.export(self.flusher.len(), &before);
+        let syncs = self.wal.syncs.saturating_sub(before.syncs);
+        let sync_us = self.wal.sync_us.saturating_sub(before.sync_us);
+        let sync_us = sync_us.checked_div(syncs).unwrap_or(0);
         self.release_log();
         let node = &self.node;
         let numbers = node.numbers();
+        let (heard, now) = (node.take_peers(), node.now());
+        let peers = heard.iter().map(|(node, peer)| PeerHealth {
+            node,
+            silent_ms: now.since(peer.heard),
+            acknowledged_us: peer.acknowledged_us(),
+        });
         let heartbeat = Heartbeat {
             service: "storage".to_owned(),
             instance: node.id.0,
@@ -62,14 +88,16 @@ impl Reporter {
                 replicas: numbers.replicas,
                 leading: numbers.leading,
                 used_bytes: numbers.tree_bytes + self.wal.segment_bytes,
-                free_bytes: free_bytes(&node.settings.data_dir),
+                free_bytes: node.space().free_bytes,
                 troubles: node.troubles(),
-                fenced: Vec::new(),
-                leaderless: Vec::new(),
-                peers: Vec::new(),
-                sync_us: 0,
+                fenced: node.fenced(),
+                leaderless: shortened(node.leaderless()),
+                peers: peers.collect(),
+                sync_us,
             }),
         };
+        // Whatever becomes of it on the bus.
+        node.nodes.write().hear(now, &heartbeat);
         if let Err(error) = node.mesh.cast(subjects::HEALTH, &heartbeat) {
             tracing::debug!(%error, "heartbeat not sent");
         }
@@ -99,10 +127,10 @@ impl Reporter {
     }
 }
 
-/// Bytes free for us on the file system of `path`; 0 if it cannot be told.
-fn free_bytes(path: &std::path::Path) -> u64 {
-    let system = rustix::fs::statvfs(path);
-    system.map_or(0, |system| system.f_bavail.saturating_mul(system.f_frsize))
+/// No more of it than a heartbeat may carry.
+fn shortened<T>(mut list: Vec<T>) -> Vec<T> {
+    list.truncate(NAMED_MAX);
+    list
 }
 
 impl Actor for Reporter {

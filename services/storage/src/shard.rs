@@ -4,6 +4,7 @@
 
 mod directory;
 mod draining;
+mod full_disk;
 mod orders;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,8 +16,10 @@ use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use tokio::sync::oneshot;
 
 use crate::env::Env;
+use crate::fence::Fence;
 use crate::group::Group;
 use crate::inbox::{Batch, Event, Request};
+use crate::orders::{Dropping, OrderJob};
 use crate::pool::AbortOnPanic;
 
 /// The inbox holds something.
@@ -28,6 +31,8 @@ pub(crate) struct Wake;
 const REQUESTS_PER_ROUND: usize = 256;
 /// How often the numbers for metrics are gathered.
 const GATHER_EVERY_MS: u64 = 1_000;
+/// Leaderless replicas that a heartbeat names.
+const LEADERLESS_MAX: usize = 256;
 
 /// The actor.
 pub(crate) struct Shard {
@@ -35,7 +40,7 @@ pub(crate) struct Shard {
     env: Env,
     groups: HashMap<GroupId, Group>,
     /// Replicas that must not be served, and why.
-    fenced: BTreeMap<GroupId, String>,
+    fenced: BTreeMap<GroupId, Fence>,
     creating: HashSet<GroupId>,
     dropping: HashSet<GroupId>,
     /// Dropped partitions that memds is still told of.
@@ -43,6 +48,9 @@ pub(crate) struct Shard {
     batch: Batch,
     pushed_at: Millis,
     gathered_at: Millis,
+    /// When leadership was last handed away because of a full disk.
+    fled_at: Millis,
+    flee_pause_ms: u64,
     /// Answered when nothing is led any more; which successor is tried.
     handing_over: Option<(oneshot::Sender<()>, usize)>,
     flushing_all: Option<oneshot::Sender<()>>,
@@ -79,7 +87,7 @@ impl Shard {
         number: usize,
         env: Env,
         groups: Vec<Group>,
-        fenced: BTreeMap<GroupId, String>,
+        fenced: BTreeMap<GroupId, Fence>,
     ) -> Self {
         let now = env.now;
         let mut shard = Self {
@@ -93,6 +101,8 @@ impl Shard {
             batch: Batch::default(),
             pushed_at: now,
             gathered_at: now,
+            fled_at: Millis(0),
+            flee_pause_ms: 0,
             handing_over: None,
             flushing_all: None,
             _guard: AbortOnPanic("a shard"),
@@ -132,7 +142,7 @@ impl Shard {
             .observe(started.elapsed().as_secs_f64());
     }
 
-    /// Lets the touched groups propose and persist, and sends the answers.
+    /// Lets the touched groups propose and persist, and sends the answers and messages.
     fn finish_round(&mut self) {
         // A group that finishes touches itself again only by way of what it just did: one pass is enough, the rest is for the
         // next turn.
@@ -144,14 +154,20 @@ impl Shard {
             let finished = group.finish(&mut self.env);
             group.touched = false;
             if let Err(error) = finished {
-                self.fence(*id, error.to_string());
+                self.fence(*id, error.into());
             }
         }
         self.env.answer_all();
+        for id in std::mem::take(&mut self.env.retired) {
+            tracing::info!(group = id.0, "no longer in the group, dropping the replica");
+            self.drop_replica(id, Dropping::Retired(None));
+        }
         if std::mem::take(&mut self.env.directory_changed) {
             self.push_changes(&touched);
             self.check_hand_over();
         }
+        // After the log has got its part: what it writes takes longer.
+        self.env.send_all();
     }
 
     fn event(&mut self, event: Event, context: &mut Context<Self>) {
@@ -160,8 +176,10 @@ impl Shard {
                 self.env.appended(bytes);
                 self.with_group(id, |group, env| group.persisted(env, token));
             }
-            Event::Message(message) => {
-                self.with_group(message.group, |group, env| group.message(env, *message));
+            Event::Messages(messages) => {
+                for message in messages {
+                    self.with_group(message.group, |group, env| group.message(env, message));
+                }
             }
             Event::LogRead {
                 group,
@@ -181,22 +199,46 @@ impl Shard {
                 self.with_group(copied.group, |group, env| group.copied(env, *copied));
             }
             Event::CopyRequested(request, responder) => {
-                let tree = self
-                    .groups
-                    .get(&request.group)
-                    .map(|group| group.tree.clone());
+                let group = self.groups.get(&request.group);
+                let store = group.and_then(|group| group.store.as_ref());
+                let tree = store.map(|store| store.tree.clone());
                 let reply = move |chunk| responder.reply(&chunk);
                 // Busy: no answer, and the other node asks again.
                 let _ = self.env.copies.serve(request, tree, reply);
             }
             Event::Unpersisted(id, bytes, error) => {
                 self.env.appended(bytes);
-                self.fence(id, error.to_string());
+                self.fence(id, error.into());
             }
+            Event::LogUnreadable(id, error) => self.fence(id, error.into()),
             Event::Create(order, caller) => self.create(*order, caller),
             Event::Created(created) => self.created(*created),
-            Event::Drop(id, caller) => self.drop_replica(id, caller),
-            Event::Dropped(id, result, caller) => self.replica_dropped(id, result, caller),
+            Event::Drop(id, caller) => self.drop_replica(id, Dropping::Deleted(caller)),
+            Event::Dropped(id, result, dropping) => self.replica_dropped(id, result, dropping),
+            Event::Join(order, caller) => self.join(order, caller),
+            Event::JoinAnswered {
+                group,
+                node,
+                role,
+                result,
+            } => {
+                self.with_group(group, |group, env| {
+                    group.join_answered(env, node, role, result)
+                });
+            }
+            Event::Retire(id, incarnation, generation, caller) => {
+                self.retire(id, incarnation, generation, caller);
+            }
+            Event::Replace(id, generation, who, caller) => match self.groups.contains_key(&id) {
+                true => {
+                    self.with_group(id, |group, env| group.replace(env, generation, who, caller))
+                }
+                false => caller.not_leader(),
+            },
+            Event::Transfer(id, to, caller) => match self.groups.contains_key(&id) {
+                true => self.with_group(id, |group, env| group.transfer(env, to, caller)),
+                false => caller.not_leader(),
+            },
             Event::Campaign(id, caller) => {
                 if self.groups.contains_key(&id) {
                     self.with_group(id, |group, env| group.step(env, paxos::Input::Campaign));
@@ -207,7 +249,7 @@ impl Shard {
             }
             Event::SetTable(id, table, caller) => match self.groups.get_mut(&id) {
                 Some(group) => group.set_table(&mut self.env, &table, caller),
-                None => caller.0.reply(&protocol::control::OrderReply::NotLeader),
+                None => caller.not_leader(),
             },
             Event::ReleaseLog(id) => {
                 self.with_group(id, |group, env| {
@@ -225,7 +267,7 @@ impl Shard {
                 context.stop();
                 // Groups go with the shard; nobody waits for an answer that will not come.
                 for (_, mut group) in self.groups.drain() {
-                    group.partition.lose(&mut self.env.answers);
+                    group.abandon(&mut self.env);
                 }
                 self.env.answer_all();
                 let _ = done.send(());
@@ -258,13 +300,13 @@ impl Shard {
             self.env.answers.push((caller, ItemReply::Fault(fault)));
             return;
         };
-        if let Err(error) = group.request(&mut self.env, &call.operation, caller) {
-            self.fence(call.partition, error.to_string());
+        if let Err(error) = group.request(&mut self.env, call.operation, caller) {
+            self.fence(call.partition, error.into());
         }
     }
 
     /// Lets a group do something; a group that cannot go on is fenced.
-    fn with_group<E: ToString>(
+    fn with_group<E: Into<Fence>>(
         &mut self,
         id: GroupId,
         act: impl FnOnce(&mut Group, &mut Env) -> Result<(), E>,
@@ -273,17 +315,37 @@ impl Shard {
             return;
         };
         if let Err(error) = act(group, &mut self.env) {
-            self.fence(id, error.to_string());
+            self.fence(id, error.into());
         }
     }
 
-    /// Stops serving a replica for good: it votes no more, answers no more, and its files stay for the operator.
-    fn fence(&mut self, id: GroupId, why: String) {
-        tracing::error!(group = id.0, why, "replica fenced");
+    /// Stops serving a replica for good: it votes no more, answers no more, and its files stay for the operator. Every way to be
+    /// fenced while the node runs leads here.
+    fn fence(&mut self, id: GroupId, why: Fence) {
+        if self.fenced.contains_key(&id) {
+            return;
+        }
+        why.log(id);
         if let Some(mut group) = self.groups.remove(&id) {
-            group.partition.lose(&mut self.env.answers);
+            group.abandon(&mut self.env);
+            self.env.directory_changed = true;
             for caller in group.founding {
-                caller.refused(why.clone());
+                caller.refused(why.to_string());
+            }
+        }
+        if why.needs_mark() {
+            let folder = self.env.node.replica_folder(id);
+            let fence = why.clone();
+            if self
+                .env
+                .orders
+                .submit(OrderJob::Mark { folder, fence })
+                .is_err()
+            {
+                tracing::warn!(
+                    group = id.0,
+                    "too many orders at once: the fence is not noted on disk"
+                );
             }
         }
         self.fenced.insert(id, why);
@@ -293,9 +355,9 @@ impl Shard {
     fn report_fenced(&self) {
         let troubles = self.fenced.iter();
         let troubles = troubles.map(|(id, why)| format!("replica {} is fenced: {why}", id.0));
-        self.env
-            .node
-            .report_troubles(self.number, troubles.collect());
+        let fenced = self.fenced.iter().map(|(id, why)| (*id, why.reason));
+        let node = &self.env.node;
+        node.report_fenced(self.number, fenced.collect(), troubles.collect());
     }
 
     /// Looks at the time.
@@ -305,12 +367,13 @@ impl Shard {
         let mut failed = Vec::new();
         for group in self.groups.values_mut() {
             if let Err(error) = group.tick(&mut self.env) {
-                failed.push((group.id, error.to_string()));
+                failed.push((group.id, Fence::from(error)));
             }
         }
         for (id, why) in failed {
             self.fence(id, why);
         }
+        self.flee_full_disk();
         self.finish_round();
         let now = self.env.now;
         if now.since(self.pushed_at) >= self.env.node.settings.limits.push_every_ms {
@@ -330,12 +393,19 @@ impl Shard {
         };
         for group in self.groups.values() {
             gathered.leading += u64::from(group.leads());
-            gathered.overlay_bytes += group.partition.overlay_bytes() as u64;
             gathered.flush_lag_ms = gathered.flush_lag_ms.max(group.flush_lag_ms(self.env.now));
             gathered.faults += group.replica.status().faults;
-            gathered.tree_bytes += group.tree_bytes;
+            if let Some(store) = &group.store {
+                gathered.overlay_bytes += store.partition.overlay_bytes() as u64;
+                gathered.tree_bytes += store.tree_bytes;
+            }
         }
         self.env.node.report_numbers(self.number, gathered);
+        let now = self.env.now;
+        let leaderless = self.groups.values().filter_map(|g| g.leaderless(now));
+        let leaderless = leaderless.take(LEADERLESS_MAX).collect();
+        let peers = self.env.peers.take();
+        self.env.node.report_peers(self.number, &peers, leaderless);
     }
 }
 

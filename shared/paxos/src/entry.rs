@@ -1,4 +1,4 @@
-//! Log entries. Owns their shape and their accounted size; never looks into a command.
+//! Log entries, whole or in outline. Owns their shape and their accounted size; never looks into a command.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::{Ballot, Configuration, Index, Position};
 pub const ENTRY_OVERHEAD_BYTES: u64 = 48;
 
 /// What an entry carries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payload {
     /// Proposed by each new leader.
     #[serde(rename = "n")]
@@ -23,7 +23,7 @@ pub enum Payload {
 }
 
 /// A log entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// Position.
     #[serde(rename = "i")]
@@ -36,7 +36,30 @@ pub struct Entry {
     pub payload: Payload,
 }
 
+/// What the log must know of an entry whose content stays on disk: nobody needs it for correctness, since it is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Where it stands.
+    pub position: Position,
+    /// `Entry::bytes`.
+    pub bytes: u64,
+    /// The membership change that it carries.
+    pub configuration: Option<Configuration>,
+}
+
 impl Entry {
+    /// The entry without its command.
+    pub fn outline(&self) -> Outline {
+        Outline {
+            position: self.position(),
+            bytes: self.bytes(),
+            configuration: match &self.payload {
+                Payload::Config(configuration) => Some(configuration.clone()),
+                Payload::Noop | Payload::Command(_) => None,
+            },
+        }
+    }
+
     /// Where this entry stands.
     pub fn position(&self) -> Position {
         Position {

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Ballot, Configuration, Entry, Index, Member, Message, Millis, NodeId, Position, Role, Token,
+    Ballot, Configuration, Entry, Index, Member, Message, Millis, NodeId, Outline, Position, Role,
+    Token,
 };
 
 /// What a replica is for its whole life: stored with its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// `Member::incarnation`.
     pub incarnation: u64,
@@ -43,6 +44,23 @@ pub struct Restored {
 }
 
 impl Restored {
+    /// Splits off the outlines of the entries that are applied, as far as the applied position is in the log: only then is
+    /// their content of no more use.
+    pub fn outlined(mut self) -> (Vec<Outline>, Restored) {
+        let at = self.applied;
+        let known = self.entries.iter().any(|entry| entry.position() == at);
+        if !known {
+            return (Vec::new(), self);
+        }
+        let above = self
+            .entries
+            .partition_point(|entry| entry.index <= at.index);
+        let entries = self.entries.split_off(above);
+        let outlines = self.entries.iter().map(Entry::outline).collect();
+        self.entries = entries;
+        (outlines, self)
+    }
+
     /// State of a replica that is being made: a first member of a new group, or one that joins a group which has this
     /// configuration at the moment (and need not name it yet). The first step persists `PersistOp::Install`.
     pub fn founding(identity: Identity, configuration: Configuration) -> Restored {
@@ -156,7 +174,7 @@ pub struct Output {
 }
 
 /// What to make durable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PersistOp {
     /// The promised ballot; it only ever rises.
     #[serde(rename = "p")]
@@ -250,7 +268,7 @@ pub struct FollowerStatus {
 }
 
 /// What a replica is at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// It follows, or nobody leads.
     Follower,

@@ -15,6 +15,8 @@ mod lease;
 mod log;
 mod membership;
 mod message;
+#[cfg(feature = "model")]
+mod model;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod progress;
@@ -24,7 +26,7 @@ mod status;
 mod timing;
 
 pub use configuration::{Configuration, Member, Role};
-pub use entry::{ENTRY_OVERHEAD_BYTES, Entry, Payload};
+pub use entry::{ENTRY_OVERHEAD_BYTES, Entry, Outline, Payload};
 pub use ids::{Ballot, GroupId, Index, Millis, NodeId, Position, Token};
 pub use io::{
     FollowerStatus, Identity, Input, Output, PersistOp, ReadLog, ReconfigureRefusal, Refusal,

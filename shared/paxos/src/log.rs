@@ -3,13 +3,13 @@
 
 use std::collections::VecDeque;
 
-use crate::{Ballot, Configuration, Entry, Index, Payload, Position};
+use crate::{Ballot, Configuration, Entry, Index, Outline, Position};
 
 /// Accounting of bytes above the floor is as coarse as this.
 const MARK_BYTES: u64 = 64 << 10;
 
 /// A contiguous log. Entries up to `floor` are truncated, entries below `memory_start` are in the WAL only.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     floor: Position,
     last: Position,
@@ -131,29 +131,50 @@ impl Log {
 
     /// Whether this entry may follow the last one.
     pub fn fits(&self, entry: &Entry) -> bool {
-        entry.index == self.last.index + 1 && entry.ballot >= self.last.ballot
+        self.may_follow(entry.position())
+    }
+
+    fn may_follow(&self, position: Position) -> bool {
+        position.index == self.last.index + 1 && position.ballot >= self.last.ballot
+    }
+
+    /// Puts an entry behind the last one whose content stays on disk. Returns false, and does nothing, if it does not fit or
+    /// if entries are in memory already.
+    pub fn push_outline(&mut self, outline: Outline) -> bool {
+        if !self.may_follow(outline.position) || !self.tail.is_empty() {
+            return false;
+        }
+        self.memory_start = outline.position.index + 1;
+        self.note(outline);
+        true
     }
 
     /// Puts an entry behind the last one; the caller has made sure that it `fits`.
     pub fn push(&mut self, entry: Entry) {
         debug_assert!(self.fits(&entry), "{entry:?} behind {:?}", self.last);
-        let position = entry.position();
+        self.memory_bytes += entry.bytes();
+        self.note(entry.outline());
+        self.tail.push_back(entry);
+    }
+
+    fn note(&mut self, outline: Outline) {
+        let Outline {
+            position,
+            bytes,
+            configuration,
+        } = outline;
         if self.history.last().map(|first| first.ballot) != Some(position.ballot) {
             self.history.push(position);
         }
-        if let Payload::Config(configuration) = &entry.payload {
-            self.configurations
-                .push((position.index, configuration.clone()));
+        if let Some(configuration) = configuration {
+            self.configurations.push((position.index, configuration));
         }
-        let bytes = entry.bytes();
-        self.memory_bytes += bytes;
         self.appended_bytes += bytes;
         let marked = self.marks.back().map_or(self.floor_bytes, |(_, sum)| *sum);
         if self.appended_bytes - marked >= MARK_BYTES {
             self.marks.push_back((position.index, self.appended_bytes));
         }
         self.last = position;
-        self.tail.push_back(entry);
     }
 
     /// Cuts off all entries from `index` on. Returns false, and does nothing, if they are not all in memory.
@@ -287,7 +308,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::NodeId;
+    use crate::{NodeId, Payload};
 
     fn ballot(round: u64) -> Ballot {
         Ballot {

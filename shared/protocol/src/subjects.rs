@@ -6,7 +6,7 @@ use paxos::NodeId;
 pub fn node_item(node: NodeId) -> String {
     format!("node.{}.item", node.0)
 }
-/// Replication messages to a storage node, one way: `replication::GroupMessage`.
+/// Replication messages to a storage node, one way: `replication::ReplicationFrame`.
 pub fn node_replication(node: NodeId) -> String {
     format!("node.{}.repl", node.0)
 }
@@ -25,6 +25,14 @@ pub fn memds_lookup(instance: u64) -> String {
 /// Whole-map sync from one memds node to another: `directory::SyncRequest` → `directory::SyncReply`.
 pub fn memds_sync(instance: u64) -> String {
     format!("memds.{instance}.sync")
+}
+/// Hashes of one memds node's map to another: `directory::CompareRequest` → `directory::CompareReply`.
+pub fn memds_compare(instance: u64) -> String {
+    format!("memds.{instance}.compare")
+}
+/// What two memds nodes' maps differ in: `directory::RepairRequest` → `directory::Push`.
+pub fn memds_repair(instance: u64) -> String {
+    format!("memds.{instance}.repair")
 }
 /// Membership pushes to every memds node, one way: `directory::Push`.
 pub const MEMDS_PUSH: &str = "memds.push";

@@ -16,9 +16,11 @@ mod shared;
 mod spare;
 #[cfg(test)]
 mod tests;
+mod unreadable;
+mod witness;
 mod writer;
 
 pub use error::{Overloaded, WalError};
 pub use identity::DataDir;
-pub use log::{RecoveredGroup, Recovery, Wal, WalMetrics};
+pub use log::{FoundGroup, RecoveredGroup, Recovery, Wal, WalMetrics};
 pub use options::{OnFatal, WalOptions};

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use paxos::{
-    Ballot, Configuration, Entry, GroupId, Identity, Index, PersistOp, Position, Restored,
+    Ballot, Configuration, Entry, GroupId, Identity, Index, Outline, PersistOp, Position, Restored,
 };
 
 use crate::error::{Overloaded, WalError};
@@ -19,7 +19,33 @@ use crate::recovery::{self, Replayed};
 use crate::segment::{self, Owner};
 use crate::shared::{Counters, Faults, Segment, Shared, State};
 use crate::writer::Writer;
-use crate::{reader, record};
+use crate::{reader, record, witness};
+
+/// A group that was found whole; [`Wal::load`] reads its entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundGroup {
+    /// What the replica is, if the log says it.
+    identity: Option<Identity>,
+    promised: Ballot,
+    configuration: Option<Configuration>,
+    floor: Position,
+}
+
+impl FoundGroup {
+    /// The replica's identity; `disk` is the incarnation of the node's disk.
+    pub fn identity(&self, disk: u64) -> Identity {
+        identity_or_disk(self.identity, disk)
+    }
+}
+
+fn identity_or_disk(identity: Option<Identity>, disk: u64) -> Identity {
+    let of_disk = Identity {
+        incarnation: disk,
+        ..record::OF_THE_DISK
+    };
+    let own = |identity: &Identity| identity.incarnation != record::OF_THE_DISK.incarnation;
+    identity.filter(own).unwrap_or(of_disk)
+}
 
 /// What was durable of one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +56,9 @@ pub struct RecoveredGroup {
     pub configuration: Option<Configuration>,
     /// Entries up to here are not in the log: they are in the B-tree.
     pub floor: Position,
-    /// The entries above the floor, without a gap.
+    /// The entries above the floor that are applied, in outline: see [`Wal::load`].
+    pub outlines: Vec<Outline>,
+    /// The entries behind them, without a gap.
     pub entries: Vec<Entry>,
     /// What the replica is; none: a founding member with the incarnation of the node's disk (version 0.1 stored none).
     pub identity: Option<Identity>,
@@ -39,16 +67,11 @@ pub struct RecoveredGroup {
 impl RecoveredGroup {
     /// The replica's identity; `disk` is the incarnation of the node's disk.
     pub fn identity(&self, disk: u64) -> Identity {
-        let of_disk = Identity {
-            incarnation: disk,
-            ..record::OF_THE_DISK
-        };
-        let own = |identity: &Identity| identity.incarnation != record::OF_THE_DISK.incarnation;
-        self.identity.filter(own).unwrap_or(of_disk)
+        identity_or_disk(self.identity, disk)
     }
 
-    /// As the replication core takes it, together with what the B-tree holds (a log replica: nothing). `disk` is the incarnation of
-    /// the node's disk.
+    /// As the replication core takes it (`outlines` beside it), together with what the B-tree holds (a log replica: nothing).
+    /// `disk` is the incarnation of the node's disk.
     pub fn restored(
         self,
         disk: u64,
@@ -72,7 +95,7 @@ impl RecoveredGroup {
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// The groups that are whole.
-    pub groups: BTreeMap<GroupId, RecoveredGroup>,
+    pub groups: BTreeMap<GroupId, FoundGroup>,
     /// Groups that lost records to damage, and how: fence and replace them. Appends are refused until `remove_group`.
     pub damaged: BTreeMap<GroupId, String>,
     /// Set when damaged bytes may have held groups that nothing else in the log mentions: replicas on disk that are in
@@ -80,6 +103,14 @@ pub struct Recovery {
     pub unattributed_damage: bool,
     /// Bytes of a torn tail that were cut (never acknowledged); at least these.
     pub torn_bytes: u64,
+}
+
+/// Entries read at a time when a group is loaded, bytes.
+const LOAD_BYTES: usize = 4 << 20;
+
+/// Whether the outlines end with the applied position.
+fn agrees(outlines: &[Outline], applied: Position) -> bool {
+    outlines.last().is_none_or(|last| last.position == applied)
 }
 
 /// Counters since opening, and sizes now.
@@ -128,7 +159,8 @@ impl Wal {
             node: options.node,
             incarnation: options.incarnation,
         };
-        let (replayed, live) = recovery::replay(dir, owner)?;
+        let newest = witness::read(dir)?;
+        let (replayed, live) = recovery::replay(dir, owner, newest, options.must_exist)?;
         let segments = settle(dir, &replayed)?;
         let Replayed {
             groups,
@@ -137,7 +169,9 @@ impl Wal {
             torn_bytes,
             ..
         } = replayed;
-        let next = replayed.segments.last().map_or(1, |last| last.number + 1);
+        // The number of a segment that was lost is not used again.
+        let last = replayed.segments.last().map_or(0, |last| last.number);
+        let next = last.max(newest.map_or(0, |newest| newest.segment)) + 1;
         let shared = Arc::new(Shared {
             dir: dir.into(),
             state: Mutex::new(State {
@@ -150,11 +184,9 @@ impl Wal {
             counters: Counters::default(),
             faults: Faults::default(),
         });
-        let mut damaged = why_damaged;
-        let groups = recovered(&shared, &mut damaged)?;
         let recovery = Recovery {
-            groups,
-            damaged,
+            groups: found(&shared),
+            damaged: why_damaged,
             unattributed_damage,
             torn_bytes,
         };
@@ -236,6 +268,61 @@ impl Wal {
         max_bytes: usize,
     ) -> Result<Vec<Entry>, WalError> {
         reader::read(&self.handle.shared, group, from, max_bytes)
+    }
+
+    /// Reads a group that was found on opening. Entries up to `applied` are only outlined, if the log agrees with it: the B-tree
+    /// holds what they did, so that memory is bounded by what is not applied yet, whatever the size of the log. Blocks on disk.
+    ///
+    /// # Errors
+    /// When the entries cannot be read back: fence the group.
+    pub fn load(
+        &self,
+        group: GroupId,
+        found: FoundGroup,
+        applied: Position,
+    ) -> Result<RecoveredGroup, WalError> {
+        let (outlines, entries) = match self.read_all(group, found.floor.index, applied.index)? {
+            (outlines, entries) if agrees(&outlines, applied) => (outlines, entries),
+            _ => self.read_all(group, found.floor.index, 0)?,
+        };
+        let FoundGroup {
+            identity,
+            promised,
+            configuration,
+            floor,
+        } = found;
+        Ok(RecoveredGroup {
+            promised,
+            configuration,
+            floor,
+            outlines,
+            entries,
+            identity,
+        })
+    }
+
+    /// All entries above `floor`, those up to `outlined` in outline.
+    fn read_all(
+        &self,
+        group: GroupId,
+        floor: Index,
+        outlined: Index,
+    ) -> Result<(Vec<Outline>, Vec<Entry>), WalError> {
+        let (mut outlines, mut entries) = (Vec::new(), Vec::new());
+        let mut next = floor + 1;
+        loop {
+            let found = self.read(group, next, LOAD_BYTES)?;
+            let Some(last) = found.last() else {
+                return Ok((outlines, entries));
+            };
+            next = last.index + 1;
+            for entry in found {
+                match entry.index <= outlined {
+                    true => outlines.push(entry.outline()),
+                    false => entries.push(entry),
+                }
+            }
+        }
     }
 
     /// Groups whose floor keeps old segments alive, and how many bytes of segments each keeps, largest first. When the log
@@ -349,49 +436,18 @@ fn settle(dir: &Path, replayed: &Replayed) -> Result<BTreeMap<u32, Segment>, Wal
     Ok(segments)
 }
 
-/// The groups that are whole, with their entries. One whose entries cannot be read back joins the damaged.
-fn recovered(
-    shared: &Shared,
-    damaged: &mut BTreeMap<GroupId, String>,
-) -> Result<BTreeMap<GroupId, RecoveredGroup>, WalError> {
-    let mut groups: BTreeMap<GroupId, RecoveredGroup> = {
-        let state = shared.state.lock();
-        let whole = state.groups.iter().filter(|(_, group)| group.whole());
-        whole
-            .map(|(id, group)| {
-                let recovered = RecoveredGroup {
-                    promised: group.promised,
-                    configuration: group.configuration.clone(),
-                    identity: group.identity,
-                    floor: group.floor,
-                    entries: Vec::new(),
-                };
-                (*id, recovered)
-            })
-            .collect()
-    };
-    for (id, recovered) in &mut groups {
-        match reader::read(shared, *id, recovered.floor.index + 1, usize::MAX) {
-            Ok(entries) => recovered.entries = entries,
-            Err(error @ WalError::Corrupt { .. }) => {
-                damaged.insert(*id, error.to_string());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    groups.retain(|id, _| !damaged.contains_key(id));
-    let mut state = shared.state.lock();
-    let State {
-        groups: known,
-        live,
-        ..
-    } = &mut *state;
-    for id in damaged.keys() {
-        if let Some(group) = known.get_mut(id) {
-            group.damaged = true;
-            group.clear_runs(live);
-        }
-    }
-    drop(state);
-    Ok(groups)
+/// The groups that are whole.
+fn found(shared: &Shared) -> BTreeMap<GroupId, FoundGroup> {
+    let state = shared.state.lock();
+    let whole = state.groups.iter().filter(|(_, group)| group.whole());
+    let found = whole.map(|(id, group)| {
+        let found = FoundGroup {
+            identity: group.identity,
+            promised: group.promised,
+            configuration: group.configuration.clone(),
+            floor: group.floor,
+        };
+        (*id, found)
+    });
+    found.collect()
 }

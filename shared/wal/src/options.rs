@@ -27,6 +27,8 @@ pub struct WalOptions {
     pub queue_bytes_max: usize,
     /// Most bytes in one write (a single larger append is written alone).
     pub batch_bytes_max: usize,
+    /// There are replicas on this disk: a folder without any segment has lost its log, it is not new.
+    pub must_exist: bool,
     /// Called on fatal errors.
     pub on_fatal: OnFatal,
 }
@@ -42,6 +44,7 @@ impl WalOptions {
             queue_len_max: 16_384,
             queue_bytes_max: 64 << 20,
             batch_bytes_max: 4 << 20,
+            must_exist: false,
             on_fatal: Arc::new(|error| {
                 tracing::error!(%error, "the write-ahead log failed, stopping the process");
                 eprintln!("fatal: {error}");

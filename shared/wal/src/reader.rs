@@ -101,8 +101,10 @@ fn read_part(shared: &Shared, group: GroupId, part: &Part) -> Result<Vec<Entry>,
     let place = part.place;
     let path = || segment::path(&shared.dir, place.segment);
     let mut bytes = vec![0; place.len as usize];
-    part.file
-        .read_exact_at(&mut bytes, u64::from(place.offset))
+    shared
+        .faults
+        .read()
+        .and_then(|()| part.file.read_exact_at(&mut bytes, u64::from(place.offset)))
         .map_err(|e| WalError::io("read", path(), &e))?;
     let corrupt = |what: &str| WalError::Corrupt {
         path: path(),

@@ -9,7 +9,7 @@
 //! | 8 | 4 | offset of the record in its segment |
 //! | 12 | 4 | number of the segment |
 //! | 16 | 8 | group |
-//! | 24 | 8 | sequence number within the group, from 1 |
+//! | 24 | 8 | sequence number within the group: its life (24 bits, from the place of its first record), and a count from 1 |
 //! | 32 | 4 | `synced`: when this record was written, its segment was durable up to here |
 //! | 36 | 4 | length of the body |
 //! | 40 | 4 | CRC32C of the body |
@@ -134,6 +134,22 @@ impl Header {
             kind: Kind::from_byte(reader.u8()?)?,
         })
     }
+}
+
+/// Bits of a sequence number that count.
+const COUNT_BITS: u32 = 40;
+
+/// The sequence number of a group's first record, from its place. A group that was removed and made again counts anew: its two
+/// lives must not be taken for each other when the records in between are lost.
+pub(crate) fn first_sequence(segment: u32, offset: u32) -> u64 {
+    let place = [segment.to_le_bytes(), offset.to_le_bytes()].concat();
+    let life = u64::from(crc32c::crc32c(&place) >> 8);
+    life << COUNT_BITS | 1
+}
+
+/// Whether a group's life starts with this record.
+pub(crate) fn is_first(sequence: u64) -> bool {
+    sequence & ((1 << COUNT_BITS) - 1) == 1
 }
 
 /// Bytes that a record with such a body takes.

@@ -6,7 +6,6 @@
 //! groups that lost nothing to a hole show it by their next record or checkpoint; all others count as damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use paxos::GroupId;
@@ -15,6 +14,8 @@ use crate::error::WalError;
 use crate::group::{Group, Place, RunCount};
 use crate::record::{self, Header, Kind, Reader};
 use crate::segment::{self, Found, Owner};
+use crate::unreadable::{self, Content};
+use crate::witness::Newest;
 
 /// A segment that stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,26 +72,43 @@ struct Replay {
     live: LiveRuns,
 }
 
-/// Reads all segments in `dir`.
-pub(crate) fn replay(dir: &Path, owner: Owner) -> Result<(Replayed, LiveRuns), WalError> {
+/// Reads all segments in `dir`. `newest` is what the witness says; `must_exist`: a folder without segments has lost them.
+pub(crate) fn replay(
+    dir: &Path,
+    owner: Owner,
+    newest: Option<Newest>,
+    must_exist: bool,
+) -> Result<(Replayed, LiveRuns), WalError> {
     let mut numbers = segment::list(dir)?;
     let mut replay = Replay::default();
     let mut out = Replayed::default();
-    if let Some(&last) = numbers.last() {
-        let (bytes, head) = read(dir, last, owner)?;
+    let newest = newest.unwrap_or_default();
+    if let Some(&last) = numbers.last()
+        && last > newest.segment
+    {
+        let (Content { bytes, gaps }, head) = read(dir, last, owner)?;
         let found = segment::scan(&bytes, last);
-        if synced_to(&found) == 0 && !(head && checkpoint_is_whole(&found, &bytes)) {
+        let begun = synced_to(&found) > 0 || !gaps.is_empty();
+        let whole = head && checkpoint_is_whole(&found, &bytes);
+        if !begun && !whole {
             out.unfinished = numbers.pop();
         }
     }
     let mut before: Option<u32> = None;
     for (at, &number) in numbers.iter().enumerate() {
-        let (bytes, _) = read(dir, number, owner)?;
+        let (Content { bytes, gaps }, _) = read(dir, number, owner)?;
         let is_last = at + 1 == numbers.len();
         let mut found = segment::scan(&bytes, number);
         let mut end = bytes.len();
         if is_last {
-            (end, out.torn_bytes) = cut_torn_tail(&mut found, bytes.len());
+            // What the disk refuses to give was not torn: a torn write can be read.
+            let unreadable = gaps.last().map_or(0, |gap| gap.end);
+            let witnessed = match number == newest.segment {
+                true => newest.durable as usize,
+                false => 0,
+            };
+            let durable = synced_to(&found).max(witnessed).max(unreadable);
+            (end, out.torn_bytes) = cut_torn_tail(&mut found, bytes.len(), durable);
         }
         match before {
             // The end of a segment cannot be seen from within; the next one's checkpoint vouches for it.
@@ -112,16 +130,29 @@ pub(crate) fn replay(dir: &Path, owner: Owner) -> Result<(Replayed, LiveRuns), W
         });
         before = Some(number);
     }
+    let last = before.unwrap_or(0);
+    if last < newest.segment {
+        let lost = newest.segment;
+        replay.suspect_all(&format!(
+            "segment {lost}, the newest of the log, is missing"
+        ));
+        replay.unattributed_damage = true;
+    } else if last == 0 && must_exist {
+        replay.unattributed_damage = true;
+    }
     let live = replay.finish(&mut out);
     Ok((out, live))
 }
 
 /// The bytes of a segment, and whether its head is valid.
-fn read(dir: &Path, number: u32, owner: Owner) -> Result<(Vec<u8>, bool), WalError> {
+fn read(dir: &Path, number: u32, owner: Owner) -> Result<(Content, bool), WalError> {
     let path = segment::path(dir, number);
-    let bytes = fs::read(&path).map_err(|e| WalError::io("read", &path, &e))?;
-    let head = segment::check_head(&bytes, number, owner, &path)?;
-    Ok((bytes, head))
+    let content = unreadable::read(&path).map_err(|e| WalError::io("read", &path, &e))?;
+    for gap in &content.gaps {
+        tracing::error!(path = %path.display(), from = gap.start, to = gap.end, "the disk does not give these bytes");
+    }
+    let head = segment::check_head(&content.bytes, number, owner, &path)?;
+    Ok((content, head))
 }
 
 /// How far the segment is known to have been durable.
@@ -133,17 +164,16 @@ fn synced_to(found: &[Found]) -> usize {
     found.iter().filter_map(synced).max().unwrap_or(0)
 }
 
-/// Drops everything from the first hole on that was never acknowledged. Returns where the segment ends now, and how many
-/// bytes of recognisable records were dropped.
-fn cut_torn_tail(found: &mut Vec<Found>, len: usize) -> (usize, u64) {
-    let synced = synced_to(found);
+/// Drops everything from the first hole on that was never acknowledged: that lies behind `durable`. Returns where the segment
+/// ends now, and how many bytes of recognisable records were dropped.
+fn cut_torn_tail(found: &mut Vec<Found>, len: usize, durable: usize) -> (usize, u64) {
     let end_of = |found: &Found| match found {
         Found::Record(header, _) => header.offset as usize + header.record_len(),
         Found::Hole { from, len, .. } => from + len,
     };
     let torn = found
         .iter()
-        .position(|f| matches!(f, Found::Hole { from, .. } if *from >= synced));
+        .position(|f| matches!(f, Found::Hole { from, .. } if *from >= durable));
     match torn {
         Some(at) => {
             let written = found.iter().map(end_of).max().unwrap_or(0).min(len);
@@ -153,7 +183,19 @@ fn cut_torn_tail(found: &mut Vec<Found>, len: usize) -> (usize, u64) {
             found.truncate(at);
             (from, written.saturating_sub(from) as u64)
         }
-        None => (found.last().map_or(segment::HEAD_BYTES, end_of).min(len), 0),
+        None => {
+            // A record that the file cuts off says nothing of what came behind it.
+            let end = found.last().map_or(segment::HEAD_BYTES, end_of).min(len);
+            if end < durable {
+                // The file ends before what was durable.
+                found.push(Found::Hole {
+                    from: end,
+                    len: durable - end,
+                    group: None,
+                });
+            }
+            (end, 0)
+        }
     }
 }
 
@@ -273,10 +315,11 @@ impl Replay {
         }
         let live = &mut self.live;
         let replaying = self.groups.entry(header.group).or_default();
-        if header.sequence == 1 {
+        if record::is_first(header.sequence) {
             // A group's life starts here, whatever its number stood for before.
             replaying.group.clear_runs(live);
             *replaying = Replaying::default();
+            replaying.group.sequence = header.sequence - 1;
         }
         let expected = replaying.group.sequence + 1;
         let place = Place {
@@ -287,9 +330,7 @@ impl Replay {
         let decoded = if replaying.broken.is_some() {
             return;
         } else if header.sequence != expected {
-            Err(format!(
-                "record {expected} is missing before segment {number}"
-            ))
+            Err(format!("records are missing before segment {number}"))
         } else {
             record::decode_ops(body)
                 .ok_or_else(|| "a record cannot be decoded".to_owned())

@@ -75,6 +75,8 @@ pub(crate) struct Faults {
     pub(crate) next_write: Mutex<Option<std::io::ErrorKind>>,
     #[cfg(test)]
     pub(crate) next_sync: Mutex<Option<std::io::ErrorKind>>,
+    #[cfg(test)]
+    pub(crate) next_read: Mutex<Option<std::io::ErrorKind>>,
 }
 
 impl Faults {
@@ -92,6 +94,19 @@ impl Faults {
             .lock()
             .take()
             .map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn read(&self) -> std::io::Result<()> {
+        self.next_read
+            .lock()
+            .take()
+            .map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    #[cfg(not(test))]
+    pub(crate) fn read(&self) -> std::io::Result<()> {
+        Ok(())
     }
 
     #[cfg(not(test))]

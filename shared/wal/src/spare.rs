@@ -12,6 +12,9 @@ use std::thread::JoinHandle;
 use crate::error::WalError;
 use crate::segment::{self, SPARE};
 
+/// A spare that is not filled yet.
+const PARTIAL: &str = "spare.partial";
+
 const NONE: u8 = 0;
 const FILLING: u8 = 1;
 const READY: u8 = 2;
@@ -37,6 +40,7 @@ impl Spare {
             // Left over from another size, or from before: of no use and of no harm.
             let _ = fs::remove_file(&path);
         }
+        let _ = fs::remove_file(dir.join(PARTIAL));
         let state = Arc::new(AtomicU8::new(if there { READY } else { NONE }));
         Self {
             dir: dir.into(),
@@ -94,6 +98,8 @@ impl Spare {
         let filler = move || {
             let filled = fill_file(&dir, bytes, &state);
             if let Err(error) = &filled {
+                // The attempt must not be what fills the disk.
+                let _ = fs::remove_file(dir.join(PARTIAL));
                 tracing::warn!(%error, "no spare segment could be made");
             }
             let next = if matches!(filled, Ok(true)) {
@@ -124,7 +130,7 @@ impl Drop for Spare {
 }
 
 fn fill_file(dir: &Path, bytes: u64, state: &AtomicU8) -> std::io::Result<bool> {
-    let partial = dir.join("spare.partial");
+    let partial = dir.join(PARTIAL);
     let mut file = File::create(&partial)?;
     let zeros = vec![0_u8; FILL_BYTES];
     let mut left = bytes;

@@ -14,13 +14,16 @@ use crate::WalOptions;
 use crate::error::WalError;
 use crate::group::{Ends, Place};
 use crate::queue::{Change, Done, Job, Taken};
-use crate::record::{Header, Kind};
+use crate::record::{self, Header, Kind};
 use crate::segment::{self, Owner};
 use crate::shared::{Segment, Shared};
 use crate::spare::Spare;
+use crate::witness::{Newest, Witness};
 
 /// After so long without work, what is durable is marked, so that later damage to it cannot pass as a torn write.
 const MARK_AFTER: Duration = Duration::from_millis(20);
+/// After so long without work, the mark is made durable, too: then not even a power cut takes it.
+const SYNC_MARK_AFTER: Duration = Duration::from_secs(1);
 /// A checkpoint is split into records of about this size.
 const CHECKPOINT_BYTES: usize = 1 << 20;
 
@@ -36,6 +39,8 @@ struct Open {
     start: usize,
     /// A mark says that everything before it is durable.
     marked: bool,
+    /// The mark is durable itself.
+    mark_synced: bool,
 }
 
 pub(crate) struct Writer {
@@ -43,6 +48,7 @@ pub(crate) struct Writer {
     options: WalOptions,
     owner: Owner,
     spare: Spare,
+    witness: Witness,
     open: Open,
 }
 
@@ -76,6 +82,7 @@ impl Writer {
             incarnation: options.incarnation,
         };
         let mut spare = Spare::new(&shared.dir, u64::from(options.segment_bytes), options.spare);
+        let witness = Witness::open(&shared.dir)?;
         let mut buffer = Vec::new();
         let open = open_segment(&shared, &mut spare, owner, number, &mut buffer)?;
         let mut writer = Self {
@@ -83,12 +90,14 @@ impl Writer {
             options,
             owner,
             spare,
+            witness,
             open,
         };
         writer.write(&buffer, 0)?;
         writer.open.len = buffer.len();
         writer.open.durable = buffer.len();
         segment::sync_dir(&writer.shared.dir)?;
+        writer.bear_witness(buffer.len())?;
         writer.publish();
         writer.collect();
         Ok(writer)
@@ -97,12 +106,17 @@ impl Writer {
     /// Works until the queue is closed. Returns the error that stopped it.
     pub(crate) fn run(mut self) -> Result<(), WalError> {
         loop {
-            let wait = (!self.open.marked).then_some(MARK_AFTER);
+            let wait = match (self.open.marked, self.open.mark_synced) {
+                (false, _) => Some(MARK_AFTER),
+                (true, false) => Some(SYNC_MARK_AFTER),
+                (true, true) => None,
+            };
             let done = match self.shared.queue.take(self.options.batch_bytes_max, wait) {
                 Taken::Jobs(jobs) => {
                     self.batch(jobs)?;
                     continue;
                 }
+                Taken::Idle if self.open.marked => self.sync_mark().map(|()| false),
                 Taken::Idle => self.mark().map(|()| false),
                 Taken::Closed => self.mark().and_then(|()| self.sync()).map(|()| true),
             };
@@ -137,7 +151,8 @@ impl Writer {
             self.write(&buffer, at)
         };
         if rotate && result.is_ok() {
-            result = segment::sync_dir(&self.shared.dir);
+            let durable = at + buffer.len();
+            result = segment::sync_dir(&self.shared.dir).and_then(|()| self.bear_witness(durable));
         }
         if let Err(error) = result {
             return Err(self.fail(written.into_iter().map(|w| w.done), error));
@@ -194,11 +209,15 @@ impl Writer {
                     damaged,
                 })
             });
+            let (segment, offset) = (self.open.number, (base + buffer.len()) as u32);
             let mut header = Header {
-                segment: self.open.number,
-                offset: (base + buffer.len()) as u32,
+                segment,
+                offset,
                 group,
-                sequence: tail.as_ref().map_or(0, |tail| tail.sequence) + 1,
+                sequence: match tail {
+                    Some(tail) => tail.sequence + 1,
+                    None => record::first_sequence(segment, offset),
+                },
                 synced,
                 body_len: 0,
                 body_crc: 0,
@@ -346,7 +365,23 @@ impl Writer {
         self.write_unsynced(&buffer, self.open.len)?;
         self.open.len += buffer.len();
         self.open.marked = true;
+        self.open.mark_synced = false;
         Ok(())
+    }
+
+    fn sync_mark(&mut self) -> Result<(), WalError> {
+        self.sync()?;
+        self.open.mark_synced = true;
+        Ok(())
+    }
+
+    /// Says durably that the open segment is the newest, and that it is durable up to `durable`. Before anything in it is
+    /// acknowledged.
+    fn bear_witness(&self, durable: usize) -> Result<(), WalError> {
+        self.witness.note(Newest {
+            segment: self.open.number,
+            durable: durable as u32,
+        })
     }
 
     fn write(&self, buffer: &[u8], at: usize) -> Result<(), WalError> {
@@ -399,6 +434,7 @@ fn open_segment(
         durable: 0,
         start: buffer.len(),
         marked: false,
+        mark_synced: false,
     })
 }
 

@@ -2,10 +2,12 @@
 //! away when the map must grow or the replica is closed.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use partition::PartitionState;
 
+use super::crash_note::CrashNote;
 use super::environment::{Revocable, Table};
 use super::error::TreeError;
 use super::value;
@@ -16,6 +18,7 @@ pub type Pairs = Vec<(Bytes, Bytes)>;
 /// A view of one moment.
 pub struct Snapshot {
     pub(super) path: std::path::PathBuf,
+    pub(super) note: Arc<CrashNote>,
     pub(super) reading: Revocable,
     pub(super) items: Table,
     pub(super) state: PartitionState,
@@ -25,6 +28,26 @@ impl Snapshot {
     /// The state of that moment.
     pub fn state(&self) -> &PartitionState {
         &self.state
+    }
+
+    /// The first of these pairs that a search for its key does not find: pages lead past it.
+    pub(super) fn hidden<'a>(&self, pairs: &'a Pairs) -> Result<Option<&'a Bytes>, TreeError> {
+        let reading = self.reading.lock();
+        let Some(transaction) = reading.as_ref() else {
+            return Err(TreeError::SnapshotGone {
+                path: self.path.clone(),
+            });
+        };
+        let _working = self.note.working();
+        for (key, item) in pairs {
+            let stored = self.items.get(transaction, key);
+            let stored = stored.map_err(|error| TreeError::heed(&self.path, "search", error))?;
+            let found = stored.map(|stored| value::open(&self.path, key, stored));
+            if found.transpose()? != Some(item) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
     }
 
     /// Pairs behind `after` (from the start if none), at least one if there is one, then while keys and values fit into
@@ -40,6 +63,7 @@ impl Snapshot {
                 path: self.path.clone(),
             });
         };
+        let _working = self.note.working();
         let fail = |error| TreeError::heed(&self.path, "copy", error);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range: (Bound<&[u8]>, Bound<&[u8]>) = (from, Bound::Unbounded);

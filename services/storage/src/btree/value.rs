@@ -7,7 +7,8 @@ use partition::PartitionState;
 use super::error::TreeError;
 
 /// Format version of the stored state, and so of the whole B-tree.
-const VERSION: u8 = 1;
+/// Version 2 says which transaction wrote the state.
+const VERSION: u8 = 2;
 const CRC_BYTES: usize = 4;
 
 fn crc(key: &[u8], item: &[u8]) -> [u8; CRC_BYTES] {
@@ -38,9 +39,14 @@ pub(super) fn item_bytes(path: &Path, key: &[u8], item: &[u8]) -> Result<u64, Tr
         .map_err(|error| TreeError::corrupt(path, format!("item {key:02x?}: {error}")))
 }
 
-/// The stored form of a state.
-pub(super) fn encode_state(path: &Path, state: &PartitionState) -> Result<Vec<u8>, TreeError> {
-    let body = rmp_serde::to_vec_named(state)
+/// The stored form of a state that is written in LMDB's transaction of this number.
+pub(super) fn encode_state(
+    path: &Path,
+    state: &PartitionState,
+    transaction: u64,
+) -> Result<Vec<u8>, TreeError> {
+    let mut body = transaction.to_le_bytes().to_vec();
+    rmp_serde::encode::write_named(&mut body, state)
         .map_err(|error| TreeError::corrupt(path, format!("state cannot be encoded: {error}")))?;
     let mut stored = vec![VERSION];
     stored.extend_from_slice(&crc(&[VERSION], &body));
@@ -48,8 +54,11 @@ pub(super) fn encode_state(path: &Path, state: &PartitionState) -> Result<Vec<u8
     Ok(stored)
 }
 
-/// The state in its stored form.
-pub(super) fn decode_state(path: &Path, stored: &[u8]) -> Result<PartitionState, TreeError> {
+/// The state in its stored form, and the transaction that wrote it (version 1 did not say).
+pub(super) fn decode_state(
+    path: &Path,
+    stored: &[u8],
+) -> Result<(PartitionState, Option<u64>), TreeError> {
     let (version, rest) = stored
         .split_first()
         .ok_or_else(|| TreeError::corrupt(path, "the state is empty"))?;
@@ -61,6 +70,11 @@ pub(super) fn decode_state(path: &Path, stored: &[u8]) -> Result<PartitionState,
         Some((found, body)) if *found == crc(&[*version], body) => body,
         _ => return Err(TreeError::corrupt(path, "checksum of the state")),
     };
+    let (transaction, body) = match body.split_first_chunk() {
+        Some((transaction, body)) if *version > 1 => (Some(u64::from_le_bytes(*transaction)), body),
+        _ => (None, body),
+    };
     rmp_serde::from_slice(body)
+        .map(|state| (state, transaction))
         .map_err(|error| TreeError::corrupt(path, format!("state cannot be decoded: {error}")))
 }

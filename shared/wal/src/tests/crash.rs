@@ -137,9 +137,12 @@ fn cut_while_rotating() {
     let mut model = Model::new();
     let mut states: BTreeMap<usize, Model> = BTreeMap::new();
     let mut index = 0;
+    let mut witness = Vec::new();
     while segment::list(dir.path()).unwrap().len() < 3 {
         index += 1;
         let before = model.clone();
+        // As the crash leaves it: the new segment comes first, then the witness, then the acknowledgement.
+        witness = std::fs::read(dir.path().join("newest")).unwrap();
         let action = Action::Append {
             group: 1 + index % 3,
             truncate: 0,
@@ -160,6 +163,7 @@ fn cut_while_rotating() {
         let crashed = model::tempdir();
         copy_dir(dir.path(), crashed.path());
         std::fs::write(last_segment(crashed.path()), &bytes[..at]).unwrap();
+        std::fs::write(crashed.path().join("newest"), &witness).unwrap();
         let (wal, recovery) = open(crashed.path(), 4096);
         assert!(
             recovery.damaged.is_empty() && !recovery.unattributed_damage,

@@ -11,7 +11,7 @@ use paxos::{
 };
 use proptest::prelude::*;
 
-use crate::log::{RecoveredGroup, Recovery, Wal};
+use crate::log::{RecoveredGroup, Wal};
 use crate::options::WalOptions;
 use crate::{Overloaded, WalError};
 
@@ -31,8 +31,33 @@ pub(crate) fn options(segment_bytes: u32) -> WalOptions {
     }
 }
 
+/// What was recovered, with all entries.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    pub(crate) groups: Model,
+    pub(crate) damaged: BTreeMap<GroupId, String>,
+    pub(crate) unattributed_damage: bool,
+    pub(crate) torn_bytes: u64,
+}
+
 pub(crate) fn open(dir: &Path, segment_bytes: u32) -> (Wal, Recovery) {
-    Wal::open(dir, options(segment_bytes)).unwrap()
+    open_with(dir, options(segment_bytes))
+}
+
+pub(crate) fn open_with(dir: &Path, options: WalOptions) -> (Wal, Recovery) {
+    let (wal, recovery) = Wal::open(dir, options).unwrap();
+    let groups = recovery.groups.into_iter();
+    let groups = groups.map(|(id, found)| {
+        let loaded = wal.load(id, found, Position::default()).unwrap();
+        (id, loaded)
+    });
+    let recovery = Recovery {
+        groups: groups.collect(),
+        damaged: recovery.damaged,
+        unattributed_damage: recovery.unattributed_damage,
+        torn_bytes: recovery.torn_bytes,
+    };
+    (wal, recovery)
 }
 
 pub(crate) fn ballot(round: u64) -> Ballot {

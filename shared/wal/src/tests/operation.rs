@@ -19,7 +19,7 @@ proptest! {
         let mut model = Model::new();
         for actions in lives {
             let options = crate::WalOptions { spare, ..model::options(4096) };
-            let (wal, recovery) = Wal::open(dir.path(), options).unwrap();
+            let (wal, recovery) = model::open_with(dir.path(), options);
             prop_assert_eq!(&recovery.groups, &model);
             prop_assert!(recovery.damaged.is_empty() && !recovery.unattributed_damage);
             prop_assert_eq!(recovery.torn_bytes, 0);
@@ -237,7 +237,7 @@ fn old_segments_are_recycled() {
     drop(wal);
     let files = std::fs::read_dir(dir.path()).unwrap().count();
     assert!(files <= 3, "{files} files are left");
-    let (_wal, recovery) = Wal::open(dir.path(), options).unwrap();
+    let (_wal, recovery) = model::open_with(dir.path(), options);
     assert_eq!(recovery.groups[&GroupId(1)].entries.len(), 2);
     assert_eq!(recovery.damaged.len(), 0);
 }
@@ -331,4 +331,30 @@ fn segments_of_another_disk_are_refused() {
     };
     let other = Wal::open(dir.path(), options).map(|_| ());
     assert!(matches!(other, Err(WalError::Identity { .. })), "{other:?}");
+}
+
+/// What is applied comes in outline, if the log agrees with the applied position; else all comes whole.
+#[test]
+fn applied_entries_are_outlined() {
+    let dir = model::tempdir();
+    let (wal, _) = open(dir.path(), 1 << 20);
+    append_now(&wal, 1, vec![install(0)]).unwrap();
+    for index in 1..=20 {
+        append_now(&wal, 1, vec![append(index, &[100])]).unwrap();
+    }
+    let whole = wal.read(GroupId(1), 1, usize::MAX).unwrap();
+    drop(wal);
+    let (wal, recovery) = Wal::open(dir.path(), model::options(1 << 20)).unwrap();
+    let found = recovery.groups[&GroupId(1)].clone();
+    let load = |applied| wal.load(GroupId(1), found.clone(), applied).unwrap();
+    let loaded = load(whole[14].position());
+    let outlines: Vec<_> = whole[..15].iter().map(|entry| entry.outline()).collect();
+    assert_eq!(loaded.outlines, outlines);
+    assert_eq!(loaded.entries, whole[15..]);
+    let mut elsewhere = whole[14].position();
+    elsewhere.ballot.round += 1;
+    for applied in [elsewhere, paxos::Position::default()] {
+        assert_eq!(load(applied).outlines, []);
+        assert_eq!(load(applied).entries, whole);
+    }
 }
