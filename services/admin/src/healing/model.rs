@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! A model of the mesh for tests: nodes that heartbeat, leaders that push and carry orders out in their own time. Draws from one seed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -471,6 +470,3 @@ pub(super) fn turn(mesh: &mut Mesh, admins: &mut [&mut Admin]) {
         }
     }
 }
-=======
-
->>>>>>> main

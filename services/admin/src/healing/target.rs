@@ -57,13 +57,13 @@ pub(crate) fn choose(seen: &Seen, ailment: &Ailment, view: &View, choice: &Choic
     // Two in one zone only if it is about to stay so: while a lost zone may come back, two copies and the log wait for it. Where the
     // group's log replica sits on the only node of the right zone, it is also the way there: the new replica ends the log replica,
     // and then moves to the node that has become free.
-    let zone_may_come_back = view
-        .nodes
-        .values()
-        .filter(elsewhere)
-        .filter(|n| !n.draining)
-        .filter(|n| !holds_log(n.node, seen))
-        .any(|n| n.silent_ms < view.settings.zone_lost_after_ms);
+    let mut right_zone = view.nodes.values().filter(elsewhere);
+    let log_in_the_way = right_zone
+        .clone()
+        .any(|n| n.alive() && holds_log(n.node, seen));
+    let zone_may_come_back = right_zone
+        .any(|n| !n.draining && n.silent_ms < view.settings.zone_lost_after_ms)
+        && !log_in_the_way;
     let mut fit = false;
     for (tier, nodes) in tiers {
         if tier >= CROWDED && (zone_may_come_back || ailment.reason.is_move()) {
