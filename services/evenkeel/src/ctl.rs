@@ -3,6 +3,7 @@
 mod screens;
 mod table;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -228,11 +229,15 @@ impl Desk {
     }
 
     fn print<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        match self.output {
-            Output::Table => println!("{}", text()),
-            Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
+        let text = match self.output {
+            Output::Table => text(),
+            Output::Json => serde_json::to_string_pretty(value)?,
+        };
+        match writeln!(std::io::stdout(), "{text}") {
+            // The reader (`| head`) has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(())
     }
 
     fn said(&self, done: bool, message: &str) -> anyhow::Result<ExitCode> {
