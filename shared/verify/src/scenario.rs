@@ -49,6 +49,10 @@ pub enum Before {
     Change(u64, usize),
     /// It puts a command in the log.
     Propose(u64),
+    /// Time passes.
+    Tick,
+    /// This node's timer fires.
+    Wake(u64),
     /// From here on this node gets no messages (any more); they are lost.
     Deaf(u64),
     /// This node gets messages again.

@@ -88,6 +88,8 @@ impl System {
                     self.step(&state, Action::Change(node as u8 - 1, target as u8))
                 }
                 Before::Propose(node) => self.step(&state, Action::Propose(node as u8 - 1)),
+                Before::Tick => self.step(&state, Action::Tick),
+                Before::Wake(node) => self.step(&state, Action::Wake(node as u8 - 1)),
                 Before::Deaf(node) => {
                     deaf.push(NodeId(node));
                     None
@@ -106,7 +108,10 @@ impl System {
                 state.net.clear();
             }
         }
-        state.used = Bounds::default();
+        state.used = Bounds {
+            ticks: state.used.ticks,
+            ..Bounds::default()
+        };
         state.seen = 0;
         state.adopted = 0;
         state
