@@ -57,8 +57,6 @@ pub enum Before {
     Deaf(u64),
     /// This node gets messages again.
     Hears(u64),
-    /// Messages sent to this node up to now stay in the network, instead of being lost before the model starts.
-    Keep,
 }
 
 /// A model.
