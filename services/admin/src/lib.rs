@@ -2,6 +2,7 @@
 //! path of an item request: while every admin is down, tables keep serving.
 
 mod api;
+mod autoadmin;
 mod catalog;
 mod cluster;
 mod constraints;
@@ -9,6 +10,11 @@ mod create;
 mod delete;
 mod driver;
 mod founding;
+mod healing;
+mod lease;
+mod operate;
+mod partitions;
+mod vitality;
 mod placement;
 mod records;
 mod requests;
@@ -19,4 +25,4 @@ mod texts;
 mod update;
 
 pub use service::{Running, start};
-pub use settings::AdminSettings;
+pub use settings::{AdminSettings, HealingSettings};
