@@ -94,7 +94,7 @@ async fn drill(
         cuts: links.is_some(),
         slow_links: links.is_some(),
         beyond: options.beyond,
-        healing: options.healing,
+        healing: !options.quick,
         only: options.only.clone(),
     };
     let plan = plan::draw(options.seed, &targets(topology), &terms);
@@ -153,7 +153,7 @@ async fn drill(
     let run = Run {
         seed: options.seed,
         beyond: options.beyond,
-        healing: options.healing,
+        healing: !options.quick,
         quick: options.quick,
         rate: options.rate,
         started,

@@ -41,9 +41,6 @@ pub struct Options {
     /// Also take all power at once: no availability is demanded meanwhile, only that nothing is lost.
     #[arg(long)]
     beyond: bool,
-    /// The mesh heals: nodes may stay dead for long, lose their disks, and be lost in turn.
-    #[arg(long)]
-    healing: bool,
     /// Only these kinds of fault (repeatable); see the report for their names.
     #[arg(long = "only")]
     only: Vec<String>,
