@@ -224,7 +224,7 @@ fn strike(kind: &str, targets: &Targets, terms: &Terms, random: &mut SmallRng) -
         "cut" | "one-way" | "isolate" => lasts(5_000..=15_000),
         "slow-link" => lasts(8_000..=20_000),
         "wipe-storage" => lasts(3_000..=15_000),
-        "long-dead" => lasts(60_000..=120_000),
+        "long-dead" => lasts(40_000..=70_000),
         "two-in-turn" => 25_000,
         _ => lasts(3_000..=8_000),
     };
