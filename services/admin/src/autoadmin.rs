@@ -82,6 +82,20 @@ impl Admin {
         }
     }
 
+    /// Tells all nodes of our epoch, so that they refuse the orders of whoever held the lease before, from now on: an order that asks
+    /// for nothing, since there is no such partition.
+    pub(crate) async fn announce(&self) {
+        let nodes: Vec<NodeId> = {
+            let cluster = self.cluster.read();
+            cluster.alive(self.now_ms()).map(|n| n.node).collect()
+        };
+        let nothing = &Order::Campaign {
+            partition: GroupId(0),
+        };
+        let told = nodes.into_iter().map(|node| self.order(node, nothing));
+        futures::future::join_all(told).await;
+    }
+
     /// Asks all leaders to say at once what they lead.
     pub(crate) fn ask_for_pushes(&self) {
         let hydrate = Hydrate {

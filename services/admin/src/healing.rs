@@ -37,12 +37,11 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// Most nodes are silent: rather than all of them, it is us who are cut off. Nothing is decided then.
+    /// Most nodes that hold something are silent: rather than all of them, it is us who are cut off. Nothing is decided then.
     pub(crate) fn blind(&self) -> bool {
-        use protocol::operate::Vitality::{Alive, Gone};
-        let known = self.nodes.values().filter(|n| n.vitality != Gone).count();
-        let alive = self.nodes.values().filter(|n| n.vitality == Alive).count();
-        alive * 2 <= known
+        let hold = self.partitions.storage_replicas();
+        let silent = |node: &&paxos::NodeId| self.nodes.get(node).is_none_or(|n| !n.alive());
+        hold.keys().filter(silent).count() * 2 > hold.len()
     }
 }
 

@@ -303,6 +303,8 @@ impl Keeper {
         if let Some(epoch) = epoch {
             info!(epoch, "this admin gives the orders now");
             self.admin.ask_for_pushes();
+            let admin = self.admin.clone();
+            context.spawn(async move { admin.announce().await }.into_actor(self));
             self.reconcile(context);
         } else {
             info!("this admin gives no orders any more");

@@ -1,6 +1,7 @@
-//! The operator's binary. `evenkeel dev` runs the whole mesh in one process.
+//! The operator's binary. `evenkeel dev` runs the whole mesh in one process; `evenkeel ctl` talks to a running one.
 
 mod banner;
+mod ctl;
 mod dev;
 
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Run the whole mesh in this process: three storage nodes in three zones, memds, admin and router.
     Dev(dev::Options),
+    /// Look at a running mesh, and give it orders: health, nodes, partitions, drain, replace, leaders.
+    Ctl(ctl::Options),
 }
 
 // LMDB pages are mapped, items are short-lived buffers: an allocator that gives memory back matters more than the last percent.
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Dev(options) => dev::run(options),
+        Command::Ctl(options) => return ctl::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos::{NodeId, Role};
+use protocol::directory::PlacedMember;
 
 use super::View;
 use super::diagnosis::{Ailment, Reason, bad};
@@ -53,13 +54,16 @@ pub(crate) fn choose(seen: &Seen, ailment: &Ailment, view: &View, choice: &Choic
             tiers.entry(tier).or_default().push(node);
         }
     }
-    // Two in one zone only if it is about to stay so: while a lost zone may come back, two copies and the log wait for it.
-    let zone_may_come_back = view
-        .nodes
-        .values()
-        .filter(elsewhere)
-        .filter(|n| !n.draining)
-        .any(|n| n.silent_ms < view.settings.zone_lost_after_ms);
+    // Two in one zone only if it is about to stay so: while a lost zone may come back, two copies and the log wait for it. Where the
+    // group's log replica sits on the only node of the right zone, it is also the way there: the new replica ends the log replica,
+    // and then moves to the node that has become free.
+    let mut right_zone = view.nodes.values().filter(elsewhere);
+    let log_in_the_way = right_zone
+        .clone()
+        .any(|n| n.alive() && holds_log(n.node, seen));
+    let zone_may_come_back = right_zone
+        .any(|n| !n.draining && n.silent_ms < view.settings.zone_lost_after_ms)
+        && !log_in_the_way;
     let mut fit = false;
     for (tier, nodes) in tiers {
         if tier >= CROWDED && (zone_may_come_back || ailment.reason.is_move()) {
@@ -104,25 +108,15 @@ fn tier(node: &NodeView, seen: &Seen, ailment: &Ailment, view: &View) -> Option<
             _ => None,
         };
     }
-    if seen
-        .info
-        .learners
-        .iter()
-        .any(|m| m.member.node == node.node)
-    {
+    if seen.on(node.node) {
         return None;
     }
-    match seen
-        .info
-        .members
-        .iter()
-        .find(|m| m.member.node == node.node)
-    {
-        // The leader moves or ends its log replica first.
-        Some(member) if member.member.role == Role::Log => Some(2),
-        Some(_) => None,
-        // One that has only just come up may go down again.
-        None if node.alive_ms < SETTLE_MS => Some(1),
-        None => Some(0),
-    }
+    // One that has only just come up may go down again.
+    Some(u8::from(node.alive_ms < SETTLE_MS))
+}
+
+/// Whether a node holds the group's log replica, which votes: its leader takes no second replica there.
+fn holds_log(node: NodeId, seen: &Seen) -> bool {
+    let log = |m: &PlacedMember| m.member.node == node && m.member.role == Role::Log;
+    seen.info.members.iter().any(log)
 }

@@ -326,6 +326,10 @@ fn take_order(disks: &Mutex<Disks>, mesh: &Mesh, node: NodeId, order: Order) -> 
             }
             None
         }
+        // How an admin makes its epoch known.
+        Order::Campaign {
+            partition: GroupId(0),
+        } => None,
         Order::Campaign { partition } => {
             let made = partitions.get(&partition);
             assert!(

@@ -1,0 +1,339 @@
+//! `evenkeel ctl`: the operator's commands to a running mesh. Owns options, waiting and exit codes; what is shown is `screens`'.
+
+mod screens;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use mesh::{BusSettings, Deadline, Identity, Mesh, TraceContext};
+use paxos::{GroupId, NodeId};
+use protocol::operate::{Answer, Command, MeshHealth, NodeStatus, PartitionStatus};
+use protocol::subjects;
+use serde::{Deserialize, Serialize};
+
+/// The command was refused, or the mesh is not all right.
+const REFUSED: u8 = 1;
+/// Wrong options or settings (also clap's own code).
+const USAGE: u8 = 2;
+/// Nobody answered: no bus, or no active admin.
+const NO_ANSWER: u8 = 3;
+
+/// Time for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Between two tries, and between two looks while waiting.
+const AGAIN: Duration = Duration::from_millis(500);
+/// While `--wait` waits, the mesh may be without an active admin for so long (a change of the lease takes seconds).
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Options of `evenkeel ctl`.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 done (health: all is well), 1 refused (health: something is wrong or being healed), \
+2 wrong usage, 3 no answer.\n\nExamples:\n  evenkeel ctl health\n  evenkeel ctl --nats nats://10.0.0.1:4222 nodes\n  \
+evenkeel ctl drain 4 --wait\n  evenkeel ctl --output json partitions --table music"
+)]
+pub struct Options {
+    /// NATS servers, separated by commas.
+    #[arg(long, value_delimiter = ',', env = "EVENKEEL_NATS", global = true)]
+    nats: Vec<String>,
+    /// A service's settings file: its section [bus] says how to reach the mesh (also user, password and certificates).
+    #[arg(long, conflicts_with = "nats", global = true)]
+    config: Option<PathBuf>,
+    /// For people or for machines.
+    #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
+    output: Output,
+    /// How long to wait for an answer, seconds: a change of the active admin takes some.
+    #[arg(long, default_value_t = 15, global = true)]
+    timeout: u64,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Output {
+    /// Aligned columns.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Whether the mesh is all right, on one screen.
+    Health,
+    /// Storage nodes: zone, state, what they hold.
+    Nodes,
+    /// Partitions: leader, replicas, what is being done about them.
+    Partitions {
+        /// Of this table only.
+        #[arg(long)]
+        table: Option<String>,
+    },
+    /// Move everything off a node, for good: leaders first, then replicas. It keeps serving meanwhile.
+    Drain {
+        /// The node's number.
+        node: u64,
+        /// Stay until it holds nothing, and show how far it is.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Let a node that is being drained stay.
+    CancelDrain {
+        /// The node's number.
+        node: u64,
+    },
+    /// Hand a partition's leadership to the replica on a node.
+    TransferLeader {
+        /// The partition's number.
+        partition: u64,
+        /// The next leader's node.
+        node: u64,
+    },
+    /// Build a partition's replica anew on another node, in another zone than the other two.
+    Replace {
+        /// The partition's number.
+        partition: u64,
+        /// Node of the replica that goes.
+        from: u64,
+        /// Node of the one that comes.
+        to: u64,
+    },
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    bus: BusSettings,
+}
+
+/// Runs one command; the exit code says how it went.
+pub fn run(options: Options) -> ExitCode {
+    telemetry::init_at("ctl", "error");
+    let bus = match bus_settings(&options) {
+        Ok(bus) => bus,
+        Err(error) => {
+            eprintln!("evenkeel ctl: {error:#}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let runtime = telemetry::runtime();
+    match runtime.block_on(carry_out(&options, &bus)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("evenkeel ctl: {error:#}");
+            ExitCode::from(NO_ANSWER)
+        }
+    }
+}
+
+fn bus_settings(options: &Options) -> anyhow::Result<BusSettings> {
+    let mut bus = match &options.config {
+        Some(file) => settings::load::<File>("ctl", Some(file))?.bus,
+        None => BusSettings::default(),
+    };
+    if !options.nats.is_empty() {
+        bus.urls.clone_from(&options.nats);
+    }
+    bus.connect_ms_max = options.timeout.max(1).saturating_mul(1_000);
+    Ok(bus)
+}
+
+async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitCode> {
+    let identity = Identity {
+        service: "ctl".to_owned(),
+        instance: u64::from(std::process::id()),
+        incarnation: telemetry::incarnation(),
+    };
+    let mesh = Mesh::connect(bus, identity)
+        .await
+        .with_context(|| format!("no connection to {}", bus.urls.join(", ")))?;
+    let desk = Desk {
+        mesh,
+        patience: Duration::from_secs(options.timeout.max(1)),
+        output: options.output,
+    };
+    match &options.action {
+        Action::Health => desk.health().await,
+        Action::Nodes => desk.nodes().await,
+        Action::Partitions { table } => desk.partitions(table.clone()).await,
+        Action::Drain { node, wait } => {
+            let node = NodeId(*node);
+            let code = desk.order(Command::Drain { node }).await?;
+            match *wait && code == ExitCode::SUCCESS {
+                true => desk.watch_drain(node).await,
+                false => Ok(code),
+            }
+        }
+        Action::CancelDrain { node } => {
+            let node = NodeId(*node);
+            desk.order(Command::CancelDrain { node }).await
+        }
+        Action::TransferLeader { partition, node } => {
+            let partition = GroupId(*partition);
+            let to = NodeId(*node);
+            desk.order(Command::TransferLeader { partition, to }).await
+        }
+        Action::Replace {
+            partition,
+            from,
+            to,
+        } => {
+            let order = Command::Replace {
+                partition: GroupId(*partition),
+                from: NodeId(*from),
+                to: NodeId(*to),
+            };
+            desk.order(order).await
+        }
+    }
+}
+
+/// Where commands are given and answers read.
+struct Desk {
+    mesh: Mesh,
+    patience: Duration,
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    done: bool,
+    message: &'a str,
+}
+
+impl Desk {
+    /// The active admin's answer. Asked again while there is none: all commands may be given twice.
+    async fn ask(&self, command: &Command, patience: Duration) -> anyhow::Result<Answer> {
+        let started = Instant::now();
+        loop {
+            let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
+            let asked =
+                self.mesh
+                    .call::<_, Answer>(subjects::ADMIN_OPERATE, command, deadline, &trace);
+            match asked.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if started.elapsed() >= patience => {
+                    return Err(error).context(format!(
+                        "no active admin answered within {} s: is one running, and can it reach the system table?",
+                        patience.as_secs()
+                    ));
+                }
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+
+    fn print<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        match self.output {
+            Output::Table => println!("{}", text()),
+            Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
+        }
+        Ok(())
+    }
+
+    fn said(&self, done: bool, message: &str) -> anyhow::Result<ExitCode> {
+        match (self.output, done) {
+            (Output::Table, false) => eprintln!("refused: {message}"),
+            _ => self.print(&Said { done, message }, || message.to_owned())?,
+        }
+        Ok(ExitCode::from(if done { 0 } else { REFUSED }))
+    }
+
+    fn unexpected(&self, answer: Answer) -> anyhow::Result<ExitCode> {
+        match answer {
+            Answer::Done(message) => self.said(true, &message),
+            Answer::Refused(why) => self.said(false, &why),
+            other => anyhow::bail!("the admin answered something else: {other:?}"),
+        }
+    }
+
+    async fn order(&self, command: Command) -> anyhow::Result<ExitCode> {
+        let answer = self.ask(&command, self.patience).await?;
+        self.unexpected(answer)
+    }
+
+    async fn health(&self) -> anyhow::Result<ExitCode> {
+        match self.ask(&Command::Health, self.patience).await? {
+            Answer::Health(health) => {
+                let health: MeshHealth = *health;
+                self.print(&health, || screens::health(&health))?;
+                Ok(ExitCode::from(if health.healthy { 0 } else { REFUSED }))
+            }
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn nodes(&self) -> anyhow::Result<ExitCode> {
+        match self.ask(&Command::Nodes, self.patience).await? {
+            Answer::Nodes(nodes) => {
+                self.print(&nodes, || screens::nodes(&nodes))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn partitions(&self, table: Option<String>) -> anyhow::Result<ExitCode> {
+        let mut all: Vec<PartitionStatus> = Vec::new();
+        let mut after = GroupId(0);
+        loop {
+            let table = table.clone();
+            let command = Command::Partitions { table, after };
+            match self.ask(&command, self.patience).await? {
+                Answer::Partitions { partitions, next } => {
+                    all.extend(partitions);
+                    match next.filter(|next| *next > after) {
+                        Some(next) => after = next,
+                        None => break,
+                    }
+                }
+                other => return self.unexpected(other),
+            }
+        }
+        self.print(&all, || screens::partitions(&all))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn node(&self, node: NodeId) -> anyhow::Result<Option<NodeStatus>> {
+        match self.ask(&Command::Nodes, SILENCE_MAX).await? {
+            Answer::Nodes(nodes) => Ok(nodes.into_iter().find(|n| n.node == node)),
+            other => anyhow::bail!("the admin answered something else: {other:?}"),
+        }
+    }
+
+    /// Shows how a drain goes until the node holds nothing.
+    async fn watch_drain(&self, node: NodeId) -> anyhow::Result<ExitCode> {
+        let mut shown = String::new();
+        let mut first = None;
+        loop {
+            let Some(status) = self.node(node).await? else {
+                return self.said(true, &format!("node {} is gone", node.0));
+            };
+            if !status.draining {
+                return self.said(
+                    false,
+                    &format!("the drain of node {} was cancelled", node.0),
+                );
+            }
+            let left = status.replicas.max(status.hosted);
+            if left == 0 {
+                return self.said(true, &format!("node {} holds nothing: stop it", node.0));
+            }
+            let total = *first.get_or_insert(left);
+            let percent = 100 * total.saturating_sub(left) / total.max(1);
+            let line = format!(
+                "node {}: {percent:>3} %  {} leaders, {left} replicas left",
+                node.0, status.leading
+            );
+            if line != shown {
+                eprintln!("{line}");
+                shown = line;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What the operator sees. Pure: text of answers.
+
+use std::collections::BTreeMap;
+
+use paxos::{GroupId, Role};
+use protocol::operate::{MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, Vitality};
+
+use super::table::{Side, bytes, duration, table};
+
+/// A node's state in words.
+fn state(node: &NodeStatus) -> String {
+    let mut words = vec![node.vitality.word().to_owned()];
+    if node.vitality != Vitality::Alive {
+        words.push(format!("for {}", duration(node.silent_ms)));
+    }
+    for (is, word) in [
+        (node.slow, "slow"),
+        (node.stopping, "stopping"),
+        (node.draining, "draining"),
+    ] {
+        if is {
+            words.push(word.to_owned());
+        }
+    }
+    words.join(" ")
+}
+
+fn micros(us: u64) -> String {
+    match us {
+        0 => "-".to_owned(),
+        us => format!("{:.1} ms", us as f64 / 1_000.0),
+    }
+}
+
+pub fn nodes(nodes: &[NodeStatus]) -> String {
+    use Side::{Left, Right};
+    let columns = [
+        ("NODE", Right),
+        ("ZONE", Left),
+        ("STATE", Left),
+        ("REPLICAS", Right),
+        ("LEADERS", Right),
+        ("FENCED", Right),
+        ("USED", Right),
+        ("FREE", Right),
+        ("SYNC", Right),
+        ("ACKS", Right),
+        ("VERSION", Left),
+    ];
+    let row = |node: &NodeStatus| {
+        vec![
+            node.node.0.to_string(),
+            node.zone.clone(),
+            state(node),
+            node.replicas.to_string(),
+            node.leading.to_string(),
+            node.fenced.to_string(),
+            bytes(node.used_bytes),
+            bytes(node.free_bytes),
+            micros(node.sync_us),
+            micros(node.acknowledged_us),
+            node.version.clone(),
+        ]
+    };
+    table(&columns, &nodes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// A replica as `3`, `3*` (leads), `3l` (log replica), `3+` (no vote), with `!` when something is wrong.
+fn replica(replica: &ReplicaStatus, partition: &PartitionStatus) -> String {
+    let mut text = replica.node.0.to_string();
+    if partition.leader == Some(replica.node) && replica.votes {
+        text.push('*');
+    }
+    if replica.role == Role::Log {
+        text.push('l');
+    } else if !replica.votes {
+        text.push('+');
+    }
+    if !replica.healthy {
+        text.push('!');
+    }
+    text
+}
+
+fn partition_rows(partitions: &[PartitionStatus]) -> String {
+    use Side::{Left, Right};
+    let columns = [
+        ("PARTITION", Right),
+        ("TABLE", Left),
+        ("REPLICAS", Left),
+        ("COPIES", Right),
+        ("GEN", Right),
+        ("ITEMS", Right),
+        ("SIZE", Right),
+        ("WHAT", Left),
+    ];
+    let row = |partition: &PartitionStatus| {
+        let replicas = partition.replicas.iter();
+        let replicas: Vec<String> = replicas.map(|r| replica(r, partition)).collect();
+        let wrong = partition.replicas.iter().filter(|r| !r.healthy);
+        let mut what: Vec<String> = wrong
+            .map(|r| format!("{}: {}", r.node.0, r.state))
+            .collect();
+        if partition.leader.is_none() {
+            what.insert(0, "no leader".to_owned());
+        }
+        if !partition.healing.is_empty() {
+            what.push(partition.healing.clone());
+        }
+        vec![
+            partition.partition.0.to_string(),
+            partition.table.clone(),
+            replicas.join(" "),
+            partition.healthy_copies.to_string(),
+            partition.generation.to_string(),
+            partition.items.to_string(),
+            bytes(partition.bytes),
+            what.join("; "),
+        ]
+    };
+    table(&columns, &partitions.iter().map(row).collect::<Vec<_>>())
+}
+
+pub fn partitions(partitions: &[PartitionStatus]) -> String {
+    format!(
+        "{}\n(* leads, l log replica, + no vote yet, ! see WHAT)",
+        partition_rows(partitions)
+    )
+}
+
+fn numbers(groups: &[GroupId]) -> String {
+    let numbers: Vec<String> = groups.iter().map(|g| g.0.to_string()).collect();
+    numbers.join(" ")
+}
+
+pub fn health(health: &MeshHealth) -> String {
+    let mut lines = Vec::new();
+    let verdict = match (health.healthy, health.healing_running) {
+        (true, _) => "all is well",
+        (false, 0) => "needs attention",
+        (false, _) => "healing",
+    };
+    let others: Vec<String> = health
+        .admins
+        .iter()
+        .filter(|&&admin| admin != health.admin)
+        .map(u64::to_string)
+        .collect();
+    let standby = match others.as_slice() {
+        [] => "none".to_owned(),
+        others => others.join(", "),
+    };
+    lines.push(format!("mesh        {verdict}"));
+    lines.push(format!(
+        "admin       {} active (epoch {}); standby: {standby}",
+        health.admin, health.epoch
+    ));
+    let mut states: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for node in &health.nodes {
+        let mut word = node.vitality.word().to_owned();
+        for (is, mark) in [(node.slow, "slow"), (node.draining, "draining")] {
+            if is {
+                word = format!("{word}, {mark}");
+            }
+        }
+        states
+            .entry(word)
+            .or_default()
+            .push(node.node.0.to_string());
+    }
+    let states: Vec<String> = states
+        .iter()
+        .map(|(word, nodes)| match word.as_str() {
+            "alive" => format!("{} alive", nodes.len()),
+            _ => format!("{} {word} (node {})", nodes.len(), nodes.join(", ")),
+        })
+        .collect();
+    lines.push(format!("nodes       {}", states.join("; ")));
+    lines.push(format!(
+        "partitions  {} led, {} without leader, {} with fewer than three healthy copies",
+        health.partitions,
+        health.without_leader.len(),
+        health.endangered
+    ));
+    if !health.without_leader.is_empty() {
+        lines.push(format!("no leader   {}", numbers(&health.without_leader)));
+    }
+    if health.healing_total > health.healing_done {
+        let percent = 100 * health.healing_done / health.healing_total;
+        lines.push(format!(
+            "healing     {percent} %: {} of {} replicas done, {} under way",
+            health.healing_done, health.healing_total, health.healing_running
+        ));
+    }
+    for why in &health.waiting {
+        lines.push(format!("waiting     {why}"));
+    }
+    for fenced in &health.fenced {
+        lines.push(format!(
+            "fenced      partition {} on node {}",
+            fenced.partition.0, fenced.node.0
+        ));
+    }
+    for trouble in &health.troubles {
+        lines.push(format!("trouble     {trouble}"));
+    }
+    if !health.most_endangered.is_empty() {
+        lines.push(String::new());
+        lines.push(partition_rows(&health.most_endangered));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos::NodeId;
+
+    fn node(number: u64, vitality: Vitality) -> NodeStatus {
+        NodeStatus {
+            node: NodeId(number),
+            zone: "az1".into(),
+            vitality,
+            slow: false,
+            stopping: false,
+            draining: number == 2,
+            silent_ms: 61_000,
+            replicas: 3,
+            leading: 1,
+            hosted: 3,
+            used_bytes: 2_048,
+            free_bytes: 0,
+            fenced: 0,
+            sync_us: 1_500,
+            acknowledged_us: 0,
+            version: "0.1.0".into(),
+        }
+    }
+
+    fn partition() -> PartitionStatus {
+        let replica = |node, role, votes, healthy, state: &str| ReplicaStatus {
+            node: NodeId(node),
+            zone: "az1".into(),
+            role,
+            votes,
+            healthy,
+            state: state.into(),
+        };
+        PartitionStatus {
+            partition: GroupId(17),
+            table: "music".into(),
+            leader: Some(NodeId(1)),
+            generation: 5,
+            replicas: vec![
+                replica(1, Role::Storage, true, true, "leader"),
+                replica(4, Role::Log, true, true, "in step"),
+                replica(3, Role::Storage, false, false, "node dead"),
+            ],
+            healthy_copies: 1,
+            items: 10,
+            bytes: 0,
+            healing: "node 3 -> node 6 (node dead)".into(),
+            heard_ms: Some(1),
+        }
+    }
+
+    #[test]
+    fn nodes_are_told_with_what_is_odd_about_them() {
+        let text = nodes(&[node(1, Vitality::Dead), node(2, Vitality::Alive)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("dead for 61 s"), "{text}");
+        assert!(lines[2].contains("alive draining"), "{text}");
+        assert!(lines[2].contains("1.5 ms"), "{text}");
+    }
+
+    #[test]
+    fn partitions_mark_leaders_log_replicas_and_what_is_wrong() {
+        let text = partitions(&[partition()]);
+        assert!(text.contains("1* 4l 3+!"), "{text}");
+        let what = "3: node dead; node 3 -> node 6 (node dead)";
+        assert!(text.contains(what), "{text}");
+    }
+
+    #[test]
+    fn health_fits_one_screen_and_says_what_is_wrong() {
+        let fine = MeshHealth {
+            healthy: true,
+            admin: 1,
+            epoch: 3,
+            admins: vec![1, 2],
+            nodes: vec![node(1, Vitality::Alive)],
+            partitions: 5,
+            ..MeshHealth::default()
+        };
+        let text = health(&fine);
+        assert!(text.starts_with("mesh        all is well\n"), "{text}");
+        assert!(text.contains("1 active (epoch 3); standby: 2"), "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
+        let ill = MeshHealth {
+            healthy: false,
+            nodes: vec![node(1, Vitality::Alive), node(3, Vitality::Dead)],
+            endangered: 1,
+            most_endangered: vec![partition()],
+            healing_total: 8,
+            healing_done: 3,
+            healing_running: 4,
+            without_leader: vec![GroupId(16), GroupId(18)],
+            ..fine
+        };
+        let text = health(&ill);
+        for part in [
+            "mesh        healing",
+            "1 dead (node 3)",
+            "healing     37 %: 3 of 8 replicas done, 4 under way",
+            "no leader   16 18",
+            "1* 4l 3+!",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+}
