@@ -105,7 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let signer = Signer::new(&options.access_key, &options.secret_key);
     if options.operation != Operation::Floor {
         let mut connection = Connection::open(&options.endpoint, signer.clone()).await?;
-        table::create(&mut connection, &options.table).await?;
+        table::create(&mut connection, &options.table, None).await?;
         if !options.skip_load {
             fill(&options, &signer).await?;
         }

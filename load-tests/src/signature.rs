@@ -78,8 +78,8 @@ fn now() -> (String, String) {
     stamp(seconds)
 }
 
-/// Civil date from days since the epoch (proleptic Gregorian calendar).
-fn stamp(seconds: u64) -> (String, String) {
+/// `20260101`, `20260101T000000Z` of a time in seconds since 1970: civil date from days since the epoch (proleptic Gregorian calendar).
+pub fn stamp(seconds: u64) -> (String, String) {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);

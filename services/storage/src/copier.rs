@@ -1,8 +1,10 @@
 //! Full copies as the shards see them: the job that pulls one, and its outcome. Owns the blocking part only; sessions and
 //! files are `copy`'s.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use mesh::{Deadline, TraceContext};
 use partition::PartitionState;
@@ -20,12 +22,17 @@ use crate::node::Node;
 pub(crate) struct CopyJob {
     pub(crate) group: GroupId,
     pub(crate) from: NodeId,
-    /// Nothing else writes it meanwhile.
-    pub(crate) tree: Arc<ReplicaTree>,
+    /// Nothing else writes it meanwhile. Not kept alive while the job waits: the replica may be dropped.
+    pub(crate) tree: Weak<ReplicaTree>,
     /// What the B-tree holds.
     pub(crate) own: PartitionState,
     pub(crate) inbox: Arc<Inbox>,
+    /// Set when the replica is dropped meanwhile.
+    pub(crate) dropped: Arc<AtomicBool>,
 }
+
+/// Between two lines of the log about the progress of a copy.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// A copy ended: the B-tree now holds this state, or is as it was.
 pub(crate) struct Copied {
@@ -34,44 +41,54 @@ pub(crate) struct Copied {
 }
 
 impl CopyJob {
-    /// It will not be done now.
-    pub(crate) fn refused(self) -> Copied {
-        Copied {
-            group: self.group,
-            result: Err("too many copies at once".to_owned()),
-        }
-    }
-
     /// Does it. Blocks.
     pub(crate) fn run(self, node: &Node, runtime: &Handle) {
+        tracing::info!(
+            group = self.group.0,
+            from = self.from.0,
+            "pulling a full copy"
+        );
+        node.metrics.copies_running.inc();
         let result = self.pull(node, runtime);
-        let Self {
-            group, tree, inbox, ..
-        } = self;
-        drop(tree);
+        node.metrics.copies_running.dec();
+        let Self { group, inbox, .. } = self;
         inbox.event(Event::Copied(Box::new(Copied { group, result })));
     }
 
     fn pull(&self, node: &Node, runtime: &Handle) -> Result<PartitionState, String> {
         let subject = subjects::node_bulk(self.from);
+        let (copied, told) = (Cell::new(0), Cell::new(Instant::now()));
         let patience = Duration::from_millis(node.settings.limits.copy_chunk_ms_max);
         let fetch = |request: &CopyRequest| -> Result<CopyChunk, String> {
             let deadline = Deadline::after(patience);
             let trace = TraceContext::default();
             let call = node.mesh.call(&subject, request, deadline, &trace);
-            runtime.block_on(call).map_err(|error| error.to_string())
+            let chunk: CopyChunk = runtime.block_on(call).map_err(|error| error.to_string())?;
+            let pairs = chunk.pairs.iter();
+            let bytes: usize = pairs.map(|(key, item)| key.len() + item.len()).sum();
+            node.metrics.copied_bytes.inc_by(bytes as u64);
+            copied.set(copied.get() + bytes as u64);
+            if told.get().elapsed() >= TELL_EVERY {
+                told.set(Instant::now());
+                let (group, bytes) = (self.group.0, copied.get());
+                tracing::info!(group, bytes, "pulling a full copy: under way");
+            }
+            Ok(chunk)
+        };
+        let Some(tree) = self.tree.upgrade() else {
+            return Err("the replica was dropped".to_owned());
         };
         let options = ReceiveOptions {
             tree: node.tree_options(),
             ..ReceiveOptions::default()
         };
         let folder = node.replicas_folder();
-        let stop = || node.is_draining();
+        let stop = || node.is_draining() || self.dropped.load(Ordering::Relaxed);
         receive(
             folder, self.group, node.id, &self.own, &options, fetch, stop,
         )
         .map_err(|error| error.to_string())?
-        .install(&self.tree)
+        .install(&tree)
         .map_err(|error| error.to_string())
     }
 }

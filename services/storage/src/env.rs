@@ -1,13 +1,10 @@
 //! What a shard's groups share while they are driven: the time of the turn, the ways out (WAL, bus, disk threads), and what the
 //! turn has gathered. Owns no group.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use paxos::{GroupId, Message, Millis, NodeId, PersistOp, Token};
 use protocol::item::ItemReply;
-use protocol::replication::GroupMessage;
-use protocol::subjects;
 
 use crate::copier::CopyJob;
 use crate::copy::CopySource;
@@ -16,6 +13,8 @@ use crate::inbox::{Caller, Event, Inbox};
 use crate::log_reader::LogJob;
 use crate::node::Node;
 use crate::orders::OrderJob;
+use crate::outgoing::Outgoing;
+use crate::peers::Peers;
 use crate::pool::Jobs;
 
 /// So many flushes may wait before overlays are left to grow older …
@@ -39,12 +38,16 @@ pub(crate) struct Env {
     pub(crate) flush_age_ms: u64,
     /// Some group has something new for the directory.
     pub(crate) directory_changed: bool,
+    /// Replicas that learned that they are no longer in their groups.
+    pub(crate) retired: Vec<GroupId>,
+    /// What was heard of the other nodes.
+    pub(crate) peers: Peers,
     pub(crate) flusher: Jobs<FlushJob>,
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
     pub(crate) copies: Arc<CopySource>,
-    subjects: HashMap<NodeId, String>,
+    outgoing: Outgoing,
     /// Appends, and their bytes, that the WAL has not made durable yet.
     appends: usize,
     append_bytes: usize,
@@ -78,12 +81,14 @@ impl Env {
             touched: Vec::new(),
             flush_age_ms: 0,
             directory_changed: false,
+            retired: Vec::new(),
+            peers: Peers::default(),
             flusher,
             log_reader,
             copier,
             orders,
             copies,
-            subjects: HashMap::new(),
+            outgoing: Outgoing::default(),
             appends: 0,
             append_bytes: 0,
         }
@@ -113,22 +118,15 @@ impl Env {
         }
     }
 
-    /// Sends a message of a group's replica with this incarnation to another one. Loss is the replication core's business.
+    /// Sends a message of a group's replica with this incarnation to another one, at the latest with `send_all`.
     pub(crate) fn send(&mut self, group: GroupId, incarnation: u64, to: NodeId, message: Message) {
-        let subject = self
-            .subjects
-            .entry(to)
-            .or_insert_with(|| subjects::node_replication(to));
-        let message = GroupMessage {
-            group,
-            from: self.node.id,
-            incarnation,
-            message,
-        };
-        if let Err(error) = self.node.mesh.cast(subject, &message) {
-            self.node.metrics.unsent_messages.inc();
-            tracing::debug!(group = group.0, to = to.0, %error, "replication message not sent");
-        }
+        self.outgoing
+            .push(&self.node, group, incarnation, to, message);
+    }
+
+    /// Sends the messages that were gathered.
+    pub(crate) fn send_all(&mut self) {
+        self.outgoing.send_all(&self.node);
     }
 
     /// Whether the WAL certainly takes another append of this shard: every shard has its share of the WAL's queue.

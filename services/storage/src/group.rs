@@ -2,70 +2,64 @@
 //! which they are told what. Runs on its shard's thread only; never blocks (disks are other threads' work).
 
 mod flush;
+mod healing;
 mod requests;
+mod store;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use partition::{Partition, PartitionError};
+use ::healing::Nodes;
+use partition::PartitionError;
 use paxos::{
-    Body, Entry, GroupId, Input, Millis, NodeId, Output, PersistOp, Replica, Standing, Token,
+    Body, Entry, FollowerStatus, GroupId, Input, Member, Millis, NodeId, Output, PersistOp,
+    Replica, Standing, Token,
 };
-use protocol::directory::PartitionInfo;
+use protocol::directory::{PartitionInfo, PlacedMember, ReplicaProgress};
+use protocol::health::LeaderlessReplica;
+use protocol::item::{ItemFault, ItemReply};
 use protocol::replication::GroupMessage;
 
-use crate::btree::ReplicaTree;
 use crate::env::Env;
-use crate::group::flush::Flush;
-use crate::inbox::Caller;
+use crate::group::healing::Healing;
+pub(crate) use crate::group::store::Store;
 use crate::log_reader::LogJob;
-use crate::orders::OrderCaller;
+use crate::orders::Founder;
+
+/// A replica that heard of no leader for so long is reported.
+const LEADERLESS_MS: u64 = 60_000;
 
 /// A replica on this node.
 pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) replica: Replica,
-    pub(crate) partition: Partition<Caller>,
-    pub(crate) tree: Arc<ReplicaTree>,
-    /// Bytes of its files, as of the last flush.
-    pub(crate) tree_bytes: u64,
-    /// Commands evaluated in this turn, to be proposed together.
-    commands: Vec<Bytes>,
+    /// What a storage replica has beside its log; none: a log replica, which accepts and promises, and never leads or serves.
+    pub(crate) store: Option<Box<Store>>,
+    /// Appends that the log has taken and not made durable yet.
+    appends: usize,
     /// Operations that the log has not taken yet, and the token of the last.
     operations: Vec<PersistOp>,
     token: Option<Token>,
-    flush: Flush,
-    /// Since when applied entries wait for a flush.
-    unflushed_since: Option<Millis>,
-    /// A full copy from this node is wanted or under way: nothing is applied, nothing flushed, nothing served.
-    copying: Option<NodeId>,
+    /// At a leader: what it does about the others.
+    healing: Healing,
+    /// Since when this replica is here, or last heard from a leader.
+    led_at: Millis,
     /// In the environment's list of groups to finish in this turn.
     pub(crate) touched: bool,
     /// The directory should hear of a change.
     pub(crate) push_due: bool,
     /// Answered once the founding is durable.
-    pub(crate) founding: Vec<OrderCaller>,
+    pub(crate) founding: Vec<Founder>,
 }
 
 impl Group {
-    pub(crate) fn new(
-        id: GroupId,
-        replica: Replica,
-        partition: Partition<Caller>,
-        tree: Arc<ReplicaTree>,
-    ) -> Self {
+    pub(crate) fn new(id: GroupId, replica: Replica, store: Option<Store>, now: Millis) -> Self {
         Self {
             id,
             replica,
-            partition,
-            tree_bytes: tree.disk_bytes(),
-            tree,
-            commands: Vec::new(),
+            store: store.map(Box::new),
+            appends: 0,
             operations: Vec::new(),
             token: None,
-            flush: Flush::Idle,
-            unflushed_since: None,
-            copying: None,
+            healing: Healing::new(id, now),
+            led_at: now,
             touched: false,
             push_due: false,
             founding: Vec::new(),
@@ -80,22 +74,49 @@ impl Group {
         )
     }
 
-    /// The partition as this replica knows it, if it knows a leader.
-    pub(crate) fn info(&self) -> Option<PartitionInfo> {
+    /// The partition as this replica knows it, if it knows a leader (a log replica knows no partition).
+    pub(crate) fn info(&self, env: &Env) -> Option<PartitionInfo> {
         let status = self.replica.status();
-        let state = self.partition.state();
-        status.leader.map(|leader| PartitionInfo {
+        let state = self.store.as_ref()?.partition.state();
+        let leader = status.leader?;
+        // What is committed: a change that is not may never be, and the directory would take everything later for older.
+        let configuration = &state.configuration;
+        let nodes = env.node.nodes.read();
+        let placed = |member: &Member| PlacedMember {
+            member: *member,
+            zone: zone_of(&nodes, &state.members, member.node),
+        };
+        let progress = |follower: &FollowerStatus| ReplicaProgress {
+            node: follower.member.node,
+            incarnation: follower.member.incarnation,
+            behind_entries: status.last.index.saturating_sub(follower.matched),
+            silent_ms: self.healing.silent_ms(env.now, follower),
+            copying: follower.copying,
+            in_step: follower.in_step,
+        };
+        Some(PartitionInfo {
             partition: self.id,
             table: state.table.id,
             range: state.range.clone(),
-            generation: status.configuration.generation,
+            generation: configuration.generation,
             ballot: status.promised,
             leader: Some(leader),
-            members: state.members.clone(),
-            learners: Vec::new(),
-            progress: Vec::new(),
-            changing: false,
+            members: configuration.voters().map(placed).collect(),
+            learners: configuration.learners.iter().map(placed).collect(),
+            progress: self.replica.followers().iter().map(progress).collect(),
+            changing: !self.replica.configuration_settled(),
             table_version: state.table.version,
+            items: state.items,
+            bytes: state.bytes,
+        })
+    }
+
+    /// What the admin is told of a replica that has heard of no leader for long.
+    pub(crate) fn leaderless(&self, now: Millis) -> Option<LeaderlessReplica> {
+        (now.since(self.led_at) >= LEADERLESS_MS).then(|| LeaderlessReplica {
+            partition: self.id,
+            incarnation: self.replica.identity().incarnation,
+            generation: self.replica.configuration().generation,
         })
     }
 
@@ -116,12 +137,18 @@ impl Group {
         let limits = &env.node.settings.limits;
         if let Body::Append(append) = &message.message.body
             && !append.entries.is_empty()
-            && (self.partition.overlay_bytes() > 2 * limits.overlay_bytes_max
+            && let Some(store) = &self.store
+            && (store.partition.overlay_bytes() > 2 * limits.overlay_bytes_max
                 || env.node.overlays_full()
                 || env.node.disk_low())
         {
             return Ok(());
         }
+        let acknowledged = match &message.message.body {
+            Body::Ack(ack) => Some(env.now.since(ack.sent)),
+            _ => None,
+        };
+        env.peers.heard(message.from, env.now, acknowledged);
         let GroupMessage {
             from,
             incarnation,
@@ -140,10 +167,20 @@ impl Group {
 
     /// Everything up to this token is durable.
     pub(crate) fn persisted(&mut self, env: &mut Env, token: Token) -> Result<(), PartitionError> {
-        for caller in self.founding.drain(..) {
-            caller.done();
+        self.appends = self.appends.saturating_sub(1);
+        for founder in self.founding.drain(..) {
+            founder.founded(self.replica.identity().incarnation);
         }
         self.step(env, Input::Persisted(token))
+    }
+
+    /// This replica goes: answers everybody who waits for it.
+    pub(crate) fn abandon(&mut self, env: &mut Env) {
+        self.lose(env);
+        if let Some(store) = &mut self.store {
+            let not_done = |(_, caller)| (caller, ItemReply::Fault(ItemFault::NotReady));
+            env.answers.extend(store.writes.drain(..).map(not_done));
+        }
     }
 
     fn carry_out(&mut self, env: &mut Env, output: Output) -> Result<(), PartitionError> {
@@ -155,18 +192,27 @@ impl Group {
             env.send(self.id, incarnation, to, message);
         }
         match output.proposed {
-            Some(Ok(first)) => self.partition.proposed(first),
+            Some(Ok(first)) => {
+                if let Some(store) = &mut self.store {
+                    store.partition.proposed(first);
+                }
+            }
             Some(Err(refusal)) => {
-                let fault = self.refusal_fault(refusal);
-                self.partition.refused(&fault, &mut env.answers);
+                let fault = self.refusal_fault(env, refusal);
+                if let Some(store) = &mut self.store {
+                    store.partition.refused(&fault, &mut env.answers);
+                }
             }
             None => {}
+        }
+        if let Some(answer) = output.reconfigured {
+            self.healing.reconfigured(env.now, self.id, answer);
         }
         if !output.committed.is_empty() {
             self.apply(env, &output.committed)?;
         }
         if output.lost.is_some() {
-            self.partition.lose(&mut env.answers);
+            self.lose(env);
         }
         for wanted in output.read_log {
             let job = LogJob {
@@ -180,49 +226,58 @@ impl Group {
             let _ = env.log_reader.submit(job);
         }
         if let Some(from) = output.copy_wanted {
-            self.copying = Some(from);
-            self.partition.lose(&mut env.answers);
-            self.start_copy(env);
+            self.want_copy(env, from);
         }
         if output.role_changed.is_some() {
             self.push_due = true;
             env.directory_changed = true;
         }
+        if output.retired {
+            env.retired.push(self.id);
+        }
         Ok(())
     }
 
-    fn apply(&mut self, env: &mut Env, committed: &[Entry]) -> Result<(), PartitionError> {
-        let before = (
-            self.partition.state().configuration.generation,
-            self.partition.state().table.version,
-        );
-        for entry in committed {
-            self.partition.apply(entry, &mut env.answers)?;
+    /// Nobody who waits gets a certain answer any more.
+    pub(crate) fn lose(&mut self, env: &mut Env) {
+        if let Some(store) = &mut self.store {
+            store.partition.lose(&mut env.answers);
         }
-        let after = (
-            self.partition.state().configuration.generation,
-            self.partition.state().table.version,
-        );
-        if before != after {
+    }
+
+    fn apply(&mut self, env: &mut Env, committed: &[Entry]) -> Result<(), PartitionError> {
+        let Some(store) = &mut self.store else {
+            // A log replica has nothing to apply them to.
+            return Ok(());
+        };
+        let news = |store: &Store| {
+            let state = store.partition.state();
+            (state.configuration.generation, state.table.version)
+        };
+        let before = news(store);
+        for entry in committed {
+            store.partition.apply(entry, &mut env.answers)?;
+        }
+        if before != news(store) {
             self.push_due = true;
             env.directory_changed = true;
         }
-        self.unflushed_since.get_or_insert(env.now);
+        store.unflushed_since.get_or_insert(env.now);
         Ok(())
     }
 
     /// Ends this group's part of a turn: one proposal for all its commands, one append for all its operations.
     pub(crate) fn finish(&mut self, env: &mut Env) -> Result<(), PartitionError> {
-        if !self.commands.is_empty() {
-            env.node
-                .metrics
-                .proposals
-                .inc_by(self.commands.len() as u64);
-            let commands = std::mem::take(&mut self.commands);
+        self.evaluate_writes(env)?;
+        let commands = self.store.as_mut().map(|s| std::mem::take(&mut s.commands));
+        if let Some(commands) = commands.filter(|commands| !commands.is_empty()) {
+            env.node.metrics.proposals.inc_by(commands.len() as u64);
             self.step(env, Input::Propose(commands))?;
         }
         self.append(env);
-        if self.partition.unsealed_bytes() >= env.node.settings.limits.flush_bytes {
+        let flush_bytes = env.node.settings.limits.flush_bytes;
+        let store = self.store.as_ref();
+        if store.is_some_and(|store| store.partition.unsealed_bytes() >= flush_bytes) {
             self.start_flush(env);
         }
         Ok(())
@@ -236,6 +291,7 @@ impl Group {
             return;
         }
         self.token = None;
+        self.appends += 1;
         let operations = std::mem::take(&mut self.operations);
         env.append(self.id, operations, token);
     }
@@ -245,10 +301,21 @@ impl Group {
         if self.replica.wake_at() <= env.now {
             self.step(env, Input::Tick)?;
         }
-        if self.token.is_some() {
+        let writes = |store: &Store| !store.writes.is_empty();
+        if self.token.is_some() || self.store.as_deref().is_some_and(writes) {
             env.touch(self.id, &mut self.touched);
         }
         self.tick_flush(env);
-        Ok(())
+        self.heal(env)
     }
+}
+
+/// Zone of a node: as it says itself, else as it is stored with the partition.
+fn zone_of(nodes: &Nodes, stored: &[PlacedMember], node: NodeId) -> String {
+    if let Some(node) = nodes.get(node) {
+        return node.zone.clone();
+    }
+    let mut stored = stored.iter();
+    let placed = stored.find(|placed| placed.member.node == node);
+    placed.map(|placed| placed.zone.clone()).unwrap_or_default()
 }

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use actix::Addr;
 use mesh::{Deadline, Responder};
 use parking_lot::Mutex;
-use paxos::{Entry, GroupId, Index, NodeId, Token};
-use protocol::control::CreateReplica;
+use paxos::{Entry, GroupId, Index, NodeId, Role, Token};
+use protocol::control::{CreateReplica, JoinReplica};
 use protocol::item::ItemCall;
 use protocol::replication::{CopyRequest, GroupMessage};
 use tokio::sync::oneshot;
 
 use crate::copier::Copied;
 use crate::flusher::Flushed;
-use crate::orders::{Created, OrderCaller};
+use crate::orders::{Created, Dropping, OrderCaller};
 use crate::shard::{Shard, Wake};
 
 /// An item request.
@@ -45,8 +45,8 @@ pub(crate) enum Event {
     Unpersisted(GroupId, usize, wal::WalError),
     /// Entries that the log must hold cannot be read back.
     LogUnreadable(GroupId, wal::WalError),
-    /// A message of another member.
-    Message(Box<GroupMessage>),
+    /// Messages of other members, all from one node.
+    Messages(Vec<GroupMessage>),
     /// Answer to a read of the log.
     LogRead {
         group: GroupId,
@@ -67,7 +67,22 @@ pub(crate) enum Event {
     /// Drop a replica.
     Drop(GroupId, OrderCaller),
     /// It is gone, or why it isn't.
-    Dropped(GroupId, Result<(), String>, OrderCaller),
+    Dropped(GroupId, Result<(), String>, Dropping),
+    /// Make a replica for a partition that exists.
+    Join(Box<JoinReplica>, OrderCaller),
+    /// Another node answered to our `JoinReplica` with its incarnation, or why there is none.
+    JoinAnswered {
+        group: GroupId,
+        node: NodeId,
+        role: Role,
+        result: Result<u64, String>,
+    },
+    /// This replica (group, incarnation) is out of its group as of this generation.
+    Retire(GroupId, u64, u64, OrderCaller),
+    /// At the leader, meant for this generation: a new replica on the second node for the one on the first.
+    Replace(GroupId, u64, (NodeId, NodeId), OrderCaller),
+    /// At the leader: hand over to this member.
+    Transfer(GroupId, NodeId, OrderCaller),
     /// Stand for election now.
     Campaign(GroupId, OrderCaller),
     /// Replicate a newer table definition.
@@ -174,20 +189,21 @@ impl Inbox {
         self.wake();
     }
 
-    /// Queues a message of another member of `bytes`, or drops it if too many wait.
-    pub(crate) fn message(&self, message: GroupMessage, bytes: usize) {
+    /// Queues messages of other members of `bytes` together, or drops them if too many wait.
+    pub(crate) fn messages(&self, messages: Vec<GroupMessage>, bytes: usize) {
         {
             let mut queues = self.queues.lock();
             if queues.messages >= self.limits.messages_max
                 || queues.message_bytes >= self.limits.message_bytes_max
             {
                 drop(queues);
-                self.dropped_messages.fetch_add(1, Ordering::Relaxed);
+                self.dropped_messages
+                    .fetch_add(messages.len(), Ordering::Relaxed);
                 return;
             }
-            queues.messages += 1;
+            queues.messages += messages.len();
             queues.message_bytes += bytes;
-            queues.events.push(Event::Message(Box::new(message)));
+            queues.events.push(Event::Messages(messages));
         }
         self.wake();
     }
@@ -237,18 +253,14 @@ mod tests {
     };
 
     fn message() -> GroupMessage {
-        GroupMessage {
-            group: GroupId(1),
-            from: NodeId(2),
-            incarnation: 3,
-            message: paxos::Message {
-                to_incarnation: 1,
-                generation: 1,
-                body: paxos::Body::Prepare {
-                    ballot: paxos::Ballot::default(),
-                },
+        let message = paxos::Message {
+            to_incarnation: 1,
+            generation: 1,
+            body: paxos::Body::Prepare {
+                ballot: paxos::Ballot::default(),
             },
-        }
+        };
+        GroupMessage::new(GroupId(1), NodeId(2), 3, message)
     }
 
     #[test]
@@ -266,20 +278,20 @@ mod tests {
     #[test]
     fn messages_are_bounded_and_other_events_never_dropped() {
         let inbox = Inbox::new(LIMITS);
-        inbox.message(message(), 100);
-        inbox.message(message(), 1);
+        inbox.messages(vec![message()], 100);
+        inbox.messages(vec![message(), message()], 1);
         inbox.event(Event::Hydrate);
         let mut batch = Batch::default();
         inbox.take(&mut batch);
         assert_eq!(batch.events.len(), 2);
         assert!(matches!(
             batch.events[..],
-            [Event::Message(_), Event::Hydrate]
+            [Event::Messages(_), Event::Hydrate]
         ));
-        assert_eq!(inbox.counts()[3], 1, "one was dropped");
+        assert_eq!(inbox.counts()[3], 2, "two were dropped");
         // There is room again.
         batch.events.clear();
-        (0..3).for_each(|_| inbox.message(message(), 1));
+        (0..3).for_each(|_| inbox.messages(vec![message()], 1));
         inbox.take(&mut batch);
         assert_eq!(batch.events.len(), 2);
     }

@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     pub(crate) flush_lag_ms: IntGauge,
     pub(crate) flush_queue: IntGauge,
     pub(crate) copies_installed: IntCounter,
+    pub(crate) copies_running: IntGauge,
+    pub(crate) copied_bytes: IntCounter,
     pub(crate) turn_seconds: Histogram,
     pub(crate) protocol_faults: IntGauge,
     pub(crate) wal_syncs: IntGauge,
@@ -154,6 +156,11 @@ impl Metrics {
             copies_installed: make.counter(
                 "copies_installed_total",
                 "Full copies that replaced a replica's B-tree.",
+            )?,
+            copies_running: make.gauge("copies_running", "Full copies being pulled.")?,
+            copied_bytes: make.counter(
+                "copied_bytes_total",
+                "Bytes of keys and items pulled in full copies.",
             )?,
             turn_seconds: make.histogram("turn_seconds", "Duration of a shard's turn.", turns)?,
             protocol_faults: make.gauge(

@@ -3,19 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use healing::Nodes;
 use mesh::Mesh;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use partition::Limits as PartitionLimits;
 use paxos::{GroupId, Millis, NodeId};
+use protocol::health::LeaderlessReplica;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
 use crate::fence::Reason;
 use crate::inbox::Inbox;
+use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::settings::StorageSettings;
 use crate::shard::Gathered;
 use crate::space::Space;
@@ -36,6 +42,14 @@ pub(crate) struct Node {
     pub(crate) ready: Arc<AtomicBool>,
     /// Going away: takes nothing new.
     pub(crate) draining: AtomicBool,
+    /// The storage nodes, as their heartbeats show them.
+    pub(crate) nodes: RwLock<Nodes>,
+    /// Greatest epoch of an admin that gave an order since the start.
+    epoch: AtomicU64,
+    /// For calls to other nodes.
+    pub(crate) runtime: Handle,
+    /// Bounds them.
+    pub(crate) joins: Semaphore,
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
     space: Mutex<Space>,
@@ -45,6 +59,8 @@ pub(crate) struct Node {
     /// Held as long as the node lives: keeps other processes out.
     _data_dir: DataDir,
     reports: Mutex<Vec<Report>>,
+    /// Nodes that said that they read batches of replication messages.
+    batch_readers: RwLock<BTreeSet<NodeId>>,
 }
 
 /// What a shard said last.
@@ -53,6 +69,8 @@ struct Report {
     numbers: Gathered,
     fenced: BTreeMap<GroupId, Reason>,
     troubles: Vec<String>,
+    leaderless: Vec<LeaderlessReplica>,
+    peers: Peers,
 }
 
 /// Fenced replicas that are named one by one; all are counted.
@@ -68,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) appends_max: usize,
     pub(crate) append_bytes_max: usize,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) runtime: Handle,
 }
 
 impl Node {
@@ -81,6 +100,7 @@ impl Node {
             appends_max,
             append_bytes_max,
             inboxes,
+            runtime,
         } = parts;
         Self {
             id: NodeId(settings.node_id),
@@ -94,13 +114,34 @@ impl Node {
             append_bytes_max,
             reports: Mutex::new(vec![Report::default(); inboxes.len()]),
             inboxes,
+            batch_readers: RwLock::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
+            nodes: RwLock::default(),
+            epoch: AtomicU64::new(0),
+            runtime,
+            joins: Semaphore::new(JOINS_MAX),
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             space: Mutex::default(),
             origin: Instant::now(),
             settings,
+        }
+    }
+
+    /// Whether batches of replication messages may be sent to a node.
+    pub(crate) fn reads_batches(&self, node: NodeId) -> bool {
+        self.batch_readers.read().contains(&node)
+    }
+
+    /// A node said whether it reads batches. It may say otherwise later: its version may have been rolled back.
+    pub(crate) fn note_reader(&self, node: NodeId, reads_batches: bool) {
+        if self.reads_batches(node) != reads_batches {
+            let mut readers = self.batch_readers.write();
+            match reads_batches {
+                true => readers.insert(node),
+                false => readers.remove(&node),
+            };
         }
     }
 
@@ -135,6 +176,40 @@ impl Node {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of the epoch of an order; the greatest one if this is an older admin's. 0 is not an admin's.
+    pub(crate) fn outdated(&self, epoch: u64) -> Option<u64> {
+        let greatest = self.epoch.fetch_max(epoch, Ordering::SeqCst);
+        (epoch > 0 && epoch < greatest).then_some(greatest)
+    }
+
+    /// What a shard heard of the others, and its replicas that hear of no leader.
+    pub(crate) fn report_peers(
+        &self,
+        shard: usize,
+        peers: &Peers,
+        leaderless: Vec<LeaderlessReplica>,
+    ) {
+        let mut reports = self.reports.lock();
+        reports[shard].peers.merge(peers);
+        reports[shard].leaderless = leaderless;
+    }
+
+    /// What all shards heard of the others since the last call.
+    pub(crate) fn take_peers(&self) -> Peers {
+        let mut all = Peers::default();
+        for report in self.reports.lock().iter_mut() {
+            all.merge(&report.peers.take());
+        }
+        all
+    }
+
+    /// Replicas that hear of no leader.
+    pub(crate) fn leaderless(&self) -> Vec<LeaderlessReplica> {
+        let reports = self.reports.lock();
+        let leaderless = reports.iter().flat_map(|r| r.leaderless.iter().cloned());
+        leaderless.collect()
     }
 
     /// A shard's numbers.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use mesh::Responder;
 use partition::PartitionState;
-use paxos::{Ballot, GroupId};
-use protocol::control::{CreateReplica, OrderReply};
+use paxos::{GroupId, Identity};
+use protocol::control::{JoinReplica, OrderReply};
 use protocol::item::{ItemFault, ItemReply};
 use wal::Wal;
 
@@ -28,6 +28,19 @@ impl OrderCaller {
         self.0.reply(&OrderReply::Refused(why.into()));
     }
 
+    pub(crate) fn joined(self, incarnation: u64) {
+        self.0.reply(&OrderReply::Joined { incarnation });
+    }
+
+    pub(crate) fn not_leader(self) {
+        self.0.reply(&OrderReply::NotLeader);
+    }
+
+    /// The order is older than what this node knows: the generation or epoch that counts.
+    pub(crate) fn stale(self, current: u64) {
+        self.0.reply(&OrderReply::Stale(current));
+    }
+
     /// What became of a `SetTable` that went through the log.
     pub(crate) fn answer(self, reply: &ItemReply) {
         self.0.reply(&match reply {
@@ -40,14 +53,61 @@ impl OrderCaller {
     }
 }
 
+/// Who waits for a replica to be founded, durably.
+pub(crate) enum Founder {
+    /// `CreateReplica`.
+    First(OrderCaller),
+    /// `JoinReplica`.
+    Joining(OrderCaller),
+}
+
+impl Founder {
+    /// The replica is there.
+    pub(crate) fn founded(self, incarnation: u64) {
+        match self {
+            Self::First(caller) => caller.done(),
+            Self::Joining(caller) => caller.joined(incarnation),
+        }
+    }
+
+    pub(crate) fn refused(self, why: impl Into<String>) {
+        match self {
+            Self::First(caller) | Self::Joining(caller) => caller.refused(why),
+        }
+    }
+}
+
+/// Why a replica is dropped, and who waits for it.
+pub(crate) enum Dropping {
+    /// Its table is deleted: the directory is told.
+    Deleted(OrderCaller),
+    /// It is no longer in its group; nobody may wait.
+    Retired(Option<OrderCaller>),
+    /// A new one takes its place.
+    Replaced(Box<JoinReplica>, OrderCaller),
+}
+
+impl Dropping {
+    pub(crate) fn refused(self, why: impl Into<String>) {
+        match self {
+            Self::Deleted(caller) | Self::Retired(Some(caller)) | Self::Replaced(_, caller) => {
+                caller.refused(why);
+            }
+            Self::Retired(None) => {}
+        }
+    }
+}
+
 /// Blocking part of an order.
 pub(crate) enum OrderJob {
     /// Make the B-tree of a new replica.
     Create {
         folder: PathBuf,
         options: TreeOptions,
-        order: Box<CreateReplica>,
-        caller: OrderCaller,
+        group: GroupId,
+        state: Box<PartitionState>,
+        identity: Identity,
+        founder: Founder,
         inbox: Arc<Inbox>,
     },
     /// Note that a replica is fenced.
@@ -57,7 +117,7 @@ pub(crate) enum OrderJob {
         group: GroupId,
         folder: PathBuf,
         tree: Option<Arc<ReplicaTree>>,
-        caller: OrderCaller,
+        dropping: Dropping,
         inbox: Arc<Inbox>,
     },
 }
@@ -65,7 +125,8 @@ pub(crate) enum OrderJob {
 /// The B-tree of a new replica is there, or not.
 pub(crate) struct Created {
     pub(crate) group: GroupId,
-    pub(crate) caller: OrderCaller,
+    pub(crate) identity: Identity,
+    pub(crate) founder: Founder,
     pub(crate) result: Result<(ReplicaTree, PartitionState), TreeError>,
 }
 
@@ -76,7 +137,8 @@ impl OrderJob {
     /// It will not be done.
     pub(crate) fn refuse(self, why: &str) {
         match self {
-            Self::Create { caller, .. } | Self::Drop { caller, .. } => caller.refused(why),
+            Self::Create { founder, .. } => founder.refused(why),
+            Self::Drop { dropping, .. } => dropping.refused(why),
             Self::Mark { .. } => {}
         }
     }
@@ -87,17 +149,18 @@ impl OrderJob {
             Self::Create {
                 folder,
                 options,
-                order,
-                caller,
+                group,
+                state,
+                identity,
+                founder,
                 inbox,
             } => {
-                let group = order.partition;
-                let state = first_state(*order);
                 let result =
-                    ReplicaTree::create(&folder, options, &state).map(|tree| (tree, state));
+                    ReplicaTree::create(&folder, options, &state).map(|tree| (tree, *state));
                 inbox.event(Event::Created(Box::new(Created {
                     group,
-                    caller,
+                    identity,
+                    founder,
                     result,
                 })));
             }
@@ -110,27 +173,13 @@ impl OrderJob {
                 group,
                 folder,
                 tree,
-                caller,
+                dropping,
                 inbox,
             } => {
                 let dropped = drop_replica(wal, group, &folder, tree);
-                inbox.event(Event::Dropped(group, dropped, caller));
+                inbox.event(Event::Dropped(group, dropped, dropping));
             }
         }
-    }
-}
-
-/// What a new partition's replica starts from.
-fn first_state(order: CreateReplica) -> PartitionState {
-    PartitionState {
-        applied: 0,
-        ballot: Ballot::default(),
-        configuration: order.configuration,
-        range: order.range,
-        table: order.table,
-        members: order.members,
-        items: 0,
-        bytes: 0,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use partition::PartitionState;
-use paxos::{GroupId, Outline, Position, Restored};
+use paxos::{GroupId, Outline, Position, Restored, Role};
 use wal::{DataDir, Recovery, Wal};
 
 use crate::btree::{ReplicaTree, TreeError, TreeOptions};
@@ -16,8 +16,8 @@ use crate::orders::{DROPPED_MARK, forget_log, remove_folder};
 /// A replica that was found whole.
 pub(crate) struct Found {
     pub(crate) group: GroupId,
-    pub(crate) tree: ReplicaTree,
-    pub(crate) state: PartitionState,
+    /// None: a log replica.
+    pub(crate) store: Option<(ReplicaTree, PartitionState)>,
     /// Applied entries above the floor of the log, in outline.
     pub(crate) outlines: Vec<Outline>,
     pub(crate) restored: Restored,
@@ -91,8 +91,7 @@ pub(crate) fn take_stock(
                 let restored = logged.restored(data_dir.incarnation(), applied, configuration);
                 inventory.replicas.push(Found {
                     group,
-                    tree,
-                    state,
+                    store: Some((tree, state)),
                     outlines,
                     restored,
                 });
@@ -121,7 +120,20 @@ pub(crate) fn take_stock(
         let fence = Fence::new(Reason::LogDamaged, why);
         inventory.fenced.entry(group).or_insert(fence);
     }
-    for group in groups.into_keys() {
+    for (group, logged) in groups {
+        // A log replica is in the log alone.
+        if logged.identity(data_dir.incarnation()).role == Role::Log {
+            match wal.load(group, logged, Position::default()) {
+                Ok(logged) => inventory.replicas.push(Found {
+                    group,
+                    store: None,
+                    outlines: Vec::new(),
+                    restored: logged.restored(data_dir.incarnation(), Position::default(), None),
+                }),
+                Err(error) => drop(inventory.fenced.insert(group, error.into())),
+            }
+            continue;
+        }
         let fence = Fence::new(Reason::TreeMissing, "its B-tree is missing");
         inventory.fenced.insert(group, fence);
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
-use protocol::health::{Heartbeat, StorageHealth};
+use protocol::health::{Heartbeat, PeerHealth, StorageHealth};
 use protocol::subjects;
 use wal::WalMetrics;
 
@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_secs(1);
 const RELEASE_EVERY: u32 = 3;
 /// Groups asked to truncate in one round.
 const RELEASED_MAX: usize = 256;
+
+/// Replicas of each kind that a heartbeat names.
+const NAMED_MAX: usize = 256;
 
 /// The actor.
 pub(crate) struct Reporter {
@@ -58,10 +61,20 @@ impl Reporter {
             });
         }
         let node = &self.node;
-        self.wal = node.export(self.flusher.len(), &self.wal);
+        let before = self.wal;
+        self.wal = node.export(self.flusher.len(), &before);
+        let syncs = self.wal.syncs.saturating_sub(before.syncs);
+        let sync_us = self.wal.sync_us.saturating_sub(before.sync_us);
+        let sync_us = sync_us.checked_div(syncs).unwrap_or(0);
         self.release_log();
         let node = &self.node;
         let numbers = node.numbers();
+        let (heard, now) = (node.take_peers(), node.now());
+        let peers = heard.iter().map(|(node, peer)| PeerHealth {
+            node,
+            silent_ms: now.since(peer.heard),
+            acknowledged_us: peer.acknowledged_us(),
+        });
         let heartbeat = Heartbeat {
             service: "storage".to_owned(),
             instance: node.id.0,
@@ -78,11 +91,13 @@ impl Reporter {
                 free_bytes: node.space().free_bytes,
                 troubles: node.troubles(),
                 fenced: node.fenced(),
-                leaderless: Vec::new(),
-                peers: Vec::new(),
-                sync_us: 0,
+                leaderless: shortened(node.leaderless()),
+                peers: peers.collect(),
+                sync_us,
             }),
         };
+        // Whatever becomes of it on the bus.
+        node.nodes.write().hear(now, &heartbeat);
         if let Err(error) = node.mesh.cast(subjects::HEALTH, &heartbeat) {
             tracing::debug!(%error, "heartbeat not sent");
         }
@@ -110,6 +125,12 @@ impl Reporter {
             self.node.inbox(group).event(Event::ReleaseLog(group));
         }
     }
+}
+
+/// No more of it than a heartbeat may carry.
+fn shortened<T>(mut list: Vec<T>) -> Vec<T> {
+    list.truncate(NAMED_MAX);
+    list
 }
 
 impl Actor for Reporter {

@@ -12,9 +12,11 @@ use anyhow::Context;
 use mesh::{Delivery, Mesh, Subscription};
 use partition::Partition;
 use paxos::{NodeId, Replica};
+use protocol::batch::BatchReader;
 use protocol::control::{Order, OrderCall};
+use protocol::health::Heartbeat;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
-use protocol::replication::{CopyRequest, GroupMessage};
+use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
 use protocol::subjects;
 use telemetry::{Health, HttpServer};
 use tokio::sync::oneshot;
@@ -24,7 +26,7 @@ use crate::copier::CopyJob;
 use crate::copy::{CopySource, SourceOptions};
 use crate::env::{DiskJobs, Env};
 use crate::flusher::FlushJob;
-use crate::group::Group;
+use crate::group::{Group, Store};
 use crate::inbox::{Caller, Event, Inbox, InboxLimits, Request};
 use crate::log_reader::LogJob;
 use crate::metrics::Metrics;
@@ -111,6 +113,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
         appends_max,
         append_bytes_max,
         inboxes,
+        runtime: tokio::runtime::Handle::current(),
     };
     let node = Arc::new(Node::new(parts));
     let measured = node.clone();
@@ -122,6 +125,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
         serve_replication(&node).await?,
         serve_copies(&node).await?,
         serve_hydrate(&node).await?,
+        watch_nodes(&node).await?,
     ];
     let requests = vec![serve_items(&node).await?, serve_orders(&node).await?];
     let http = match address {
@@ -214,6 +218,10 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
     let copies = node.clone();
     let runtime = tokio::runtime::Handle::current();
     let flush_threads = node.settings.limits.flush_threads;
+    let copy_options = SourceOptions {
+        bytes_per_s: Some(node.settings.limits.copy_bytes_per_second_max.max(1)),
+        ..SourceOptions::default()
+    };
     Ok(Disks {
         flusher: Pool::start("storage-flush", flush_threads, DISK_JOBS_MAX, FlushJob::run)?,
         log_reader: Pool::start("storage-log-read", 1, DISK_JOBS_MAX, move |job: LogJob| {
@@ -225,7 +233,7 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
         orders: Pool::start("storage-orders", 1, DISK_JOBS_MAX, move |job: OrderJob| {
             job.run(&orders)
         })?,
-        copies: Arc::new(CopySource::start(SourceOptions::default())?),
+        copies: Arc::new(CopySource::start(copy_options)?),
     })
 }
 
@@ -239,8 +247,11 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         let timing = node.settings.timing.clone();
         let (outlines, restored) = (found.outlines, found.restored);
         let replica = Replica::from_disk(node.id, found.group, outlines, restored, timing, now);
-        let partition = Partition::new(found.state, node.partition_limits());
-        let group = Group::new(found.group, replica, partition, Arc::new(found.tree));
+        let store = found.store.map(|(tree, state)| {
+            let partition = Partition::new(state, node.partition_limits());
+            Store::new(partition, tree)
+        });
+        let group = Group::new(found.group, replica, store, now);
         groups[node::shard_of(found.group, shards)].push(group);
     }
     for (group, why) in inventory.fenced {
@@ -315,9 +326,18 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     let node = node.clone();
     let mesh = node.mesh.clone();
     let take = move |delivery: Delivery| {
-        let order = delivery.decode::<OrderCall>().map(|call| call.order);
+        let call = delivery.decode::<OrderCall>();
         let caller = OrderCaller(delivery.responder());
-        match order {
+        let epoch = call.as_ref().map_or(0, |call| call.epoch);
+        if let Some(greatest) = node.outdated(epoch) {
+            tracing::warn!(
+                epoch,
+                greatest,
+                "an order of an admin that is no longer in office"
+            );
+            return caller.stale(greatest);
+        }
+        match call.map(|call| call.order) {
             Ok(_) if node.is_draining() => caller.refused("the node is going away"),
             Ok(Order::CreateReplica(order)) => {
                 node.inbox(order.partition)
@@ -334,12 +354,31 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
                 node.inbox(partition)
                     .event(Event::SetTable(partition, table, caller));
             }
-            Ok(
-                Order::JoinReplica(_)
-                | Order::RetireReplica { .. }
-                | Order::ReplaceReplica { .. }
-                | Order::TransferLeadership { .. },
-            ) => caller.refused("this version does not know the order"),
+            Ok(Order::JoinReplica(order)) => {
+                node.inbox(order.partition)
+                    .event(Event::Join(order, caller));
+            }
+            Ok(Order::RetireReplica {
+                partition,
+                incarnation,
+                generation,
+            }) => {
+                let event = Event::Retire(partition, incarnation, generation, caller);
+                node.inbox(partition).event(event);
+            }
+            Ok(Order::ReplaceReplica {
+                partition,
+                generation,
+                replaced,
+                target,
+            }) => {
+                let event = Event::Replace(partition, generation, (replaced, target), caller);
+                node.inbox(partition).event(event);
+            }
+            Ok(Order::TransferLeadership { partition, to }) => {
+                node.inbox(partition)
+                    .event(Event::Transfer(partition, to, caller));
+            }
             Err(error) => caller.refused(error.to_string()),
         }
     };
@@ -350,15 +389,46 @@ async fn serve_replication(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     let subject = subjects::node_replication(node.id);
     let node = node.clone();
     let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| match delivery.decode::<GroupMessage>() {
-        Ok(message) => node
-            .inbox(message.group)
-            .message(message, delivery.body.len()),
+    let take = move |delivery: Delivery| match delivery.decode::<ReplicationFrame>() {
+        Ok(frame) => take_messages(&node, frame, delivery.body.len()),
         Err(error) => {
             tracing::warn!(%error, sender = delivery.sender.instance, "not a replication message");
         }
     };
     Ok(mesh.serve(&subject, None, take).await?)
+}
+
+/// Runs on a thread of the bus: one event for each shard that has a part in the frame.
+fn take_messages(node: &Node, frame: ReplicationFrame, frame_bytes: usize) {
+    let from = frame.from;
+    node.note_reader(from, frame.knows >= KNOWS_BATCHES);
+    let shards = node.inboxes.len();
+    let mut parts: Vec<(Vec<GroupMessage>, usize)> = Vec::new();
+    parts.resize_with(shards, Default::default);
+    let mut malformed = 0;
+    for read in BatchReader::new(from, &frame.batch) {
+        match read {
+            Ok((message, bytes)) => {
+                let part = &mut parts[node::shard_of(message.group, shards)];
+                part.0.push(message);
+                part.1 += bytes;
+            }
+            Err(_) => malformed += 1,
+        }
+    }
+    if malformed > 0 {
+        tracing::warn!(sender = from.0, malformed, "not replication messages");
+    }
+    if let Some(message) = frame.single() {
+        let part = &mut parts[node::shard_of(message.group, shards)];
+        part.0.push(message);
+        part.1 += frame_bytes;
+    }
+    for (inbox, (messages, bytes)) in node.inboxes.iter().zip(parts) {
+        if !messages.is_empty() {
+            inbox.messages(messages, bytes);
+        }
+    }
 }
 
 async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {
@@ -375,6 +445,19 @@ async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {
         }
     };
     Ok(mesh.serve(&subject, None, take).await?)
+}
+
+/// Keeps an eye on the other nodes' heartbeats.
+async fn watch_nodes(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    // Heartbeats of other services, and what cannot be read, say nothing about nodes.
+    let take = move |delivery: Delivery| {
+        if let Ok(heartbeat) = delivery.decode::<Heartbeat>() {
+            node.nodes.write().hear(node.now(), &heartbeat);
+        }
+    };
+    Ok(mesh.serve(subjects::HEALTH, None, take).await?)
 }
 
 async fn serve_hydrate(node: &Arc<Node>) -> anyhow::Result<Subscription> {

@@ -21,6 +21,8 @@ pub struct StorageSettings {
     pub http: String,
     /// Durations and limits of the replication core.
     pub timing: Timing,
+    /// When and how leaders heal their groups.
+    pub healing: healing::Settings,
     /// Limits of this service.
     pub limits: Limits,
 }
@@ -35,6 +37,7 @@ impl Default for StorageSettings {
             shards: cores.min(8),
             http: String::new(),
             timing: Timing::default(),
+            healing: healing::Settings::default(),
             limits: Limits::default(),
         }
     }
@@ -93,6 +96,8 @@ pub struct Limits {
     pub drain_ms_max: u64,
     /// One chunk of a full copy must arrive within this time, milliseconds.
     pub copy_chunk_ms_max: u64,
+    /// What a node gives away in full copies, bytes a second over all of them: copies must not starve the service.
+    pub copy_bytes_per_second_max: u64,
     /// Size of a WAL segment, bytes.
     pub wal_segment_bytes: u32,
     /// Above this size of the WAL on disk, bytes, the groups that keep its oldest segments alive are made to let go.
@@ -125,6 +130,7 @@ impl Default for Limits {
             transfer_ms_max: 3_000,
             drain_ms_max: 10_000,
             copy_chunk_ms_max: 5_000,
+            copy_bytes_per_second_max: 32 << 20,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,
             disk_reserve_bytes: 512 << 20,

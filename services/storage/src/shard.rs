@@ -19,7 +19,7 @@ use crate::env::Env;
 use crate::fence::Fence;
 use crate::group::Group;
 use crate::inbox::{Batch, Event, Request};
-use crate::orders::OrderJob;
+use crate::orders::{Dropping, OrderJob};
 use crate::pool::AbortOnPanic;
 
 /// The inbox holds something.
@@ -31,6 +31,8 @@ pub(crate) struct Wake;
 const REQUESTS_PER_ROUND: usize = 256;
 /// How often the numbers for metrics are gathered.
 const GATHER_EVERY_MS: u64 = 1_000;
+/// Leaderless replicas that a heartbeat names.
+const LEADERLESS_MAX: usize = 256;
 
 /// The actor.
 pub(crate) struct Shard {
@@ -140,7 +142,7 @@ impl Shard {
             .observe(started.elapsed().as_secs_f64());
     }
 
-    /// Lets the touched groups propose and persist, and sends the answers.
+    /// Lets the touched groups propose and persist, and sends the answers and messages.
     fn finish_round(&mut self) {
         // A group that finishes touches itself again only by way of what it just did: one pass is enough, the rest is for the
         // next turn.
@@ -156,10 +158,16 @@ impl Shard {
             }
         }
         self.env.answer_all();
+        for id in std::mem::take(&mut self.env.retired) {
+            tracing::info!(group = id.0, "no longer in the group, dropping the replica");
+            self.drop_replica(id, Dropping::Retired(None));
+        }
         if std::mem::take(&mut self.env.directory_changed) {
             self.push_changes(&touched);
             self.check_hand_over();
         }
+        // After the log has got its part: what it writes takes longer.
+        self.env.send_all();
     }
 
     fn event(&mut self, event: Event, context: &mut Context<Self>) {
@@ -168,8 +176,10 @@ impl Shard {
                 self.env.appended(bytes);
                 self.with_group(id, |group, env| group.persisted(env, token));
             }
-            Event::Message(message) => {
-                self.with_group(message.group, |group, env| group.message(env, *message));
+            Event::Messages(messages) => {
+                for message in messages {
+                    self.with_group(message.group, |group, env| group.message(env, message));
+                }
             }
             Event::LogRead {
                 group,
@@ -189,10 +199,9 @@ impl Shard {
                 self.with_group(copied.group, |group, env| group.copied(env, *copied));
             }
             Event::CopyRequested(request, responder) => {
-                let tree = self
-                    .groups
-                    .get(&request.group)
-                    .map(|group| group.tree.clone());
+                let group = self.groups.get(&request.group);
+                let store = group.and_then(|group| group.store.as_ref());
+                let tree = store.map(|store| store.tree.clone());
                 let reply = move |chunk| responder.reply(&chunk);
                 // Busy: no answer, and the other node asks again.
                 let _ = self.env.copies.serve(request, tree, reply);
@@ -204,8 +213,32 @@ impl Shard {
             Event::LogUnreadable(id, error) => self.fence(id, error.into()),
             Event::Create(order, caller) => self.create(*order, caller),
             Event::Created(created) => self.created(*created),
-            Event::Drop(id, caller) => self.drop_replica(id, caller),
-            Event::Dropped(id, result, caller) => self.replica_dropped(id, result, caller),
+            Event::Drop(id, caller) => self.drop_replica(id, Dropping::Deleted(caller)),
+            Event::Dropped(id, result, dropping) => self.replica_dropped(id, result, dropping),
+            Event::Join(order, caller) => self.join(order, caller),
+            Event::JoinAnswered {
+                group,
+                node,
+                role,
+                result,
+            } => {
+                self.with_group(group, |group, env| {
+                    group.join_answered(env, node, role, result)
+                });
+            }
+            Event::Retire(id, incarnation, generation, caller) => {
+                self.retire(id, incarnation, generation, caller);
+            }
+            Event::Replace(id, generation, who, caller) => match self.groups.contains_key(&id) {
+                true => {
+                    self.with_group(id, |group, env| group.replace(env, generation, who, caller))
+                }
+                false => caller.not_leader(),
+            },
+            Event::Transfer(id, to, caller) => match self.groups.contains_key(&id) {
+                true => self.with_group(id, |group, env| group.transfer(env, to, caller)),
+                false => caller.not_leader(),
+            },
             Event::Campaign(id, caller) => {
                 if self.groups.contains_key(&id) {
                     self.with_group(id, |group, env| group.step(env, paxos::Input::Campaign));
@@ -216,7 +249,7 @@ impl Shard {
             }
             Event::SetTable(id, table, caller) => match self.groups.get_mut(&id) {
                 Some(group) => group.set_table(&mut self.env, &table, caller),
-                None => caller.0.reply(&protocol::control::OrderReply::NotLeader),
+                None => caller.not_leader(),
             },
             Event::ReleaseLog(id) => {
                 self.with_group(id, |group, env| {
@@ -234,7 +267,7 @@ impl Shard {
                 context.stop();
                 // Groups go with the shard; nobody waits for an answer that will not come.
                 for (_, mut group) in self.groups.drain() {
-                    group.partition.lose(&mut self.env.answers);
+                    group.abandon(&mut self.env);
                 }
                 self.env.answer_all();
                 let _ = done.send(());
@@ -267,7 +300,7 @@ impl Shard {
             self.env.answers.push((caller, ItemReply::Fault(fault)));
             return;
         };
-        if let Err(error) = group.request(&mut self.env, &call.operation, caller) {
+        if let Err(error) = group.request(&mut self.env, call.operation, caller) {
             self.fence(call.partition, error.into());
         }
     }
@@ -294,7 +327,7 @@ impl Shard {
         }
         why.log(id);
         if let Some(mut group) = self.groups.remove(&id) {
-            group.partition.lose(&mut self.env.answers);
+            group.abandon(&mut self.env);
             self.env.directory_changed = true;
             for caller in group.founding {
                 caller.refused(why.to_string());
@@ -360,12 +393,19 @@ impl Shard {
         };
         for group in self.groups.values() {
             gathered.leading += u64::from(group.leads());
-            gathered.overlay_bytes += group.partition.overlay_bytes() as u64;
             gathered.flush_lag_ms = gathered.flush_lag_ms.max(group.flush_lag_ms(self.env.now));
             gathered.faults += group.replica.status().faults;
-            gathered.tree_bytes += group.tree_bytes;
+            if let Some(store) = &group.store {
+                gathered.overlay_bytes += store.partition.overlay_bytes() as u64;
+                gathered.tree_bytes += store.tree_bytes;
+            }
         }
         self.env.node.report_numbers(self.number, gathered);
+        let now = self.env.now;
+        let leaderless = self.groups.values().filter_map(|g| g.leaderless(now));
+        let leaderless = leaderless.take(LEADERLESS_MAX).collect();
+        let peers = self.env.peers.take();
+        self.env.node.report_peers(self.number, &peers, leaderless);
     }
 }
 

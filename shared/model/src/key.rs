@@ -28,7 +28,7 @@ pub const ENCODED_KEY_BYTES_MAX: usize = COLLECTION_BYTES + SORT_KEY_BYTES_MAX;
 const HASH_AT: usize = 10;
 
 /// A contiguous range of encoded keys: `start` inclusive, `end` exclusive; an empty `end` means "to the end of the key space".
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyRange {
     /// First key in the range.
     pub start: EncodedKey,

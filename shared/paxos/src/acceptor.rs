@@ -1,7 +1,6 @@
 //! What a member does for another one's candidature: answers probes, promises, hands out its log. It promises a higher
 //! ballot at once, lease or not; the lease is reported, and the new leader waits for it.
 
-use crate::lease::LeasePromise;
 use crate::replica::FetchRead;
 use crate::{Ballot, Body, Entry, Index, NodeId, Output, Promise, ReadLog, Replica};
 
@@ -19,6 +18,28 @@ impl Replica {
             healthy,
             promised: self.promised,
             removed: self.removed_at(from, incarnation),
+        };
+        out.send.push(self.answer(from, incarnation, reply));
+    }
+
+    /// A probe meant for an earlier replica on this node. If the asker was removed, everybody that it knows may be gone like that
+    /// one, and nobody else would ever tell it. What is committed is true whoever says it.
+    pub(crate) fn on_misdirected_probe(
+        &mut self,
+        from: NodeId,
+        incarnation: u64,
+        attempt: u64,
+        out: &mut Output,
+    ) {
+        let removed = self.removed_at(from, incarnation);
+        if removed.is_none() || from == self.me {
+            return;
+        }
+        let reply = Body::ProbeReply {
+            attempt,
+            healthy: false,
+            promised: Ballot::default(),
+            removed,
         };
         out.send.push(self.answer(from, incarnation, reply));
     }
@@ -44,7 +65,7 @@ impl Replica {
         self.follow_nobody(out);
         self.promise(ballot, out);
         self.rest(self.now);
-        let promise = Body::Promise(Box::new(self.promise_of(ballot, self.lease)));
+        let promise = Body::Promise(Box::new(self.promise_of(ballot)));
         let answer = self.answer(from, incarnation, promise);
         #[cfg(feature = "mutations")]
         if self.mutated(crate::Mutation::PromiseBeforeFsync) {
@@ -55,14 +76,19 @@ impl Replica {
     }
 
     /// What a candidate needs to know of this member.
-    pub(crate) fn promise_of(&self, ballot: Ballot, lease: LeasePromise) -> Promise {
+    pub(crate) fn promise_of(&self, ballot: Ballot) -> Promise {
+        let last = self.log.last();
+        #[cfg(feature = "mutations")]
+        let last = self.with_only_ballot(last);
         Promise {
             ballot,
-            last: self.log.last(),
+            last,
             floor: self.log.floor(),
             history: self.log.history().to_vec(),
-            lease_remaining_ms: lease.until.since(self.now),
-            lease_holder: lease.holder,
+            lease_remaining_ms: self.lease.until.since(self.now),
+            lease_holder: self.lease.holder,
+            earlier_remaining_ms: self.earlier_lease.until.since(self.now),
+            earlier_holder: self.earlier_lease.holder,
             commit: self.commit,
         }
     }

@@ -34,7 +34,7 @@ impl Member {
 
 /// Who is in the group. While `joint` is set, every decision needs a quorum of both member lists. Learners get the log and
 /// have no vote: a replica that is being filled, or one that fell silent and may come back.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Configuration {
     /// Grows by one with every change.
     pub generation: u64,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{Ballot, Index, Message, NodeId, Token};
 
 /// A batch under way to the disk.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Batch {
     token: Token,
     /// Last index of the log once the batch is durable.
@@ -17,7 +17,7 @@ struct Batch {
 }
 
 /// Tracks batches, which become durable in order.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Durability {
     next: Token,
     /// Every entry up to here is durable (as far as the log has them).
@@ -43,6 +43,21 @@ impl Durability {
 
     pub fn promised(&self) -> Ballot {
         self.promised
+    }
+
+    /// Numbers the batches under way from 1, and forgets that a message waits twice.
+    #[cfg(feature = "model")]
+    pub fn renumber(&mut self) {
+        for (batch, number) in self.batches.iter_mut().zip(1..) {
+            batch.token = Token(number);
+            let held = std::mem::take(&mut batch.held);
+            for message in held {
+                if !batch.held.contains(&message) {
+                    batch.held.push(message);
+                }
+            }
+        }
+        self.next = Token(self.batches.len() as u64 + 1);
     }
 
     /// The log was cut: what is under way or durable from `from` on no longer counts.

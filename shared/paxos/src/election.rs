@@ -7,7 +7,7 @@ use crate::replica::Part;
 use crate::{Ballot, Body, Entry, Index, Millis, NodeId, Output, Position, Promise, Replica, Role};
 
 /// An attempt at leadership.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Candidate {
     pub phase: Phase,
     /// The attempt ends unless it gets on before.
@@ -18,7 +18,7 @@ pub(crate) struct Candidate {
     promises: Vec<Received>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Received {
     node: NodeId,
     incarnation: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Received {
 }
 
 /// How far an attempt is.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Phase {
     /// Asking whether a leader is needed; these answered that they hear none.
     Probe {
@@ -166,13 +166,13 @@ impl Replica {
             round,
             node: self.me,
         };
-        let (lease, now) = (self.lease, self.now);
+        let now = self.now;
         self.promise(ballot, out);
         let own = Received {
             node: self.me,
             incarnation: self.incarnation,
             at: now,
-            promise: self.promise_of(ballot, lease),
+            promise: self.promise_of(ballot),
         };
         self.part = Part::Candidate(Box::new(Candidate {
             phase: Phase::Prepare,
@@ -201,7 +201,10 @@ impl Replica {
         promise: Promise,
         out: &mut Output,
     ) {
-        if promise.ballot != self.promised || promise.ballot.node != self.me {
+        let late = promise.ballot != self.promised;
+        #[cfg(feature = "mutations")]
+        let late = late && !self.mutated(crate::Mutation::LatePromise);
+        if late || promise.ballot.node != self.me {
             // Of an earlier attempt: what its sender promised and had then says nothing about now.
             return;
         }
@@ -251,7 +254,7 @@ impl Replica {
         match &candidate.phase {
             Phase::Probe { silent, .. } => {
                 let (me, own) = (self.me, self.incarnation);
-                let answered = self.log.configuration().quorum(|m| {
+                let answered = self.quorum(|m| {
                     (m.node == me && m.incarnation == own)
                         || silent.contains(&(m.node, m.incarnation))
                 });
@@ -261,7 +264,7 @@ impl Replica {
             }
             Phase::Prepare => {
                 let own_durable = self.durability.promised() >= self.promised;
-                let promised = self.log.configuration().quorum(|m| {
+                let promised = self.quorum(|m| {
                     (m.node != self.me || own_durable)
                         && candidate
                             .promises
@@ -284,29 +287,40 @@ impl Replica {
     /// The best log of those who promised is here. It may hold a configuration that this replica did not know when it asked: then a
     /// quorum of *that* one must have promised, too, or entries that only its members have would be lost.
     fn check_adopted(&mut self, out: &mut Output) {
-        let Part::Candidate(candidate) = &mut self.part else {
+        let Part::Candidate(candidate) = &self.part else {
             return;
         };
-        let configuration = self.log.configuration();
         let promises = &candidate.promises;
         let promised = |node, incarnation| {
             let by = |r: &Received| (r.node, r.incarnation) == (node, incarnation);
             promises.iter().any(by)
         };
-        let quorum = configuration.quorum(|m| promised(m.node, m.incarnation));
+        let quorum = self.quorum(|m| promised(m.node, m.incarnation));
         #[cfg(feature = "mutations")]
-        let quorum = quorum || self.mutations.contains(&crate::Mutation::SkipAdoptedQuorum);
+        let quorum = quorum || self.mutated(crate::Mutation::SkipAdoptedQuorum);
+        let votes = self.log.configuration().votes(self.me, self.incarnation);
+        #[cfg(feature = "mutations")]
+        let votes = votes || self.mutated(crate::Mutation::LeadAsLearner);
+        if !votes {
+            // What it adopted made it a learner, or dropped it: those who vote have that configuration on a quorum, or need not know it.
+            self.give_up(out);
+            return;
+        }
         if quorum {
             self.win(out);
             return;
         }
-        let missing: Vec<(NodeId, u64)> = configuration
+        let missing: Vec<(NodeId, u64)> = self
+            .log
+            .configuration()
             .voters()
             .filter(|m| m.node != self.me && !promised(m.node, m.incarnation))
             .map(|m| (m.node, m.incarnation))
             .collect();
-        candidate.phase = Phase::Prepare;
-        candidate.deadline = self.now.plus(self.timing.candidate_ms);
+        if let Part::Candidate(candidate) = &mut self.part {
+            candidate.phase = Phase::Prepare;
+            candidate.deadline = self.now.plus(self.timing.candidate_ms);
+        }
         let ballot = self.promised;
         for (node, incarnation) in missing {
             out.send
@@ -327,7 +341,11 @@ impl Replica {
             .max_by_key(|r| (r.promise.last, r.node == self.me));
         let Some(best) = best else { return };
         let own = self.log.last();
-        let same = best.promise.last == own;
+        #[cfg(not(feature = "mutations"))]
+        let goal = best.promise.last;
+        #[cfg(feature = "mutations")]
+        let goal = crate::mutations::real_last(&best.promise);
+        let same = goal == own;
         #[cfg(feature = "mutations")]
         let same = same || skip;
         if same {
@@ -344,7 +362,7 @@ impl Replica {
             promise,
             ..
         } = best;
-        let (source, goal) = (*source, promise.last);
+        let source = *source;
         match self
             .log
             .common(promise.floor, &promise.history, promise.last)
@@ -450,10 +468,13 @@ impl Replica {
         } in promises
         {
             outstanding.resigned(node);
-            let until = at.plus(promise.lease_remaining_ms);
             outstanding.reported(LeasePromise {
                 holder: promise.lease_holder,
-                until,
+                until: at.plus(promise.lease_remaining_ms),
+            });
+            outstanding.reported(LeasePromise {
+                holder: promise.earlier_holder,
+                until: at.plus(promise.earlier_remaining_ms),
             });
             self.commit = self.commit.max(promise.commit.min(self.log.last().index));
             heard.push((node, at));

@@ -9,7 +9,7 @@ use crate::{Ballot, Configuration, Index, Position};
 pub const ENTRY_OVERHEAD_BYTES: u64 = 48;
 
 /// What an entry carries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payload {
     /// Proposed by each new leader.
     #[serde(rename = "n")]
@@ -23,7 +23,7 @@ pub enum Payload {
 }
 
 /// A log entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// Position.
     #[serde(rename = "i")]

@@ -60,6 +60,13 @@ impl Replica {
     /// The leader of the promised ballot spoke: it gets the lease, counted from now.
     fn note_leader(&mut self, from: NodeId, incarnation: u64, generation: u64, append: &Append) {
         let now = self.now;
+        // A node that leads again gave its lower ballots up. Anybody else may still serve under what was promised before.
+        let other = self.lease.holder.map(|holder| holder.node) != Some(from);
+        #[cfg(feature = "mutations")]
+        let other = other && !self.mutated(crate::Mutation::ForgetEarlierLease);
+        if other {
+            self.earlier_lease = self.earlier_lease.and(self.lease, now);
+        }
         self.lease = LeasePromise {
             holder: Some(append.ballot),
             until: now.plus(self.timing.lease_ms),

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a replica is for its whole life: stored with its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// `Member::incarnation`.
     pub incarnation: u64,
@@ -174,7 +174,7 @@ pub struct Output {
 }
 
 /// What to make durable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PersistOp {
     /// The promised ballot; it only ever rises.
     #[serde(rename = "p")]
@@ -268,7 +268,7 @@ pub struct FollowerStatus {
 }
 
 /// What a replica is at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// It follows, or nobody leads.
     Follower,

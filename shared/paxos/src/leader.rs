@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A leader's state.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Leader {
     pub ballot: Ballot,
     /// The first entry of this ballot; with it everything before is committed.
@@ -36,7 +36,22 @@ pub(crate) struct Leader {
     pub floor: Index,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[cfg(feature = "model")]
+impl Leader {
+    /// Forgets what only limits and timers ask for.
+    pub fn forget_traffic(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.progressed_to = 0;
+        self.progressed_at = Millis(0);
+        self.elected_at = Millis(0);
+        for progress in &mut self.progress {
+            progress.forget_traffic();
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Transfer {
     pub to: NodeId,
     pub deadline: Millis,
@@ -146,9 +161,13 @@ impl Replica {
         let Part::Leader(leader) = &self.part else {
             return None;
         };
-        leader
-            .quorum_at
-            .map(|at| at.plus(self.timing.lease_belief_ms()))
+        let belief = self.timing.lease_belief_ms();
+        #[cfg(feature = "mutations")]
+        let belief = match self.mutated(crate::Mutation::NoLeaseMargin) {
+            true => self.timing.lease_ms,
+            false => belief,
+        };
+        leader.quorum_at.map(|at| at.plus(belief))
     }
 
     /// Whether this replica may answer strong reads from its applied state at this moment.
@@ -180,13 +199,21 @@ impl Replica {
 
     /// `Input::TransferLeadership`.
     pub(crate) fn transfer(&mut self, to: NodeId) {
-        let mut members = self.log.configuration().members.iter();
-        let storage = members.any(|member| member.node == to && member.role == Role::Storage);
         let deadline = self.now.plus(self.timing.transfer_ms);
-        if to == self.me || !storage || !self.can_propose() {
+        let members = &self.log.configuration().members;
+        let member = members
+            .iter()
+            .find(|m| m.node == to && m.role == Role::Storage);
+        let Some(member) = member.copied().filter(|_| self.can_propose()) else {
             return;
-        }
-        if let Part::Leader(leader) = &mut self.part {
+        };
+        // A learner on the member's node is not the member, and could not take over.
+        if let Part::Leader(leader) = &mut self.part
+            && leader
+                .progress
+                .iter()
+                .any(|p| member.is(p.node, p.incarnation))
+        {
             leader.transfer = Some(Transfer { to, deadline });
         }
     }
@@ -220,7 +247,6 @@ impl Replica {
 
     /// Counts acknowledgements: the lease, and what is committed.
     fn count(&mut self, leader: &mut Leader) {
-        let configuration = self.log.configuration();
         let (me, own, now) = (self.me, self.incarnation, self.now);
         let of = |node: NodeId, incarnation: u64| {
             leader
@@ -228,15 +254,25 @@ impl Replica {
                 .iter()
                 .find(|p| p.node == node && p.incarnation == incarnation)
         };
-        let quorum_at =
-            configuration.quorum_value(|m| match (m.node, m.incarnation) == (me, own) {
-                true => Some(now),
-                false => of(m.node, m.incarnation).and_then(|p| p.acked_sent),
-            });
+        let quorum_at = self.quorum_value(|m| match (m.node, m.incarnation) == (me, own) {
+            true => Some(now),
+            false => of(m.node, m.incarnation).and_then(|p| p.acked_sent),
+        });
         let durable = self.durability.durable();
-        let matched = configuration.quorum_value(|m| match (m.node, m.incarnation) == (me, own) {
+        #[cfg(feature = "mutations")]
+        let durable = match self.mutated(crate::Mutation::CountUnsynced) {
+            true => self.log.last().index,
+            false => durable,
+        };
+        let held = |p: &Progress| p.matched;
+        #[cfg(feature = "mutations")]
+        let held = |p: &Progress| match self.mutated(crate::Mutation::CountReceived) {
+            true => p.confirmed(),
+            false => held(p),
+        };
+        let matched = self.quorum_value(|m| match (m.node, m.incarnation) == (me, own) {
             true => durable,
-            false => of(m.node, m.incarnation).map_or(0, |p| p.matched),
+            false => of(m.node, m.incarnation).map_or(0, held),
         });
         leader.quorum_at = leader.quorum_at.max(quorum_at);
         // Only an entry of the own ballot is committed by counting; it commits everything before it.
@@ -341,8 +377,7 @@ impl Replica {
             at(transfer.deadline);
         }
         for progress in &leader.progress {
-            let sent = progress.last_sent.unwrap_or_default();
-            at(sent.plus(self.silence_ms(progress)));
+            at(self.speak_at(progress));
             at(progress
                 .lost_at(timing.retransmit_ms, timing.log_read_ms)
                 .unwrap_or_default());

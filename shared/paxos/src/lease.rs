@@ -4,15 +4,37 @@
 use crate::{Ballot, Millis, NodeId};
 
 /// What this member promised: not to help anybody else *serve* before `until`. (It may promise a higher ballot at once.)
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct LeasePromise {
     /// Whose lease; none = not known, the member restarted.
     pub holder: Option<Ballot>,
     pub until: Millis,
 }
 
+impl LeasePromise {
+    /// Nothing is promised to anybody.
+    pub const NONE: LeasePromise = LeasePromise {
+        holder: None,
+        until: Millis(0),
+    };
+
+    /// Stands for both promises, as far as they still run.
+    pub fn and(self, other: LeasePromise, now: Millis) -> LeasePromise {
+        if other.until <= now {
+            return self;
+        }
+        if self.until <= now {
+            return other;
+        }
+        LeasePromise {
+            holder: self.holder.filter(|_| self.holder == other.holder),
+            until: self.until.max(other.until),
+        }
+    }
+}
+
 /// Leases that members reported to a candidate. It may serve once all have run out or were released.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Outstanding {
     leases: Vec<LeasePromise>,
     /// Nodes that promised the candidate's higher ballot, and therefore lead in no lower one any more.
@@ -40,6 +62,14 @@ impl Outstanding {
     /// A member reported a lease.
     pub fn reported(&mut self, lease: LeasePromise) {
         self.leases.push(lease);
+    }
+
+    /// Forgets leases that are over.
+    #[cfg(feature = "model")]
+    pub fn forget_expired(&mut self, now: Millis) {
+        self.leases.retain(|lease| lease.until > now);
+        self.leases.sort_by_key(|lease| (lease.holder, lease.until));
+        self.resigned.sort_unstable();
     }
 
     /// When the last lease runs out that nobody gave up.
@@ -83,6 +113,18 @@ mod tests {
             Millis(30),
             "a lease of unknown holder is never released"
         );
+    }
+
+    #[test]
+    fn two_promises_in_one_run_as_long_as_the_longer_and_are_released_together_or_not_at_all() {
+        let (a, b) = (lease(Some((3, 1)), 50), lease(Some((4, 2)), 60));
+        let held = |promise: LeasePromise| (promise.holder, promise.until.0);
+        assert_eq!(held(a.and(b, Millis(10))), (None, 60));
+        assert_eq!(held(b.and(a, Millis(55))), held(b), "the other one is over");
+        assert_eq!(held(a.and(b, Millis(55))), held(b));
+        let longer = lease(a.holder.map(Into::into), 70);
+        assert_eq!(held(a.and(longer, Millis(10))), held(longer));
+        assert_eq!(held(LeasePromise::NONE.and(a, Millis(10))), held(a));
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod lease;
 mod log;
 mod membership;
 mod message;
+#[cfg(feature = "model")]
+mod model;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod progress;

@@ -9,7 +9,7 @@ use crate::{Ballot, Configuration, Entry, Index, Outline, Position};
 const MARK_BYTES: u64 = 64 << 10;
 
 /// A contiguous log. Entries up to `floor` are truncated, entries below `memory_start` are in the WAL only.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     floor: Position,
     last: Position,

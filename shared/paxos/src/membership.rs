@@ -32,17 +32,42 @@ impl Replica {
         };
         // Only a leader past its own first entry and all earlier leases: no older leader's lease, and no entry that an older
         // configuration could still commit, survives into the new one.
-        if !self.can_propose() {
+        let ready = self.can_propose();
+        #[cfg(feature = "mutations")]
+        let ready = ready || self.mutated(crate::Mutation::ReconfigureEarly);
+        if !ready {
             return Err(ReconfigureRefusal::NotServing);
         }
         let current = self.log.configuration();
         if generation != current.generation {
             return Err(ReconfigureRefusal::Stale(current.generation));
         }
-        if !self.configuration_settled() {
+        let settled = self.configuration_settled();
+        #[cfg(feature = "mutations")]
+        let settled = settled || self.mutated(crate::Mutation::TwoChanges);
+        if !settled {
             return Err(ReconfigureRefusal::UnderWay);
         }
         check(&members, &learners)?;
+        let another_role = |m: &&Member| {
+            let mut known = current.all().chain(&current.members);
+            known.any(|k| k.is(m.node, m.incarnation) && k.role != m.role)
+        };
+        if members.iter().chain(&learners).any(|m| another_role(&m)) {
+            return Err(ReconfigureRefusal::Invalid(
+                "a replica never changes its role",
+            ));
+        }
+        // Of two replicas on one node, the one that had the vote is the one whose disk is gone: as a learner it would stand
+        // in the way of the other.
+        let succeeded = |l: &Member| {
+            let other = |m: &Member| m.node == l.node && m.incarnation != l.incarnation;
+            current.members.contains(l) && members.iter().any(other)
+        };
+        if learners.iter().any(succeeded) {
+            let why = "a learner has been succeeded on its own node";
+            return Err(ReconfigureRefusal::Invalid(why));
+        }
         let in_step = |m: &Member| {
             let learner = current.learners.contains(m);
             learner && self.in_step(leader, m)
@@ -70,14 +95,17 @@ impl Replica {
     }
 
     /// Whether the configuration in force is committed, and no change is half-way.
-    pub(crate) fn configuration_settled(&self) -> bool {
+    pub fn configuration_settled(&self) -> bool {
         self.log.configured_at() <= self.commit && self.log.configuration().joint.is_none()
     }
 
     /// The leader's part of a change: once the joint configuration is committed, the new one alone is put in force; once that is
     /// committed, a leader that is not in it hands over.
     pub(crate) fn complete_change(&mut self, leader: &mut Leader, out: &mut Output) {
-        if self.log.configured_at() > self.commit || leader.transfer.is_some() {
+        let committed = self.log.configured_at() <= self.commit;
+        #[cfg(feature = "mutations")]
+        let committed = committed || self.mutated(crate::Mutation::LeaveJointEarly);
+        if !committed || leader.transfer.is_some() {
             return;
         }
         let current = self.log.configuration();
@@ -112,7 +140,10 @@ impl Replica {
     /// Generation of a committed configuration that does not name this replica, if that is what is in force here.
     pub(crate) fn removed_at(&self, node: NodeId, incarnation: u64) -> Option<u64> {
         let current = self.log.configuration();
-        let out = self.configuration_settled() && !current.contains(node, incarnation);
+        let settled = self.configuration_settled();
+        #[cfg(feature = "mutations")]
+        let settled = settled || self.mutated(crate::Mutation::RetireUncommitted);
+        let out = settled && !current.contains(node, incarnation);
         // Without any entry of its own, this replica cannot tell.
         (out && self.log.configured_at() > 0).then_some(current.generation)
     }

@@ -7,7 +7,7 @@ use crate::{Ballot, Configuration, Entry, Index, Millis, Position};
 
 /// A message from one member to another. Group, sender and sender's incarnation travel beside it
 /// (`protocol::replication::GroupMessage`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
     /// Incarnation of the receiver as the sender's configuration says; any other receiver ignores the message.
     #[serde(rename = "t")]
@@ -21,7 +21,7 @@ pub struct Message {
 }
 
 /// The kinds of messages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// "Do you hear a healthy leader?" Asked before a prepare; promises nothing.
     Probe {
@@ -94,7 +94,7 @@ pub enum Body {
 }
 
 /// What an acceptor tells a candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
     /// The candidate's ballot, promised durably.
     pub ballot: Ballot,
@@ -108,12 +108,18 @@ pub struct Promise {
     pub lease_remaining_ms: u64,
     /// Whose lease that is; none = not known (the acceptor restarted).
     pub lease_holder: Option<Ballot>,
+    /// How long promises to other leaders before that one still run.
+    #[serde(default)]
+    pub earlier_remaining_ms: u64,
+    /// Whose leases those are; none = not known, or several.
+    #[serde(default)]
+    pub earlier_holder: Option<Ballot>,
     /// What the acceptor knows to be committed.
     pub commit: Index,
 }
 
 /// New entries for a follower, or a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Append {
     /// The leader's ballot.
     #[serde(rename = "b")]
@@ -139,7 +145,7 @@ pub struct Append {
 }
 
 /// Acknowledgement of an `Append`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ack {
     /// The leader's ballot.
     #[serde(rename = "b")]
@@ -159,7 +165,7 @@ pub struct Ack {
 }
 
 /// "Your `prev` is not in my log", with what the leader needs to find where the logs part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reject {
     /// The leader's ballot.
     pub ballot: Ballot,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{Index, Limits, Member, Millis, NodeId, Role};
 
 /// How entries go to the follower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
     /// Where the logs part is not known: one append at a time, beginning at `from`, under way since `sent`.
     Probe { from: Index, sent: Option<Millis> },
@@ -18,7 +18,7 @@ pub(crate) enum Stage {
 }
 
 /// An append under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Flight {
     last: Index,
     bytes: u64,
@@ -26,7 +26,7 @@ struct Flight {
 }
 
 /// One follower.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
     pub node: NodeId,
     pub incarnation: u64,
@@ -158,6 +158,17 @@ impl Progress {
         self.flights.clear();
         self.flight_bytes = 0;
         self.stage = Stage::Copy;
+    }
+
+    /// Forgets what only limits and timers ask for.
+    #[cfg(feature = "model")]
+    pub fn forget_traffic(&mut self) {
+        self.flights.clear();
+        self.flight_bytes = 0;
+        self.received = self.confirmed();
+        self.received_at = Millis(0);
+        // Whoever was heard once counts as heard just now.
+        self.heard = self.heard.map(|_| Millis(u64::MAX));
     }
 
     /// When `check_lost` is due.

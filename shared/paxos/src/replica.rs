@@ -7,12 +7,12 @@ use crate::leader::Leader;
 use crate::lease::LeasePromise;
 use crate::log::Log;
 use crate::{
-    Ballot, Body, Configuration, GroupId, Identity, Index, Input, Message, Millis, NodeId, Outline,
-    Output, PersistOp, Position, Refusal, Restored, Role, Standing, Timing,
+    Ballot, Body, Configuration, GroupId, Identity, Index, Input, Member, Message, Millis, NodeId,
+    Outline, Output, PersistOp, Position, Refusal, Restored, Role, Standing, Timing,
 };
 
 /// What a replica does at the moment.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Part {
     Follower,
     Candidate(Box<Candidate>),
@@ -20,7 +20,7 @@ pub(crate) enum Part {
 }
 
 /// The leader that a follower last accepted something from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Heard {
     pub node: NodeId,
     /// Its ballot.
@@ -41,7 +41,7 @@ pub(crate) struct Heard {
 }
 
 /// A candidate's `Fetch` that waits for a log read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct FetchRead {
     pub to: NodeId,
     pub incarnation: u64,
@@ -50,7 +50,7 @@ pub(crate) struct FetchRead {
 }
 
 /// A member of a replication group. Pure: no clock, no randomness, no I/O.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Replica {
     pub(crate) me: NodeId,
     pub(crate) incarnation: u64,
@@ -70,6 +70,8 @@ pub struct Replica {
     /// Durable in the B-tree.
     pub(crate) flushed: Index,
     pub(crate) lease: LeasePromise,
+    /// What it promised to other leaders before that, and still runs.
+    pub(crate) earlier_lease: LeasePromise,
     pub(crate) part: Part,
     /// Leader of `promised`, if anything came from it.
     pub(crate) heard: Option<Heard>,
@@ -92,13 +94,16 @@ pub struct Replica {
     /// Messages of this step that promise durability.
     pub(crate) held: Vec<(NodeId, Message)>,
     pub(crate) standing: Standing,
-    wake_at: Millis,
+    pub(crate) wake_at: Millis,
     pub(crate) faults: u64,
     #[cfg(feature = "mutations")]
     pub(crate) mutations: Vec<crate::Mutation>,
     /// Lease that a leader goes on using after a transfer, as a deliberate bug.
     #[cfg(feature = "mutations")]
     pub(crate) ghost_lease_until: Option<Millis>,
+    /// What a member that has one variable for both takes for the ballot of its last entry, as a deliberate bug.
+    #[cfg(feature = "mutations")]
+    pub(crate) only_ballot: crate::Ballot,
 }
 
 impl Replica {
@@ -189,6 +194,7 @@ impl Replica {
                 holder: None,
                 until: now.plus(lease_ms),
             },
+            earlier_lease: LeasePromise::NONE,
             part: Part::Follower,
             heard: None,
             round_seen: promised.round,
@@ -210,6 +216,8 @@ impl Replica {
             mutations: Vec::new(),
             #[cfg(feature = "mutations")]
             ghost_lease_until: None,
+            #[cfg(feature = "mutations")]
+            only_ballot: Ballot::default(),
         };
         replica.rest(now);
         replica
@@ -221,6 +229,9 @@ impl Replica {
         self.mutations = mutations.to_vec();
         if self.mutated(crate::Mutation::ForgetLeaseOnRestart) {
             self.lease.until = Millis(0);
+        }
+        if self.mutated(crate::Mutation::EpochBeforeLog) {
+            self.only_ballot = self.promised;
         }
     }
 
@@ -344,6 +355,9 @@ impl Replica {
         #[cfg(feature = "mutations")]
         let stale = stale && !self.mutated(crate::Mutation::TrustStaleIncarnation);
         if stale {
+            if let Body::Probe { attempt } = body {
+                self.on_misdirected_probe(from, incarnation, attempt, out);
+            }
             return;
         }
         match body {
@@ -457,9 +471,27 @@ impl Replica {
         self.identity.role
     }
 
+    /// The greatest value that a quorum of the configuration in force has reached (`Configuration::quorum_value`).
+    pub(crate) fn quorum_value<T: Ord + Copy + Default>(&self, value: impl Fn(&Member) -> T) -> T {
+        #[cfg(feature = "mutations")]
+        if let Some(wrong) = self.wrong_quorum_value(&value) {
+            return wrong;
+        }
+        self.log.configuration().quorum_value(value)
+    }
+
+    /// Whether the members for which `has` holds are a quorum of the configuration in force.
+    pub(crate) fn quorum(&self, has: impl Fn(&Member) -> bool) -> bool {
+        self.quorum_value(has)
+    }
+
     /// Raises the promise; never lowers it.
     pub(crate) fn promise(&mut self, ballot: Ballot, out: &mut Output) {
         if ballot > self.promised {
+            #[cfg(feature = "mutations")]
+            if self.mutated(crate::Mutation::SharedBallot) {
+                self.only_ballot = self.promised;
+            }
             self.promised = ballot;
             self.round_seen = self.round_seen.max(ballot.round);
             self.verified = 0;

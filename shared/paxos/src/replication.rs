@@ -46,10 +46,7 @@ impl Replica {
                 progress.check_lost(self.now);
             }
             self.pump(leader, progress, out);
-            let due = progress
-                .last_sent
-                .is_none_or(|at| self.now >= at.plus(self.silence_ms(progress)));
-            if due {
+            if self.now >= self.speak_at(progress) {
                 self.heartbeat(leader, progress, out);
             }
         }
@@ -97,13 +94,17 @@ impl Replica {
         self.send_append(leader, progress, prev, entries, out);
     }
 
-    /// How long nothing may be sent to a follower: less while it does not know of a commit, so that eventual reads follow soon.
-    pub(crate) fn silence_ms(&self, progress: &Progress) -> u64 {
-        if progress.commit_sent < self.commit {
-            self.timing.commit_notice_ms.min(self.timing.heartbeat_ms)
-        } else {
-            self.timing.heartbeat_ms
+    /// When something has to be sent to a follower again: soon while it does not know of a commit, so that eventual reads follow,
+    /// else with the heartbeats of the node's other groups.
+    pub(crate) fn speak_at(&self, progress: &Progress) -> Millis {
+        let Some(sent) = progress.last_sent else {
+            return self.now;
+        };
+        let notice_ms = self.timing.commit_notice_ms;
+        if progress.commit_sent < self.commit && notice_ms < self.timing.heartbeat_ms {
+            return sent.plus(notice_ms);
         }
+        self.timing.heartbeat_after(sent)
     }
 
     fn heartbeat(&self, leader: &Leader, progress: &mut Progress, out: &mut Output) {
@@ -195,7 +196,13 @@ impl Replica {
             return;
         }
         let source = (from, incarnation, generation);
-        let progress = Self::answered(leader, self.now, source, (ack.sent, ack.flushed));
+        let sent = ack.sent;
+        #[cfg(feature = "mutations")]
+        let sent = match self.mutations.contains(&crate::Mutation::LeaseFromReceipt) {
+            true => self.now,
+            false => sent,
+        };
+        let progress = Self::answered(leader, self.now, source, (sent, ack.flushed));
         if let Some(progress) = progress {
             progress.acknowledged(ack.matched, ack.received, ack.sent);
         }

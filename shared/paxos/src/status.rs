@@ -64,4 +64,9 @@ impl Replica {
             faults: self.faults,
         }
     }
+
+    /// Ballot of the log's entry at `index`, if it is there.
+    pub fn ballot_at(&self, index: Index) -> Option<Ballot> {
+        self.log.ballot_at(index)
+    }
 }

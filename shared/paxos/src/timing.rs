@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Millis;
+
 /// Durations, in milliseconds of the local clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timing {
-    /// A leader sends each follower something at least this often. A fifth of the lease: four may be lost.
+    /// A leader sends each follower something at least this often (`heartbeat_after` says when). A fifth of the lease: four may be lost.
     pub heartbeat_ms: u64,
     /// A follower is told of a commit after this silence at the latest, if no entries carry it earlier: bounds how far eventual
     /// reads lag at light load, for one small message a follower and burst of writes.
@@ -60,6 +62,18 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// When a heartbeat is due if nothing is sent after `sent`: never later than `heartbeat_ms`, and rounded down to a multiple of that, so
+    /// that the heartbeats of all groups of a node are due together and share messages. A busy group must not send one at every
+    /// multiple: after less than half the interval the heartbeat waits for the middle of the next one.
+    pub fn heartbeat_after(&self, sent: Millis) -> Millis {
+        let due = sent.plus(self.heartbeat_ms);
+        let whole = due.0 - due.0 % self.heartbeat_ms.max(1);
+        if whole - sent.0.min(whole) >= self.heartbeat_ms / 2 {
+            return Millis(whole);
+        }
+        Millis(due.0 - due.0 % (self.heartbeat_ms / 2).max(1))
+    }
+
     /// How long after sending a leader may rely on an acknowledged lease.
     pub fn lease_belief_ms(&self) -> u64 {
         self.lease_ms * self.lease_belief_permille.min(1_000) / 1_000
@@ -67,7 +81,7 @@ impl Timing {
 }
 
 /// Limits: queues, batches, windows, memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// Proposals of this leader that are not committed yet: count.
@@ -104,5 +118,53 @@ impl Default for Limits {
             in_step_entries_max: 1_024,
             log_bytes_max: 256 << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timing(heartbeat_ms: u64) -> Timing {
+        Timing {
+            heartbeat_ms,
+            ..Timing::default()
+        }
+    }
+
+    #[test]
+    fn silence_is_never_longer_than_a_heartbeat_nor_shorter_than_half_of_one() {
+        for heartbeat_ms in [1, 2, 3, 60, 75, 150, 300, 301] {
+            let timing = timing(heartbeat_ms);
+            for sent in 0..3 * heartbeat_ms {
+                let silence = timing.heartbeat_after(Millis(sent)).since(Millis(sent));
+                assert!(silence <= heartbeat_ms, "{heartbeat_ms} after {sent}");
+                assert!(silence >= heartbeat_ms / 2, "{heartbeat_ms} after {sent}");
+                assert!(silence > 0, "{heartbeat_ms} after {sent}");
+            }
+        }
+    }
+
+    #[test]
+    fn idle_groups_come_together_within_three_heartbeats_and_stay_together() {
+        let timing = timing(300);
+        for sent in 0..600 {
+            let mut at = Millis(sent);
+            for _ in 0..3 {
+                at = timing.heartbeat_after(at);
+            }
+            assert_eq!(at.0 % 300, 0, "after {sent}");
+            // The shell may look a little late.
+            assert_eq!(timing.heartbeat_after(at.plus(49)), at.plus(300));
+        }
+    }
+
+    #[test]
+    fn any_time_is_safe_input() {
+        assert_eq!(
+            timing(300).heartbeat_after(Millis(u64::MAX)),
+            Millis(u64::MAX - u64::MAX % 150)
+        );
+        assert_eq!(timing(0).heartbeat_after(Millis(7)), Millis(7));
     }
 }

@@ -1,11 +1,12 @@
 //! The route directory: storage nodes push, memds holds, routers look up.
 
+use bytes::Bytes;
 use model::{EncodedKey, KeyRange, TableDefinition, TableId};
 use paxos::{Ballot, GroupId, Member, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// A partition as its leader describes it. Newer = larger (`generation`, `ballot`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartitionInfo {
     /// Partition and replication group.
     pub partition: GroupId,
@@ -32,6 +33,12 @@ pub struct PartitionInfo {
     pub changing: bool,
     /// Version of the table's definition that this partition works with.
     pub table_version: u64,
+    /// Items that it holds, as of the leader's last applied write.
+    #[serde(default)]
+    pub items: u64,
+    /// Their sizes, summed, bytes.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// A follower as its leader sees it.
@@ -108,6 +115,9 @@ pub struct Lookup {
     pub known_table_version: u64,
     /// (generation, ballot) of the partition that the asker has. Not sent back when still the newest.
     pub known_partition: Option<(u64, Ballot)>,
+    /// Its number: after a split or a merge the key is another partition's, whatever the generations are.
+    #[serde(default)]
+    pub known_id: Option<GroupId>,
 }
 
 /// Lookups that share a message.
@@ -160,4 +170,31 @@ pub struct SyncReply {
     pub tables: Vec<TableDefinition>,
     /// Where to continue; none = complete.
     pub next: Option<GroupId>,
+}
+
+/// memds → memds, once a second: "these are my hashes, what have you there?"
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompareRequest {
+    /// How keys, versions and hashes are made (`memds`' business). Another scheme can't be compared.
+    pub scheme: u32,
+    /// The hashes.
+    pub question: perkle::Question,
+}
+
+/// The answer to `CompareRequest`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompareReply {
+    /// The answering node's scheme; when it is another one, the answer is empty.
+    pub scheme: u32,
+    /// What the answering node has.
+    pub answer: perkle::Answer,
+}
+
+/// memds → memds: "take this, and give me those". Answered with a `Push`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RepairRequest {
+    /// What the asking node has and the other has not, or has older.
+    pub offered: Push,
+    /// Keys of the tree that the asking node wants; at most 1,000.
+    pub wanted: Vec<Bytes>,
 }

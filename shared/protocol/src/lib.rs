@@ -1,9 +1,11 @@
 //! What the services say to each other: message bodies, one module a subject family. MessagePack maps with named fields
 //! (unknown fields are ignored, missing ones defaulted). Owns shapes only; never sends anything (`mesh`), never decides.
 
+pub mod batch;
 pub mod control;
 pub mod directory;
 pub mod health;
 pub mod item;
+pub mod operate;
 pub mod replication;
 pub mod subjects;

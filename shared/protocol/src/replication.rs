@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::PlacedMember;
 
+/// `ReplicationFrame::knows` of senders that read batches.
+pub const KNOWS_BATCHES: u8 = 1;
+
 /// A message between two members of a replication group; one way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupMessage {
     /// The group.
     #[serde(rename = "g")]
@@ -22,6 +25,76 @@ pub struct GroupMessage {
     /// The message; it names the receiver's incarnation itself.
     #[serde(rename = "m")]
     pub message: paxos::Message,
+    /// What the sender reads beside this form: see `ReplicationFrame::knows`.
+    #[serde(rename = "k", default)]
+    pub knows: u8,
+}
+
+impl GroupMessage {
+    /// A message of a sender that reads batches.
+    pub fn new(
+        group: GroupId,
+        from: NodeId,
+        incarnation: u64,
+        message: paxos::Message,
+    ) -> GroupMessage {
+        GroupMessage {
+            group,
+            from,
+            incarnation,
+            message,
+            knows: KNOWS_BATCHES,
+        }
+    }
+}
+
+/// Replication messages from one node to another, in either form: a single `GroupMessage`, as version 0.1 knows it, or a batch
+/// (`crate::batch`). A batch goes only to nodes that have said that they read it (`knows`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicationFrame {
+    /// The sending node.
+    #[serde(rename = "n")]
+    pub from: NodeId,
+    /// What the sender reads: 0 = single messages only, `KNOWS_BATCHES` = batches, too.
+    #[serde(rename = "k", default)]
+    pub knows: u8,
+    /// A batch; empty in the single form.
+    #[serde(rename = "b", default)]
+    pub batch: Bytes,
+    /// Of a single message: the group …
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+    /// … the sender's incarnation …
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+    /// … and the message.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<paxos::Message>,
+}
+
+impl ReplicationFrame {
+    /// A frame that carries a batch.
+    pub fn of_batch(from: NodeId, batch: Bytes) -> ReplicationFrame {
+        ReplicationFrame {
+            from,
+            knows: KNOWS_BATCHES,
+            batch,
+            group: None,
+            incarnation: None,
+            message: None,
+        }
+    }
+
+    /// The single message, if it carries one.
+    pub fn single(self) -> Option<GroupMessage> {
+        Some(GroupMessage {
+            group: self.group?,
+            from: self.from,
+            incarnation: self.incarnation?,
+            message: self.message?,
+            knows: self.knows,
+        })
+    }
 }
 
 /// Pull one chunk of a consistent copy of a replica's B-tree.
@@ -72,4 +145,68 @@ pub struct CopyEnd {
     /// Items in the copy, for the receiver to check.
     #[serde(default)]
     pub items: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> paxos::Message {
+        paxos::Message {
+            to_incarnation: 1,
+            generation: 2,
+            body: paxos::Body::Probe { attempt: 3 },
+        }
+    }
+
+    #[test]
+    fn the_single_form_of_version_0_1_is_read_and_says_nothing_of_batches() {
+        #[derive(Serialize)]
+        struct Old {
+            g: GroupId,
+            n: NodeId,
+            i: u64,
+            m: paxos::Message,
+        }
+        let old = Old {
+            g: GroupId(5),
+            n: NodeId(6),
+            i: 7,
+            m: message(),
+        };
+        let encoded = rmp_serde::to_vec_named(&old).expect("encodes");
+        let frame: ReplicationFrame = rmp_serde::from_slice(&encoded).expect("decodes");
+        assert_eq!(frame.knows, 0);
+        let single = frame.single().expect("a single message");
+        assert_eq!(
+            (single.group, single.from, single.incarnation),
+            (GroupId(5), NodeId(6), 7)
+        );
+        assert_eq!(single.message, message());
+    }
+
+    #[test]
+    fn a_single_message_is_read_by_version_0_1() {
+        #[derive(Deserialize)]
+        struct Old {
+            g: GroupId,
+            m: paxos::Message,
+        }
+        let sent = GroupMessage::new(GroupId(5), NodeId(6), 7, message());
+        let encoded = rmp_serde::to_vec_named(&sent).expect("encodes");
+        let old: Old = rmp_serde::from_slice(&encoded).expect("decodes");
+        assert_eq!((old.g, old.m), (GroupId(5), message()));
+        let frame: ReplicationFrame = rmp_serde::from_slice(&encoded).expect("decodes");
+        assert_eq!(frame.knows, KNOWS_BATCHES);
+        assert_eq!(frame.single(), Some(sent));
+    }
+
+    #[test]
+    fn a_batch_carries_no_single_message() {
+        let sent = ReplicationFrame::of_batch(NodeId(6), Bytes::from_static(b"batch"));
+        let encoded = rmp_serde::to_vec_named(&sent).expect("encodes");
+        let frame: ReplicationFrame = rmp_serde::from_slice(&encoded).expect("decodes");
+        assert_eq!((frame.from, &frame.batch[..]), (NodeId(6), &b"batch"[..]));
+        assert!(frame.single().is_none());
+    }
 }

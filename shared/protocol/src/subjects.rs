@@ -6,7 +6,7 @@ use paxos::NodeId;
 pub fn node_item(node: NodeId) -> String {
     format!("node.{}.item", node.0)
 }
-/// Replication messages to a storage node, one way: `replication::GroupMessage`.
+/// Replication messages to a storage node, one way: `replication::ReplicationFrame`.
 pub fn node_replication(node: NodeId) -> String {
     format!("node.{}.repl", node.0)
 }
@@ -26,6 +26,14 @@ pub fn memds_lookup(instance: u64) -> String {
 pub fn memds_sync(instance: u64) -> String {
     format!("memds.{instance}.sync")
 }
+/// Hashes of one memds node's map to another: `directory::CompareRequest` → `directory::CompareReply`.
+pub fn memds_compare(instance: u64) -> String {
+    format!("memds.{instance}.compare")
+}
+/// What two memds nodes' maps differ in: `directory::RepairRequest` → `directory::Push`.
+pub fn memds_repair(instance: u64) -> String {
+    format!("memds.{instance}.repair")
+}
 /// Membership pushes to every memds node, one way: `directory::Push`.
 pub const MEMDS_PUSH: &str = "memds.push";
 /// A memds node asks all storage nodes to push everything they lead, one way: `directory::Hydrate`.
@@ -34,3 +42,7 @@ pub const MEMDS_HYDRATE: &str = "memds.hydrate";
 pub const HEALTH: &str = "health";
 /// Control-plane API calls (CreateTable …), queue group `admin`: `control::ApiCall` → `control::ApiReply`.
 pub const ADMIN_API: &str = "admin.api";
+/// Nudges: "this table's record wants work", from an admin that recorded it to the one that gives orders, one way: `operate::Nudge`.
+pub const ADMIN_NUDGE: &str = "admin.nudge";
+/// Operator's commands: `operate::Command` → `operate::Answer`. Every admin hears them, the active one answers.
+pub const ADMIN_OPERATE: &str = "admin.operate";

@@ -20,11 +20,21 @@ impl World {
         else {
             return Ok(());
         };
+        let graves = self
+            .registry
+            .get(group)
+            .map_or(&[][..], |known| &known.graves);
+        let hosts = self.hosts.values();
+        let disks: Vec<(NodeId, &GroupDisk)> = hosts
+            .filter_map(|host| Some((host.node, host.disk.groups.get(&group)?)))
+            .chain(graves.iter().map(|(node, disk)| (*node, disk)))
+            .collect();
         let stepped = Stepped {
             group,
             node,
             replica: &hosted.replica,
             disk,
+            disks: &disks,
             sent: &output.send,
             committed: &output.committed,
         };
@@ -34,17 +44,11 @@ impl World {
         if output.committed.is_empty() {
             return Ok(());
         }
-        let hosts = self.hosts.values();
-        let disks: Vec<(NodeId, &GroupDisk)> = hosts
-            .filter_map(|host| Some((host.node, host.disk.groups.get(&group)?)))
-            .collect();
         let committed = Committed {
             group,
             node,
             entries: &output.committed,
             promised: hosted.replica.status().promised,
-            configuration: hosted.replica.configuration(),
-            disks: &disks,
         };
         for invariant in &mut self.invariants {
             blame(invariant.name(), invariant.committed(&committed))?;

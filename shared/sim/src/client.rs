@@ -6,8 +6,8 @@ use paxos::{GroupId, NodeId};
 use protocol::item::{ItemFault, ItemReply};
 
 use crate::fixture::{Value, value_of};
-use crate::linearizability::{Action, Operation};
 use crate::rng::Rng;
+use linearizability::{Action, Operation};
 
 /// A request under way.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,13 @@ pub enum Wish {
         value: Value,
         /// Expected value.
         expected: Option<Value>,
+        /// By an update expression, where the value is not to be removed.
+        update: bool,
+    },
+    /// An update that writes the value if there is none, and returns what is there then.
+    Once {
+        /// New value.
+        value: u64,
     },
 }
 
@@ -89,24 +96,19 @@ impl Client {
         let id = *ids;
         let key = rng.below(keys);
         let expected = self.seen.get(&key).copied().unwrap_or_default();
+        let update = rng.chance(400_000);
+        let write = |value, expected| Wish::Write {
+            value,
+            expected,
+            update,
+        };
         let wish = match rng.below(100) {
             0..40 => Wish::Read,
-            40..65 => Wish::Write {
-                value: Some(id),
-                expected: None,
-            },
-            65..94 => Wish::Write {
-                value: Some(id),
-                expected: Some(expected),
-            },
-            94..97 => Wish::Write {
-                value: None,
-                expected: None,
-            },
-            _ => Wish::Write {
-                value: None,
-                expected: Some(expected),
-            },
+            40..60 => write(Some(id), None),
+            60..66 => Wish::Once { value: id },
+            66..94 => write(Some(id), Some(expected)),
+            94..97 => write(None, None),
+            _ => write(None, Some(expected)),
         };
         let padding = if rng.chance(20_000) {
             rng.below(6_000)
@@ -148,6 +150,7 @@ impl Call {
                 Wish::Write {
                     value,
                     expected: None,
+                    ..
                 },
                 ItemReply::Written { .. },
             ) => Outcome::Done(Action::Write(value)),
@@ -155,6 +158,7 @@ impl Call {
                 Wish::Write {
                     value,
                     expected: Some(expected),
+                    ..
                 },
                 ItemReply::Written { .. },
             ) => Outcome::Done(Action::WriteIf { expected, value }),
@@ -167,6 +171,15 @@ impl Call {
             ) => {
                 let found = value_of(item.as_ref());
                 Outcome::Done(Action::Refused { expected, found })
+            }
+            (Wish::Once { value }, ItemReply::Written { attributes, .. }) => {
+                Outcome::Done(match value_of(attributes.as_ref()) {
+                    Some(now) if now == value => Action::WriteIf {
+                        expected: None,
+                        value: Some(value),
+                    },
+                    found => Action::Read(found),
+                })
             }
             (_, ItemReply::Fault(fault)) => match fault {
                 ItemFault::NotHere { .. } | ItemFault::NotReady | ItemFault::Overloaded => {
@@ -188,10 +201,23 @@ impl Call {
                 answered: Some(now),
                 action,
             }),
-            (Outcome::Unknown, Wish::Write { value, expected }) => {
-                let action = match expected {
-                    None => Action::Write(value),
-                    Some(expected) => Action::WriteIf { expected, value },
+            (Outcome::Unknown, wish) => {
+                let action = match wish {
+                    Wish::Read => return None,
+                    Wish::Write {
+                        value,
+                        expected: None,
+                        ..
+                    } => Action::Write(value),
+                    Wish::Write {
+                        value,
+                        expected: Some(expected),
+                        ..
+                    } => Action::WriteIf { expected, value },
+                    Wish::Once { value } => Action::WriteIf {
+                        expected: None,
+                        value: Some(value),
+                    },
                 };
                 Some(Operation {
                     called,

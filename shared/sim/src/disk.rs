@@ -46,6 +46,18 @@ impl GroupDisk {
         }
     }
 
+    /// The configuration in force, as far as it is durable.
+    pub fn in_force(&self) -> &Configuration {
+        let of = |entry: &'_ Entry| matches!(entry.payload, paxos::Payload::Config(_));
+        match self.entries.values().rev().find(|entry| of(entry)) {
+            Some(Entry {
+                payload: paxos::Payload::Config(configuration),
+                ..
+            }) => configuration,
+            _ => &self.configuration,
+        }
+    }
+
     /// Last durable position.
     pub fn last(&self) -> Position {
         self.entries
@@ -136,8 +148,21 @@ impl GroupDisk {
 #[derive(Debug)]
 struct Write {
     group: GroupId,
+    /// The replica that wrote it: nothing of it reaches another one of the same group.
+    incarnation: u64,
     token: Token,
     ops: Vec<PersistOp>,
+}
+
+/// A batch that became durable.
+#[derive(Debug)]
+pub struct Synced {
+    /// Its group.
+    pub group: GroupId,
+    /// Its token.
+    pub token: Token,
+    /// What it holds.
+    pub ops: Vec<PersistOp>,
 }
 
 /// A node's disk.
@@ -160,9 +185,26 @@ impl Disk {
     }
 
     /// Puts a batch behind the others. True: no sync is under way, start one.
-    pub fn write(&mut self, group: GroupId, token: Token, ops: Vec<PersistOp>) -> bool {
-        self.queue.push_back(Write { group, token, ops });
+    pub fn write(
+        &mut self,
+        group: GroupId,
+        incarnation: u64,
+        token: Token,
+        ops: Vec<PersistOp>,
+    ) -> bool {
+        self.queue.push_back(Write {
+            group,
+            incarnation,
+            token,
+            ops,
+        });
         self.syncing == 0
+    }
+
+    /// The very replica, if it is (still) here.
+    fn replica(&mut self, group: GroupId, incarnation: u64) -> Option<&mut GroupDisk> {
+        let disk = self.groups.get_mut(&group)?;
+        (disk.identity.incarnation == incarnation).then_some(disk)
     }
 
     /// Starts a sync of all that is queued (group commit). False: nothing is.
@@ -172,17 +214,24 @@ impl Disk {
     }
 
     /// The sync is done: what is durable now, in order.
-    pub fn end_sync(&mut self) -> Vec<(GroupId, Token, Vec<PersistOp>)> {
+    pub fn end_sync(&mut self) -> Vec<Synced> {
         let done: Vec<Write> = self.queue.drain(..self.syncing).collect();
         self.syncing = 0;
         let mut durable = Vec::with_capacity(done.len());
-        for Write { group, token, ops } in done {
-            if let Some(disk) = self.groups.get_mut(&group) {
-                for op in &ops {
-                    disk.write(op.clone());
-                }
+        for write in done {
+            let Write {
+                group,
+                incarnation,
+                token,
+                ops,
+            } = write;
+            let Some(disk) = self.replica(group, incarnation) else {
+                continue;
+            };
+            for op in &ops {
+                disk.write(op.clone());
             }
-            durable.push((group, token, ops));
+            durable.push(Synced { group, token, ops });
         }
         durable
     }
@@ -201,8 +250,9 @@ impl Disk {
     pub fn crash(&mut self, mut survive: u64) -> Vec<(GroupId, Vec<PersistOp>)> {
         self.syncing = 0;
         let mut torn = Vec::new();
-        for Write { group, ops, .. } in self.queue.drain(..) {
-            for mut op in ops {
+        for write in std::mem::take(&mut self.queue) {
+            let (group, incarnation) = (write.group, write.incarnation);
+            for mut op in write.ops {
                 if survive == 0 {
                     continue;
                 }
@@ -212,10 +262,10 @@ impl Disk {
                 } else {
                     survive -= 1;
                 }
-                if let Some(disk) = self.groups.get_mut(&group) {
+                if let Some(disk) = self.replica(group, incarnation) {
                     disk.write(op.clone());
+                    torn.push((group, vec![op]));
                 }
-                torn.push((group, vec![op]));
             }
         }
         torn
@@ -255,8 +305,8 @@ mod tests {
             let mut disk = disk();
             let promise = PersistOp::Promise(Ballot::from((1, 1)));
             let ops = vec![promise, PersistOp::Append(vec![entry(1), entry(2)])];
-            assert!(disk.write(GroupId(1), Token(1), ops));
-            disk.write(GroupId(1), Token(2), vec![PersistOp::TruncateFrom(1)]);
+            assert!(disk.write(GroupId(1), 1, Token(1), ops));
+            disk.write(GroupId(1), 1, Token(2), vec![PersistOp::TruncateFrom(1)]);
             assert_eq!(disk.unsynced(), 4);
             disk.crash(survive);
             let group = &disk.groups[&GroupId(1)];
@@ -267,12 +317,14 @@ mod tests {
         let mut disk = disk();
         disk.write(
             GroupId(1),
+            1,
             Token(1),
             vec![PersistOp::Append(vec![entry(1)])],
         );
         assert!(disk.begin_sync());
         assert!(!disk.write(
             GroupId(1),
+            1,
             Token(2),
             vec![PersistOp::Append(vec![entry(2)])]
         ));

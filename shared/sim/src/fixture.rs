@@ -8,10 +8,12 @@ use bytes::Bytes;
 use expression::{Condition, ConditionKind, Placeholders};
 use model::codec::{encode_item, get_attribute};
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
-use model::{AttributeValue, Item, KeyRange, TableDefinition, TableId};
+use model::{AttributeValue, Item, KeyRange, Number, TableDefinition, TableId};
 use partition::{BTree, BTreeError, PartitionState};
 use paxos::{Ballot, Configuration};
 use protocol::item::{Get, ReturnValues, Write, WriteAction};
+
+use crate::client::{Call, Wish};
 
 /// Value of a key: absent, or the number that a write put there.
 pub type Value = Option<u64>;
@@ -107,32 +109,73 @@ pub fn get(number: u64) -> Get {
     }
 }
 
-/// An unconditional or conditional write of `value` (none deletes), padded to about `padding_bytes`. `expected`: the
-/// value that the condition asks for.
-pub fn write(number: u64, value: Value, expected: Option<Value>, padding_bytes: u64) -> Write {
-    let action = match value {
-        None => WriteAction::Delete,
-        Some(value) => {
-            let text = |text: String| AttributeValue::S(text);
-            let item: Item = [
-                ("pk".to_owned(), text(format!("k{number}"))),
-                ("v".to_owned(), text(value.to_string())),
-                (
-                    "padding".to_owned(),
-                    text("x".repeat(padding_bytes as usize)),
-                ),
-            ]
-            .into_iter()
-            .collect();
-            WriteAction::Put(encode_item(&item))
+/// The write that a call asks for; none: it asks for a read.
+pub fn write_of(call: &Call) -> Option<Write> {
+    let (action, expected, return_values) = match call.wish {
+        Wish::Read => return None,
+        Wish::Write {
+            value: None,
+            expected,
+            ..
+        } => (WriteAction::Delete, expected, ReturnValues::None),
+        Wish::Write {
+            value: Some(value),
+            expected,
+            update: false,
+        } => {
+            let mut item = key_item(call.key);
+            item.insert("v".to_owned(), text(value));
+            item.insert("padding".to_owned(), padding(call));
+            let put = WriteAction::Put(encode_item(&item));
+            (put, expected, ReturnValues::None)
+        }
+        Wish::Write {
+            value: Some(value),
+            expected,
+            update: true,
+        } => {
+            let how = "SET v = :v, padding = :p ADD changes :one";
+            (update(call, how, value), expected, ReturnValues::None)
+        }
+        Wish::Once { value } => {
+            let how = "SET v = if_not_exists(v, :v), padding = :p ADD changes :one";
+            (update(call, how, value), None, ReturnValues::AllNew)
         }
     };
-    Write {
-        key: key(number),
+    Some(Write {
+        key: key(call.key),
         action,
         condition: expected.and_then(condition),
-        return_values: ReturnValues::None,
+        return_values,
         return_on_failure: true,
+    })
+}
+
+fn text(number: u64) -> AttributeValue {
+    AttributeValue::S(number.to_string())
+}
+
+fn padding(call: &Call) -> AttributeValue {
+    AttributeValue::S("x".repeat(call.padding as usize))
+}
+
+fn key_item(number: u64) -> Item {
+    [("pk".to_owned(), AttributeValue::S(format!("k{number}")))]
+        .into_iter()
+        .collect()
+}
+
+fn update(call: &Call, how: &str, value: u64) -> WriteAction {
+    let values = BTreeMap::from([
+        (":v".to_owned(), text(value)),
+        (":p".to_owned(), padding(call)),
+        (":one".to_owned(), AttributeValue::N(Number::from(1_u64))),
+    ]);
+    let mut placeholders = Placeholders::new(None, Some(values));
+    WriteAction::Update {
+        key_item: encode_item(&key_item(call.key)),
+        // None only if the expression crate refuses it, which a test excludes.
+        update: expression::parse_update(how, &mut placeholders).ok(),
     }
 }
 
@@ -166,14 +209,52 @@ pub fn value_of(item: Option<&Bytes>) -> Value {
 mod tests {
     use super::*;
 
+    fn call(wish: Wish) -> Call {
+        Call {
+            id: 42,
+            client: 0,
+            key: 1,
+            wish,
+            padding: 10,
+            called: 0,
+        }
+    }
+
     #[test]
     fn writes_carry_their_value_and_their_condition() {
-        let write = write(1, Some(42), Some(Some(41)), 10);
+        let put = Wish::Write {
+            value: Some(42),
+            expected: Some(Some(41)),
+            update: false,
+        };
+        let write = write_of(&call(put)).expect("a write");
         let WriteAction::Put(item) = &write.action else {
             panic!("a put")
         };
         assert_eq!(value_of(Some(item)), Some(42));
         assert!(write.condition.is_some());
         assert!(condition(None).is_some());
+        assert!(write_of(&call(Wish::Read)).is_none());
+    }
+
+    #[test]
+    fn updates_are_updates() {
+        for wish in [
+            Wish::Once { value: 42 },
+            Wish::Write {
+                value: Some(42),
+                expected: None,
+                update: true,
+            },
+        ] {
+            let write = write_of(&call(wish)).expect("a write");
+            let WriteAction::Update { key_item, update } = write.action else {
+                panic!("an update")
+            };
+            let item = model::codec::decode_item(&key_item).expect("an item");
+            let update = update.expect("an update");
+            let updated = update.apply(&item).expect("applies");
+            assert_eq!(value_of(Some(&encode_item(&updated.item))), Some(42));
+        }
     }
 }

@@ -1,10 +1,9 @@
 //! Carries out the nemesis' faults.
 
-use paxos::{GroupId, Input, NodeId, Role};
+use paxos::{GroupId, Input, NodeId};
 
 use crate::figure_eight::Trap;
 use crate::nemesis::Fault;
-use crate::scenario::incarnation;
 use crate::world::{Event, Violation, World};
 
 impl World {
@@ -19,7 +18,8 @@ impl World {
             // Chance rarely helps a trap.
             return Ok(());
         }
-        let fault = Fault::draw(&mut self.rng, &self.scenario.nodes, self.scenario.traps);
+        let (traps, churn) = (self.scenario.traps, self.scenario.churn);
+        let fault = Fault::draw(&mut self.rng, &self.scenario.nodes, traps, churn);
         let now = self.now;
         self.trace.note(now, format_args!("fault: {fault:?}"));
         let nodes = self.scenario.nodes.clone();
@@ -98,6 +98,21 @@ impl World {
             Fault::Campaign(node) => self.tell(node, &Input::Campaign),
             Fault::ReleaseLog(node) => self.tell(node, &Input::ReleaseLog),
             Fault::Stale => self.stale(),
+            Fault::Late => self.late(),
+            Fault::Pause(node, ms) => {
+                self.pause(node, ms);
+                Ok(())
+            }
+            Fault::PauseLeader(ms) => {
+                if let Some((_, leader)) = self.some_leader() {
+                    self.coverage.hit("leader paused");
+                    self.pause(leader, ms);
+                }
+                Ok(())
+            }
+            Fault::LongCrash(node, ms) => self.crash(node, ms),
+            Fault::LoseDisk(node, ms) => self.lose_disk(node, ms),
+            Fault::Churn => self.churn(),
         }
     }
 
@@ -143,13 +158,13 @@ impl World {
         Ok(())
     }
 
-    fn heal_after(&mut self, ms: u64) -> Result<(), Violation> {
+    pub(crate) fn heal_after(&mut self, ms: u64) -> Result<(), Violation> {
         self.after(ms * 1_000, Event::Heal);
         Ok(())
     }
 
     /// A group, drawn, and its leader.
-    fn some_leader(&mut self) -> Option<(GroupId, NodeId)> {
+    pub(crate) fn some_leader(&mut self) -> Option<(GroupId, NodeId)> {
         let groups = &self.scenario.groups;
         let group = groups.get(self.rng.below(groups.len() as u64) as usize)?.0;
         Some((group, self.leader(group)?))
@@ -188,22 +203,54 @@ impl World {
 
     /// A message from, or to, a disk that is no member's.
     fn stale(&mut self) -> Result<(), Violation> {
-        let Some((from, to, group, mut message)) = self.overheard.take() else {
+        let Some((from, mut incarnation, to, group, mut message)) = self.overheard.take() else {
             return Ok(());
         };
         self.coverage.hit("stale message");
-        let mut sender = incarnation(from);
-        if self.rng.chance(500_000) {
-            sender += 1;
+        let receiver = self.hosts.get(&to).and_then(|host| host.groups.get(&group));
+        let current = receiver.map_or(0, |hosted| hosted.replica.configuration().generation);
+        // Somebody unknown may speak from a newer configuration, and anybody may ask.
+        let free =
+            message.generation > current || matches!(message.body, paxos::Body::Probe { .. });
+        if !free && self.rng.chance(500_000) {
+            incarnation += 999_999_999;
         } else {
-            message.to_incarnation += 1;
+            message.to_incarnation += 999_999_999;
         }
         let input = Input::Message {
             from,
-            incarnation: sender,
+            incarnation,
             message,
         };
         self.step_stale(to, group, input)
+    }
+
+    /// A message from long ago.
+    fn late(&mut self) -> Result<(), Violation> {
+        let Some((from, incarnation, to, group, message)) = self.kept.pop_front() else {
+            return Ok(());
+        };
+        self.coverage.hit("message from long ago");
+        let message = Box::new(message);
+        self.after(
+            0,
+            Event::Deliver {
+                from,
+                to,
+                group,
+                incarnation,
+                message,
+            },
+        );
+        Ok(())
+    }
+
+    /// The process stops; its clock goes on.
+    fn pause(&mut self, node: NodeId, ms: u64) {
+        if let Some(host) = self.hosts.get_mut(&node).filter(|host| host.up) {
+            host.paused_until = self.now + ms * 1_000;
+            self.coverage.hit("process paused");
+        }
     }
 
     /// Ends all faults: the network behaves, everybody runs.
@@ -213,6 +260,7 @@ impl World {
         let mut down = Vec::new();
         for host in self.hosts.values_mut() {
             host.slow_until = 0;
+            host.paused_until = 0;
             if !host.up {
                 down.push((host.node, host.life));
             }
@@ -220,12 +268,5 @@ impl World {
         for (node, life) in down {
             self.after(1_000, Event::Restart { node, life });
         }
-    }
-
-    /// Whether a member of a group is a storage replica.
-    pub(crate) fn is_storage(&self, group: GroupId, node: NodeId) -> bool {
-        let of = self.scenario.groups.iter().find(|(g, _)| *g == group);
-        let member = of.and_then(|(_, configuration)| configuration.member(node));
-        member.is_some_and(|member| member.role == Role::Storage)
     }
 }

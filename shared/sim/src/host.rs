@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use healing::{Nodes, Planner};
 use partition::{Batch, Limits, Partition};
 use paxos::{GroupId, Millis, Mutation, NodeId, Replica, Timing};
 
+use crate::client::Call;
 use crate::disk::{Disk, GroupDisk};
 use crate::rng::Rng;
 
@@ -55,12 +57,18 @@ pub struct Hosted {
     pub replica: Replica,
     /// The state machine.
     pub partition: Partition<Caller>,
+    /// Distinguishes the replicas that this node ever ran: events meant for another one are ignored.
+    pub birth: u64,
+    /// Requests that are evaluated, and proposed, together.
+    pub inbox: Vec<Call>,
     /// When the next tick is scheduled, real microseconds.
     pub tick_at: u64,
     /// A flush of the B-tree under way.
     pub flushing: Option<Batch>,
     /// The node that a copy is being pulled from.
     pub copying: Option<NodeId>,
+    /// While it leads: what it does about its members.
+    pub planner: Option<Planner>,
     /// Distinguishes flushes and copies that a copy overtook.
     pub epoch: u64,
 }
@@ -80,6 +88,12 @@ pub struct Host {
     pub disk: Disk,
     /// Syncs are slow until then, real microseconds.
     pub slow_until: u64,
+    /// The process is stopped until then, real microseconds: everything waits.
+    pub paused_until: u64,
+    /// What it heard of the others.
+    pub nodes: Nodes,
+    /// Replicas started so far.
+    births: u64,
     /// Replicas, while it runs.
     pub groups: BTreeMap<GroupId, Hosted>,
 }
@@ -94,6 +108,9 @@ impl Host {
             clock,
             disk: Disk::new(groups),
             slow_until: 0,
+            paused_until: 0,
+            nodes: Nodes::default(),
+            births: 0,
             groups: BTreeMap::new(),
         }
     }
@@ -102,28 +119,42 @@ impl Host {
     pub fn start(&mut self, now_us: u64, timing: &Timing, mutations: &[Mutation]) {
         self.up = true;
         self.life += 1;
-        let now = self.clock.at(now_us);
-        for (group, disk) in &self.disk.groups {
-            let (outlines, restored) = disk.restored().outlined();
-            let timing = timing.clone();
-            let mut replica =
-                Replica::from_disk(self.node, *group, outlines, restored, timing, now);
-            replica.mutate(mutations);
-            let hosted = Hosted {
-                replica,
-                partition: Partition::new(disk.state.clone(), Limits::default()),
-                tick_at: 0,
-                flushing: None,
-                copying: None,
-                epoch: 0,
-            };
-            self.groups.insert(*group, hosted);
+        let groups: Vec<GroupId> = self.disk.groups.keys().copied().collect();
+        for group in groups {
+            self.host(group, now_us, timing, mutations);
         }
+    }
+
+    /// Starts the replica of a group from what the disk holds.
+    pub fn host(&mut self, group: GroupId, now_us: u64, timing: &Timing, mutations: &[Mutation]) {
+        let Some(disk) = self.disk.groups.get(&group) else {
+            return;
+        };
+        let now = self.clock.at(now_us);
+        let (outlines, restored) = disk.restored().outlined();
+        let timing = timing.clone();
+        let mut replica = Replica::from_disk(self.node, group, outlines, restored, timing, now);
+        replica.mutate(mutations);
+        self.births += 1;
+        let hosted = Hosted {
+            replica,
+            partition: Partition::new(disk.state.clone(), Limits::default()),
+            birth: self.births,
+            inbox: Vec::new(),
+            tick_at: 0,
+            flushing: None,
+            copying: None,
+            planner: None,
+            epoch: 0,
+        };
+        self.groups.insert(group, hosted);
     }
 
     /// Kills the process; the disk keeps `survive` of the unsynced operations.
     pub fn crash(&mut self, survive: u64) -> Vec<(GroupId, Vec<paxos::PersistOp>)> {
         self.up = false;
+        self.paused_until = 0;
+        self.nodes = Nodes::default();
         self.groups.clear();
         self.disk.crash(survive)
     }

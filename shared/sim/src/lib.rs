@@ -2,18 +2,22 @@
 //! disks, clocks and clients that are simulated and go wrong in every way that the design allows for. A run follows from
 //! its seed alone. Checks the invariants of the protocol after every step, and the clients' histories at the end.
 
+mod care;
 mod checks;
+mod churn;
 pub mod client;
 pub mod coverage;
 pub mod disk;
 mod figure_eight;
 pub mod fixture;
 mod havoc;
+mod healing;
 pub mod host;
 pub mod invariants;
-pub mod linearizability;
 pub mod nemesis;
 pub mod network;
+mod orders;
+pub mod registry;
 pub mod rng;
 pub mod run;
 pub mod scenario;

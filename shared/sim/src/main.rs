@@ -1,12 +1,18 @@
-//! `sim --seeds N`: runs seeds, says which failed and how to run them again.
+//! `sim --seeds N`: runs seeds on as many threads as asked, says how it goes, which failed and how to run them again.
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use sim::coverage::Coverage;
-use sim::run::run;
-use sim::scenario::Options;
+use sim::run::{Report, run};
+use sim::scenario::{Members, Options};
+
+/// Between two lines that say how far it is.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Runs the deterministic simulation.
 #[derive(Parser)]
@@ -18,6 +24,9 @@ struct Arguments {
     /// First seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Threads.
+    #[arg(long, default_value_t = 1)]
+    jobs: u64,
     /// Number of nodes (drawn by the seed if absent).
     #[arg(long)]
     nodes: Option<u64>,
@@ -30,6 +39,9 @@ struct Arguments {
     /// Make every run a storm of elections.
     #[arg(long)]
     storm: bool,
+    /// What happens to the members: fixed, churn or healing (drawn by the seed if absent).
+    #[arg(long)]
+    members: Option<Members>,
     /// Print the trace of every run (for a single seed).
     #[arg(long)]
     trace: bool,
@@ -41,6 +53,16 @@ struct Arguments {
     keep_going: bool,
 }
 
+/// What all threads together came to.
+#[derive(Default)]
+struct Sum {
+    coverage: Coverage,
+    done: u64,
+    events: u64,
+    failed: Vec<u64>,
+    said: Duration,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let options = Options {
@@ -48,44 +70,89 @@ fn main() -> ExitCode {
         partitions: arguments.partitions,
         faults_ms: arguments.faults_ms,
         storm: arguments.storm,
+        members: arguments.members,
         mutations: paxos::MUTATIONS
             .into_iter()
             .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
             .collect(),
         keep_trace: arguments.trace,
     };
-    let mut coverage = Coverage::default();
-    let (mut done, mut events, mut failed) = (0_u64, 0_u64, 0_u64);
-    for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
-        let report = run(seed, &options);
-        done += 1;
-        events += report.events;
-        coverage.add(&report.coverage);
-        if arguments.trace {
-            // A closed pipe is the reader's business.
-            let _ = std::io::stdout().write_all(report.trace.as_bytes());
+    let (next, stop) = (AtomicU64::new(arguments.from), AtomicBool::new(false));
+    let end = arguments.from.saturating_add(arguments.seeds);
+    let sum = Mutex::new(Sum::default());
+    let began = now();
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    let report = run(seed, &options);
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !take(&mut sum, &report, &arguments) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    say(&mut sum, &arguments, began.elapsed());
+                }
+            });
         }
-        if let Some(violation) = &report.violation {
-            failed += 1;
-            println!("seed {seed}: {}\n{}", violation.invariant, violation.detail);
-            println!("again: {}", replay(seed, &arguments));
-            if !arguments.keep_going {
-                break;
-            }
-        }
-        if done.is_multiple_of(100) {
-            println!(
-                "{done} of {} seeds, {events} events, {failed} failed",
-                arguments.seeds
-            );
-        }
-    }
-    println!("{coverage}{done} seeds, {events} events, {failed} failed");
+    });
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let seconds = began.elapsed().as_secs();
+    let failed = sum.failed.len();
+    println!(
+        "{}{} seeds, {} events, {seconds} s, {failed} failed",
+        sum.coverage, sum.done, sum.events
+    );
     if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        return ExitCode::SUCCESS;
     }
+    println!("failed seeds: {:?}", sum.failed);
+    ExitCode::FAILURE
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long it takes is shown, and nothing depends on it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Takes a run's report in. False: it failed, and nothing more is to be run.
+fn take(sum: &mut Sum, report: &Report, arguments: &Arguments) -> bool {
+    sum.done += 1;
+    sum.events += report.events;
+    sum.coverage.add(&report.coverage);
+    if arguments.trace {
+        // A closed pipe is the reader's business.
+        let _ = std::io::stdout().write_all(report.trace.as_bytes());
+    }
+    let Some(violation) = &report.violation else {
+        return true;
+    };
+    let seed = report.seed;
+    sum.failed.push(seed);
+    println!("seed {seed}: {}\n{}", violation.invariant, violation.detail);
+    println!("again: {}", replay(seed, arguments));
+    arguments.keep_going
+}
+
+/// Says now and then how far it is.
+fn say(sum: &mut Sum, arguments: &Arguments, elapsed: Duration) {
+    if elapsed < sum.said + PROGRESS {
+        return;
+    }
+    sum.said = elapsed;
+    let rate = sum.done * 1_000 / (elapsed.as_millis() as u64).max(1);
+    println!(
+        "{} of {} seeds, {rate} a second, {} failed",
+        sum.done,
+        arguments.seeds,
+        sum.failed.len()
+    );
 }
 
 /// The command that runs one seed again.
@@ -100,6 +167,9 @@ fn replay(seed: u64, arguments: &Arguments) -> String {
         if let Some(value) = value {
             command.push_str(&format!(" --{name} {value}"));
         }
+    }
+    if let Some(members) = arguments.members {
+        command.push_str(&format!(" --members {members}"));
     }
     if arguments.storm {
         command.push_str(" --storm");

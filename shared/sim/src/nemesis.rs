@@ -37,11 +37,23 @@ pub enum Fault {
     ReleaseLog(NodeId),
     /// A message with a wrong incarnation reaches somebody.
     Stale,
+    /// A message from long ago arrives; its sender, or its receiver, may be gone.
+    Late,
+    /// The process stops for so many milliseconds, and then has everything at once.
+    Pause(NodeId, u64),
+    /// The process of a leader stops.
+    PauseLeader(u64),
+    /// A process dies and comes back, with its old state, after so long that everything went on without it.
+    LongCrash(NodeId, u64),
+    /// The disk of a node is gone; it comes back empty.
+    LoseDisk(NodeId, u64),
+    /// Somebody changes the members of a group.
+    Churn,
 }
 
 impl Fault {
-    /// Draws one; `traps` per million are traps.
-    pub fn draw(rng: &mut Rng, nodes: &[NodeId], traps: u64) -> Fault {
+    /// Draws one; `traps` per million are traps, `churn` per million concern the members.
+    pub fn draw(rng: &mut Rng, nodes: &[NodeId], traps: u64, churn: u64) -> Fault {
         if rng.chance(traps) {
             return Fault::FigureEight;
         }
@@ -50,8 +62,20 @@ impl Fault {
         let (a, b) = (nodes[first], nodes[second]);
         let mut span = || rng.around(700) + 50;
         let long = span() + span();
+        if rng.chance(churn) {
+            return match rng.below(100) {
+                0..70 => Fault::Churn,
+                70..77 => Fault::LongCrash(a, 4_000 + 4 * long),
+                77..85 => Fault::Late,
+                _ => Fault::LoseDisk(a, long),
+            };
+        }
         match rng.below(100) {
-            0..16 => Fault::Crash(a, long),
+            0..2 => Fault::LongCrash(a, 4_000 + 4 * long),
+            2..5 => Fault::Pause(a, long),
+            5..8 => Fault::PauseLeader(long),
+            8..10 => Fault::Late,
+            10..16 => Fault::Crash(a, long),
             16..20 => Fault::CrashAll(long),
             20..32 => Fault::CrashLeader(long),
             32..40 => Fault::Isolate(a, long),

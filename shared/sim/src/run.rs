@@ -1,18 +1,19 @@
 //! One run: a phase in which things go wrong and nothing may be unsafe, then everything is healed and the mesh must
 //! converge.
 
-use paxos::GroupId;
+use paxos::{Configuration, GroupId, Member, Role};
 use protocol::item::ItemReply;
 
 use crate::coverage::Coverage;
 use crate::fixture;
-use crate::linearizability;
+use crate::host::Host;
 use crate::rng::Rng;
-use crate::scenario::{Options, Scenario};
+use crate::scenario::{Members, Options, Scenario};
+use crate::words;
 use crate::world::{Violation, World, broken};
 
 /// After healing, leaders must serve and replicas agree within so many simulated milliseconds.
-const CONVERGE_MS: u64 = 60_000;
+const CONVERGE_MS: u64 = 120_000;
 /// Clients go on for so long after healing, in milliseconds.
 const CALM_MS: u64 = 3_000;
 
@@ -84,26 +85,65 @@ fn converge(world: &mut World) -> Result<(), Violation> {
 
 /// Why a group has not converged yet.
 fn unsettled(world: &World, group: GroupId) -> Option<String> {
-    let states: Vec<String> = world
-        .hosts
-        .values()
-        .filter_map(|host| Some(format!("{:?}", host.groups.get(&group)?.replica.status())))
-        .collect();
-    let Some(leader) = world.leader(group) else {
-        return Some(format!("group {}: nobody serves: {states:#?}", group.0));
+    let why = |what: &str| {
+        let states = world.hosts.values().filter_map(|host| {
+            Some(words::of_replica(
+                host.node,
+                &host.groups.get(&group)?.replica,
+            ))
+        });
+        let states: Vec<String> = states.collect();
+        Some(format!("group {}: {what}\n{}", group.0, states.join("\n")))
     };
-    let last = world.hosts[&leader].groups[&group].replica.status().last;
-    let behind = world.hosts.values().find(|host| {
+    let Some(leader) = world.leader(group) else {
+        return why("nobody serves");
+    };
+    let leading = &world.hosts[&leader].groups[&group].replica;
+    let (last, configuration) = (leading.status().last, leading.configuration());
+    let behind = world.hosts.values().any(|host| {
         host.groups.get(&group).is_some_and(|hosted| {
             let status = hosted.replica.status();
-            status.last != last || status.delivered != last.index || status.copying
+            let incarnation = hosted.replica.identity().incarnation;
+            let agrees = status.last == last && status.delivered == last.index && !status.copying;
+            configuration.contains(host.node, incarnation) && !agrees
         })
     });
-    let node = behind?.node.0;
-    Some(format!(
-        "group {}: node {node} is behind: {states:#?}",
-        group.0
-    ))
+    if behind {
+        return why("a replica is behind");
+    }
+    if world.scenario.members == Members::Fixed {
+        return None;
+    }
+    why(out_of_shape(world, group, configuration)?)
+}
+
+/// What is not as it should be with a group's members: three storage members, each there, and nothing else anywhere.
+/// (A replica that was made for this very configuration may still be taken in, and stays.)
+fn out_of_shape(
+    world: &World,
+    group: GroupId,
+    configuration: &Configuration,
+) -> Option<&'static str> {
+    let sound = |m: &Member| m.role == Role::Storage && world.exists(group, m);
+    if configuration.joint.is_some() || !configuration.learners.is_empty() {
+        return Some("a change is not complete");
+    }
+    if configuration.members.len() != 3 || !configuration.members.iter().all(sound) {
+        return Some("not three storage members");
+    }
+    let left = |host: &Host| match host.disk.groups.get(&group) {
+        Some(disk) => {
+            let identity = disk.identity;
+            let named = configuration.contains(host.node, identity.incarnation);
+            !named && identity.generation < configuration.generation
+        }
+        None => false,
+    };
+    world
+        .hosts
+        .values()
+        .any(left)
+        .then_some("a removed replica is still there")
 }
 
 /// All storage replicas hold the same items.
@@ -117,7 +157,11 @@ fn check_replicas(world: &World) -> Result<(), Violation> {
                 else {
                     continue;
                 };
-                if !world.is_storage(*group, host.node) {
+                let identity = disk.identity;
+                let known = world.registry.get(*group);
+                let member = known
+                    .is_some_and(|known| known.committed.contains(host.node, identity.incarnation));
+                if identity.role == Role::Log || !member {
                     continue;
                 }
                 let reply = match hosted.partition.get(&disk.tree, &fixture::get(key)) {

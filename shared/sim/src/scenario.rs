@@ -4,6 +4,39 @@ use paxos::{Configuration, GroupId, Member, Mutation, NodeId, Role, Timing};
 
 use crate::rng::Rng;
 
+/// What happens to the members of the groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// They stay.
+    Fixed,
+    /// They are changed at random, and disks get lost; an onlooker brings the groups back into shape.
+    Churn,
+    /// Disks get lost, nodes fall silent, and the real planner heals the groups.
+    Healing,
+}
+
+/// All of them.
+pub const MEMBERS: [Members; 3] = [Members::Fixed, Members::Churn, Members::Healing];
+
+impl std::fmt::Display for Members {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Members::Fixed => "fixed",
+            Members::Churn => "churn",
+            Members::Healing => "healing",
+        })
+    }
+}
+
+impl std::str::FromStr for Members {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Members, String> {
+        let named = MEMBERS.into_iter().find(|m| m.to_string() == text);
+        named.ok_or_else(|| format!("{text}: one of fixed, churn, healing"))
+    }
+}
+
 /// What the caller of a run may fix.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -15,6 +48,8 @@ pub struct Options {
     pub faults_ms: Option<u64>,
     /// Make every run a storm of elections.
     pub storm: bool,
+    /// What happens to the members; drawn if none.
+    pub members: Option<Members>,
     /// Deliberate bugs.
     pub mutations: Vec<Mutation>,
     /// Keep the text of the trace.
@@ -44,6 +79,12 @@ pub struct Scenario {
     pub ambush: u64,
     /// Faults that are traps (see `figure_eight`), per million.
     pub traps: u64,
+    /// What happens to the members.
+    pub members: Members,
+    /// Faults that concern the members, per million.
+    pub churn: u64,
+    /// Requests that arrive at a leader within so many microseconds are proposed together.
+    pub batch_us: u64,
     /// Mean time between faults in milliseconds.
     pub fault_every_ms: u64,
     /// Greatest deviation of a node's clock from real time, in parts per million.
@@ -67,14 +108,29 @@ pub fn incarnation(node: NodeId) -> u64 {
     node.0 * 1_000 + 7
 }
 
+/// Zones of the mesh.
+const ZONES: u64 = 3;
+
+/// A node's zone.
+fn zone(node: NodeId) -> u64 {
+    node.0 % ZONES
+}
+
 impl Scenario {
+    /// A node's zone.
+    pub fn zone(&self, node: NodeId) -> u64 {
+        zone(node)
+    }
+
     /// Draws a scenario.
     pub fn draw(rng: &mut Rng, options: &Options) -> Scenario {
-        let count = options.nodes.unwrap_or_else(|| rng.between(3, 5)).max(3);
+        let count = options.nodes.unwrap_or_else(|| rng.between(3, 7)).max(3);
+        let members = *rng.pick(&MEMBERS).unwrap_or(&Members::Fixed);
+        let members = options.members.unwrap_or(members);
         let partitions = options.partitions.unwrap_or_else(|| rng.between(1, 3));
         let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
         let groups = (1..=partitions)
-            .map(|group| (GroupId(group), draw_members(rng, &nodes)))
+            .map(|group| (GroupId(group), draw_members(rng, &nodes, members)))
             .collect();
         let calm = rng.chance(150_000);
         let delay_min = rng.between(100, 2_000);
@@ -98,6 +154,13 @@ impl Scenario {
                 0
             },
             traps: 20_000,
+            members,
+            churn: match members {
+                Members::Fixed => 0,
+                Members::Churn => rng.between(100_000, 800_000),
+                Members::Healing => rng.between(50_000, 400_000),
+            },
+            batch_us: *rng.pick(&[0, 1_000, 20_000]).unwrap_or(&0),
             fault_every_ms: rng.between(150, 2_500),
             // Timing's lease margin is made for clocks within 5 % of real time.
             drift_ppm: *rng.pick(&[0, 1_000, 40_000, 49_000]).unwrap_or(&0),
@@ -137,13 +200,16 @@ impl Scenario {
     }
 }
 
-/// Three members on three of the nodes; sometimes one of them is a log replica.
-fn draw_members(rng: &mut Rng, nodes: &[NodeId]) -> Configuration {
-    let mut free = nodes.to_vec();
-    let with_log_replica = rng.chance(300_000);
-    let members = (0..3)
+/// Three members on nodes of three zones; sometimes one of them is a log replica.
+fn draw_members(rng: &mut Rng, nodes: &[NodeId], members: Members) -> Configuration {
+    // Where members change, log replicas come by themselves; on three nodes there is no place to replace one.
+    let with_log_replica = rng.chance(300_000) && members == Members::Fixed;
+    let first = rng.below(ZONES);
+    let members = (0..ZONES)
         .map(|n| {
-            let node = free.remove(rng.below(free.len() as u64) as usize);
+            let of_zone = |node: &&NodeId| zone(**node) == (first + n) % ZONES;
+            let choice: Vec<NodeId> = nodes.iter().filter(of_zone).copied().collect();
+            let node = *rng.pick(&choice).unwrap_or(&nodes[n as usize]);
             let role = if n == 2 && with_log_replica {
                 Role::Log
             } else {

@@ -1,13 +1,16 @@
 //! What the storage service's shell does around a replica, on simulated parts: carries out what a step asks for (disk,
 //! network, partition), syncs, flushes, log reads and full copies.
 
-use paxos::{GroupId, Input, Message, NodeId, Output, ReadLog, Standing};
+use paxos::{GroupId, Input, Message, NodeId, Output, ReadLog, Role, Standing};
 
+use crate::disk::Synced;
 use crate::fixture::MapTree;
 use crate::host::Host;
-use crate::scenario::incarnation;
 use crate::words;
 use crate::world::{Event, Violation, World, broken};
+
+/// Messages kept for much later, at most.
+const KEPT_MAX: usize = 40;
 
 impl World {
     /// Gives an input to a replica and does what comes of it. Nothing happens on a node that is down.
@@ -28,7 +31,13 @@ impl World {
             self.now,
             format_args!("n{} g{} {}", node.0, group.0, words::of_input(&input)),
         );
+        let before = hosted.replica.configuration().generation;
         let output = hosted.replica.step(now, input);
+        let after = hosted.replica.configuration().generation;
+        let cut = |op: &paxos::PersistOp| matches!(op, paxos::PersistOp::TruncateFrom(_));
+        if after < before && output.persist.iter().any(cut) {
+            self.coverage.hit("change undone");
+        }
         self.carry_out(node, group, output)
     }
 
@@ -40,6 +49,7 @@ impl World {
         output: Output,
     ) -> Result<(), Violation> {
         self.check_step(node, group, &output)?;
+        self.watch(node, group, &output);
         let Output {
             persist,
             token,
@@ -60,18 +70,24 @@ impl World {
                 _ => {}
             }
         }
+        if let Some(Err(refusal)) = &output.reconfigured {
+            self.plan_refused(node, group, refusal);
+        }
         if output.truncate_floor.is_some() {
             self.coverage.hit("log truncated");
         }
-        let storage = self.is_storage(group, node);
+        let Some((role, incarnation)) = self.identity(node, group) else {
+            return Ok(());
+        };
+        let storage = role == Role::Storage;
         let mut answers = Vec::new();
         let Some(host) = self.hosts.get_mut(&node) else {
             return Ok(());
         };
-        let life = host.life;
         let Some(hosted) = host.groups.get_mut(&group) else {
             return Ok(());
         };
+        let birth = hosted.birth;
         if output.lost.is_some() {
             hosted.partition.lose(&mut answers);
             self.coverage.hit("leader stepped down");
@@ -98,22 +114,25 @@ impl World {
             hosted.tick_at = wake;
         }
         let sync = match token {
-            Some(token) => host.disk.write(group, token, persist) && host.disk.begin_sync(),
+            Some(token) => {
+                host.disk.write(group, incarnation, token, persist) && host.disk.begin_sync()
+            }
             None => false,
         };
         if tick {
-            self.after(wake - self.now, Event::Tick { node, life, group });
+            self.after(wake - self.now, Event::Tick { node, birth, group });
         }
         if sync {
             self.schedule_sync(node);
         }
         if copy_wanted.is_some() {
             let takes = self.rng.around(200_000) + 1_000;
-            self.after(takes, Event::Copy { node, life, group });
+            self.after(takes, Event::Copy { node, birth, group });
         }
         for (to, message) in send {
             words::cover(&mut self.coverage, &message, storage);
-            self.send(node, to, group, message);
+            self.watch_fetched(node, group, &message);
+            self.send((node, incarnation), to, group, message);
         }
         for read in read_log {
             self.coverage.hit("log read");
@@ -122,7 +141,7 @@ impl World {
                 takes,
                 Event::LogRead {
                     node,
-                    life,
+                    birth,
                     group,
                     read,
                 },
@@ -131,7 +150,12 @@ impl World {
         for (caller, reply) in answers {
             self.answer(node, caller, reply);
         }
-        self.check_group(group)
+        self.check_group(group)?;
+        if output.retired {
+            self.retire(node, group)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn tick_was(&mut self, node: NodeId, group: GroupId) {
@@ -146,14 +170,26 @@ impl World {
         }
     }
 
-    pub(crate) fn send(&mut self, from: NodeId, to: NodeId, group: GroupId, message: Message) {
+    pub(crate) fn send(
+        &mut self,
+        (from, incarnation): (NodeId, u64),
+        to: NodeId,
+        group: GroupId,
+        message: Message,
+    ) {
         if self.rng.chance(10_000) {
-            self.overheard = Some((from, to, group, message.clone()));
+            self.overheard = Some((from, incarnation, to, group, message.clone()));
+        }
+        if self.rng.chance(5_000) {
+            if self.kept.len() >= KEPT_MAX {
+                self.kept.pop_front();
+            }
+            self.kept
+                .push_back((from, incarnation, to, group, message.clone()));
         }
         let (once, again) = self.network.fate(&mut self.rng, from, to);
         for delay in again.into_iter().chain(once) {
             let message = Box::new(message.clone());
-            let incarnation = incarnation(from);
             self.after(
                 delay,
                 Event::Deliver {
@@ -188,12 +224,12 @@ impl World {
         };
         let durable = host.disk.end_sync();
         let next = host.disk.begin_sync();
-        let groups = durable.iter().map(|(group, _, ops)| (*group, &ops[..]));
+        let groups = durable.iter().map(|synced| (synced.group, &synced.ops[..]));
         self.check_persisted(node, groups.collect())?;
         if next {
             self.schedule_sync(node);
         }
-        for (group, token, ops) in durable {
+        for Synced { group, token, ops } in durable {
             if ops
                 .iter()
                 .any(|op| matches!(op, paxos::PersistOp::TruncateFrom(_)))
@@ -238,10 +274,10 @@ impl World {
         let Some(host) = self.hosts.get_mut(&node) else {
             return;
         };
-        let life = host.life;
         let Some(hosted) = host.groups.get_mut(&group) else {
             return;
         };
+        let birth = hosted.birth;
         if hosted.copying.is_none()
             && let Some(batch) = hosted.partition.seal()
         {
@@ -251,13 +287,13 @@ impl World {
                 takes,
                 Event::Flushed {
                     node,
-                    life,
+                    birth,
                     group,
                     epoch,
                 },
             );
         }
-        self.after(pause, Event::FlushDue { node, life, group });
+        self.after(pause, Event::FlushDue { node, birth, group });
     }
 
     pub(crate) fn flushed(

@@ -1,11 +1,12 @@
 //! What clients and nodes say to each other.
 
 use partition::Evaluated;
-use paxos::{Input, NodeId, Output, Refusal};
+use paxos::{GroupId, Input, NodeId, Output, Refusal};
 use protocol::item::{ItemFault, ItemReply};
 
 use crate::client::{Call, Outcome, Wish};
 use crate::fixture;
+use crate::registry::Known;
 use crate::world::{Event, Violation, World, broken};
 
 /// A client gives up on a request after so long.
@@ -44,12 +45,31 @@ impl World {
         );
     }
 
-    /// A request reaches a node.
-    pub(crate) fn request(&mut self, node: NodeId, call: Call) -> Result<(), Violation> {
+    /// A request reaches a node: it is evaluated with whatever else is there by then.
+    pub(crate) fn request(&mut self, node: NodeId, call: Call) {
         let Some(group) = self.clients.get(call.client).map(|client| client.group) else {
-            return Ok(());
+            return;
         };
-        let Some(host) = self.hosts.get_mut(&node).filter(|host| host.up) else {
+        let wait = self.rng.below(self.scenario.batch_us + 1);
+        let Some(hosted) = self.hosted(node, group) else {
+            // The node says so at once.
+            if self.hosts.get(&node).is_some_and(|host| host.up) {
+                let fault = ItemFault::NotHere { partition: None };
+                self.answer(node, call.id, ItemReply::Fault(fault));
+            }
+            return;
+        };
+        let first = hosted.inbox.is_empty();
+        let birth = hosted.birth;
+        hosted.inbox.push(call);
+        if first {
+            self.after(wait, Event::Inbox { node, birth, group });
+        }
+    }
+
+    /// A leader evaluates what came in, in one go, and proposes what comes of it together.
+    pub(crate) fn evaluate(&mut self, node: NodeId, group: GroupId) -> Result<(), Violation> {
+        let Some(host) = self.hosts.get_mut(&node) else {
             return Ok(());
         };
         let now = host.clock.at(self.now);
@@ -58,48 +78,46 @@ impl World {
         else {
             return Ok(());
         };
-        if !hosted.replica.can_serve_reads(now) {
-            let fault = match hosted.replica.status().leader {
-                Some(leader) if leader != node => ItemFault::NotHere { partition: None },
-                _ => ItemFault::NotReady,
-            };
-            self.answer(node, call.id, ItemReply::Fault(fault));
-            return Ok(());
-        }
-        let (value, expected) = match call.wish {
-            Wish::Read => {
-                return match hosted.partition.get(&disk.tree, &fixture::get(call.key)) {
-                    Ok(reply) => {
-                        self.answer(node, call.id, reply);
-                        Ok(())
-                    }
-                    Err(error) => broken("the partition answers reads", error.to_string()),
-                };
-            }
-            Wish::Write { value, expected } => (value, expected),
-        };
-        let write = fixture::write(call.key, value, expected, call.padding);
-        let command = match hosted.partition.evaluate(&disk.tree, &write, 0, call.id) {
-            Ok(Evaluated::Propose(command)) => command,
-            Ok(Evaluated::Waits) => return Ok(()),
-            Ok(Evaluated::Answer(caller, reply)) => {
-                self.answer(node, caller, reply);
-                return Ok(());
-            }
-            Err(error) => return broken("the partition evaluates writes", error.to_string()),
-        };
-        let mut output = hosted.replica.step(now, Input::Propose(vec![command]));
-        let proposed = output.proposed.take();
         let mut answers = Vec::new();
-        match proposed {
-            Some(Ok(first)) => hosted.partition.proposed(first),
-            Some(Err(Refusal::Overloaded)) => {
-                hosted
-                    .partition
-                    .refused(&ItemFault::Overloaded, &mut answers);
+        let mut commands = Vec::new();
+        for call in std::mem::take(&mut hosted.inbox) {
+            if !hosted.replica.can_serve_reads(now) {
+                let fault = match hosted.replica.status().leader {
+                    Some(leader) if leader != node => ItemFault::NotHere { partition: None },
+                    _ => ItemFault::NotReady,
+                };
+                answers.push((call.id, ItemReply::Fault(fault)));
+                continue;
             }
-            Some(Err(_)) | None => {
-                hosted.partition.refused(&ItemFault::NotReady, &mut answers);
+            let Some(write) = fixture::write_of(&call) else {
+                match hosted.partition.get(&disk.tree, &fixture::get(call.key)) {
+                    Ok(reply) => answers.push((call.id, reply)),
+                    Err(error) => return broken("the partition answers reads", error.to_string()),
+                }
+                continue;
+            };
+            match hosted.partition.evaluate(&disk.tree, &write, 0, call.id) {
+                Ok(Evaluated::Propose(command)) => commands.push(command),
+                Ok(Evaluated::Waits) => {}
+                Ok(Evaluated::Answer(caller, reply)) => answers.push((caller, reply)),
+                Err(error) => return broken("the partition evaluates writes", error.to_string()),
+            }
+        }
+        if commands.len() > 1 {
+            self.coverage.hit("several commands a proposal");
+        }
+        let mut output = Output::default();
+        if !commands.is_empty() {
+            output = hosted.replica.step(now, Input::Propose(commands));
+            match output.proposed.take() {
+                Some(Ok(first)) => hosted.partition.proposed(first),
+                Some(Err(Refusal::Overloaded)) => {
+                    let fault = ItemFault::Overloaded;
+                    hosted.partition.refused(&fault, &mut answers);
+                }
+                Some(Err(_)) | None => {
+                    hosted.partition.refused(&ItemFault::NotReady, &mut answers);
+                }
             }
         }
         for (caller, reply) in answers {
@@ -111,7 +129,7 @@ impl World {
     fn carry_out_proposal(
         &mut self,
         node: NodeId,
-        group: paxos::GroupId,
+        group: GroupId,
         output: Output,
     ) -> Result<(), Violation> {
         let now = self.now;
@@ -184,15 +202,9 @@ impl World {
         let Some(state) = self.clients.get_mut(client) else {
             return;
         };
-        let group = self
-            .scenario
-            .groups
-            .iter()
-            .find(|(group, _)| *group == state.group);
-        if let Some((_, configuration)) = group
-            && let Some(member) = self.rng.pick(&configuration.members)
-        {
-            state.target = member.node;
+        let nodes = self.registry.get(state.group).map(Known::nodes);
+        if let Some(node) = self.rng.pick(&nodes.unwrap_or_default()) {
+            state.target = *node;
         }
     }
 

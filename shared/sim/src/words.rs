@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use paxos::{Body, Input, Message};
+use paxos::{Body, Input, Member, Message, NodeId, Replica};
 
 use crate::coverage::Coverage;
 
@@ -31,6 +31,38 @@ impl Display for Words<'_> {
             other => write!(f, "{other:?}"),
         }
     }
+}
+
+/// A replica in one line.
+pub(crate) fn of_replica(node: NodeId, replica: &Replica) -> String {
+    let status = replica.status();
+    let list = |members: &[Member]| {
+        let words = members
+            .iter()
+            .map(|m| format!("n{}.{}{:?}", m.node.0, m.incarnation, m.role));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let configuration = status.configuration;
+    format!(
+        "  n{} {:?} is {:?}, promised {}.{}, commit {}, delivered {}, durable {}, last {}, floor {}, flushed {}{}{}; {}: {} | {} | {}",
+        node.0,
+        replica.identity(),
+        status.standing,
+        status.promised.round,
+        status.promised.node.0,
+        status.commit,
+        status.delivered,
+        status.durable,
+        status.last.index,
+        status.floor.index,
+        status.flushed,
+        if status.copying { ", copying" } else { "" },
+        if status.healthy { ", healthy" } else { "" },
+        configuration.generation,
+        list(&configuration.members),
+        list(configuration.joint.as_deref().unwrap_or_default()),
+        list(&configuration.learners),
+    )
 }
 
 fn of_body(body: &Body, f: &mut Formatter<'_>) -> Result {

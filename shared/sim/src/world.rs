@@ -2,7 +2,7 @@
 //! of simulated time; everything else follows from the seed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use paxos::{GroupId, Identity, Input, Message, NodeId, ReadLog};
 use protocol::item::ItemReply;
@@ -15,11 +15,16 @@ use crate::figure_eight::Trap;
 use crate::fixture::founding_state;
 use crate::host::{Clock, Host};
 use crate::invariants::{self, Invariant};
-use crate::linearizability::Operation;
 use crate::network::Network;
+use crate::orders::Order;
+use crate::registry::Registry;
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::scenario::{Members, Scenario};
 use crate::trace::Trace;
+use linearizability::Operation;
+
+/// The stand-in for healing looks at the groups so often.
+pub(crate) const CARE_US: u64 = 500_000;
 
 /// Something that happens at a moment.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub(crate) enum Event {
     },
     Tick {
         node: NodeId,
-        life: u64,
+        birth: u64,
         group: GroupId,
     },
     Synced {
@@ -42,24 +47,24 @@ pub(crate) enum Event {
     },
     LogRead {
         node: NodeId,
-        life: u64,
+        birth: u64,
         group: GroupId,
         read: ReadLog,
     },
     FlushDue {
         node: NodeId,
-        life: u64,
+        birth: u64,
         group: GroupId,
     },
     Flushed {
         node: NodeId,
-        life: u64,
+        birth: u64,
         group: GroupId,
         epoch: u64,
     },
     Copy {
         node: NodeId,
-        life: u64,
+        birth: u64,
         group: GroupId,
     },
     ClientWakes {
@@ -69,6 +74,37 @@ pub(crate) enum Event {
         node: NodeId,
         call: Box<Call>,
     },
+    /// Evaluate what came in.
+    Inbox {
+        node: NodeId,
+        birth: u64,
+        group: GroupId,
+    },
+    Order {
+        node: NodeId,
+        order: Box<Order>,
+    },
+    /// The data of a replica that was told to go, is deleted.
+    Deleted {
+        node: NodeId,
+        life: u64,
+        group: GroupId,
+    },
+    /// A node says that it lives.
+    Beat {
+        node: NodeId,
+    },
+    /// A node hears that another one lives.
+    Beaten {
+        node: NodeId,
+        from: NodeId,
+    },
+    /// A node's leaders look at their groups.
+    Plan {
+        node: NodeId,
+    },
+    /// The stand-in for healing looks at all groups.
+    Care,
     Reply {
         call: u64,
         reply: Box<ItemReply>,
@@ -87,6 +123,36 @@ pub(crate) enum Event {
         life: u64,
     },
     Heal,
+}
+
+impl Event {
+    /// The node whose process has to act; none: something else happens.
+    fn process(&self) -> Option<NodeId> {
+        match self {
+            Event::Deliver { to, .. } => Some(*to),
+            Event::Tick { node, .. }
+            | Event::Synced { node, .. }
+            | Event::LogRead { node, .. }
+            | Event::FlushDue { node, .. }
+            | Event::Flushed { node, .. }
+            | Event::Copy { node, .. }
+            | Event::Request { node, .. }
+            | Event::Inbox { node, .. }
+            | Event::Order { node, .. }
+            | Event::Beat { node }
+            | Event::Beaten { node, .. }
+            | Event::Plan { node }
+            | Event::Deleted { node, .. } => Some(*node),
+            Event::ClientWakes { .. }
+            | Event::Reply { .. }
+            | Event::TimedOut { .. }
+            | Event::Fault
+            | Event::Ambush { .. }
+            | Event::Restart { .. }
+            | Event::Heal
+            | Event::Care => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -145,8 +211,16 @@ pub struct World {
     pub(crate) coverage: Coverage,
     /// The trap that is set, if one is.
     pub(crate) trap: Option<Trap>,
-    /// A message seen on the network, to be sent again by the nemesis.
-    pub(crate) overheard: Option<(NodeId, NodeId, GroupId, Message)>,
+    /// A message seen on the network, with its sender's incarnation, to be sent again by the nemesis.
+    pub(crate) overheard: Option<(NodeId, u64, NodeId, GroupId, Message)>,
+    /// Messages of replicas, kept to be delivered again much later, when their senders may be gone.
+    pub(crate) kept: VecDeque<(NodeId, u64, NodeId, GroupId, Message)>,
+    /// What is known of the groups' members from outside.
+    pub(crate) registry: Registry,
+    /// Replacements that the admin wants: who goes, and where the new one is to be.
+    pub(crate) intents: BTreeMap<GroupId, (NodeId, NodeId)>,
+    /// Replicas that were ordered to join so far.
+    pub(crate) newcomers: u64,
 }
 
 impl World {
@@ -186,13 +260,17 @@ impl World {
             calls: BTreeMap::new(),
             call_ids: 0,
             history: BTreeMap::new(),
-            invariants: invariants::all(),
+            invariants: invariants::all(&scenario.groups),
             faulty: true,
             clients_run: true,
             trace: Trace::new(keep_trace),
             coverage: Coverage::default(),
             trap: None,
             overheard: None,
+            kept: VecDeque::new(),
+            registry: Registry::new(&scenario.groups),
+            intents: BTreeMap::new(),
+            newcomers: 0,
             scenario,
         };
         if world.scenario.drift_ppm > 0 {
@@ -207,6 +285,10 @@ impl World {
         }
         let first = world.rng.around(world.scenario.fault_every_ms) * 1_000;
         world.after(first, Event::Fault);
+        world.after(CARE_US, Event::Care);
+        if world.scenario.members == Members::Healing {
+            world.begin_healing();
+        }
         world
     }
 
@@ -238,6 +320,9 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        let Some(event) = self.unless_paused(event) else {
+            return Ok(());
+        };
         match event {
             Event::Deliver {
                 from,
@@ -253,8 +338,8 @@ impl World {
                 };
                 self.step(to, group, input)
             }
-            Event::Tick { node, life, group } => {
-                if self.alive(node, life) {
+            Event::Tick { node, birth, group } => {
+                if self.hosts_birth(node, group, birth) {
                     self.tick_was(node, group);
                     self.step(node, group, Input::Tick)?;
                 }
@@ -263,31 +348,57 @@ impl World {
             Event::Synced { node, life } if self.alive(node, life) => self.synced(node),
             Event::LogRead {
                 node,
-                life,
+                birth,
                 group,
                 read,
-            } if self.alive(node, life) => self.log_read(node, group, read),
-            Event::FlushDue { node, life, group } if self.alive(node, life) => {
+            } if self.hosts_birth(node, group, birth) => self.log_read(node, group, read),
+            Event::FlushDue { node, birth, group } if self.hosts_birth(node, group, birth) => {
                 self.flush_due(node, group);
                 Ok(())
             }
             Event::Flushed {
                 node,
-                life,
+                birth,
                 group,
                 epoch,
-            } if self.alive(node, life) => self.flushed(node, group, epoch),
-            Event::Copy { node, life, group } if self.alive(node, life) => self.copied(node, group),
+            } if self.hosts_birth(node, group, birth) => self.flushed(node, group, epoch),
+            Event::Copy { node, birth, group } if self.hosts_birth(node, group, birth) => {
+                self.copied(node, group)
+            }
+            Event::Inbox { node, birth, group } if self.hosts_birth(node, group, birth) => {
+                self.evaluate(node, group)
+            }
             Event::Synced { .. }
             | Event::LogRead { .. }
             | Event::FlushDue { .. }
             | Event::Flushed { .. }
-            | Event::Copy { .. } => Ok(()),
+            | Event::Copy { .. }
+            | Event::Inbox { .. } => Ok(()),
+            Event::Order { node, order } => self.ordered(node, *order),
+            Event::Deleted { node, life, group } => {
+                if self.alive(node, life) {
+                    self.delete(node, group);
+                }
+                Ok(())
+            }
+            Event::Care => self.care(),
+            Event::Beat { node } => {
+                self.beat(node);
+                Ok(())
+            }
+            Event::Beaten { node, from } => {
+                self.beaten(node, from);
+                Ok(())
+            }
+            Event::Plan { node } => self.plan(node),
             Event::ClientWakes { client } => {
                 self.client_wakes(client);
                 Ok(())
             }
-            Event::Request { node, call } => self.request(node, *call),
+            Event::Request { node, call } => {
+                self.request(node, *call);
+                Ok(())
+            }
             Event::Reply { call, reply } => self.replied(call, &reply),
             Event::TimedOut { client, call } => {
                 self.timed_out(client, call);
@@ -310,6 +421,28 @@ impl World {
         }
     }
 
+    /// What happens to a process that is stopped happens once it goes on, all at once and in no order.
+    fn unless_paused(&mut self, event: Event) -> Option<Event> {
+        let node = event.process();
+        let host = node.and_then(|node| self.hosts.get(&node));
+        let Some(until) = host.filter(|h| h.up).map(|host| host.paused_until) else {
+            return Some(event);
+        };
+        if until <= self.now {
+            return Some(event);
+        }
+        let later = until - self.now + self.rng.below(2_000);
+        self.after(later, event);
+        None
+    }
+
+    /// Whether this node still runs the replica that an event is meant for.
+    fn hosts_birth(&self, node: NodeId, group: GroupId, birth: u64) -> bool {
+        let host = self.hosts.get(&node).filter(|host| host.up);
+        host.and_then(|host| host.groups.get(&group))
+            .is_some_and(|hosted| hosted.birth == birth)
+    }
+
     fn alive(&self, node: NodeId, life: u64) -> bool {
         self.hosts
             .get(&node)
@@ -322,13 +455,21 @@ impl World {
             return;
         };
         host.start(self.now, &self.scenario.timing, &self.scenario.mutations);
-        let life = host.life;
-        let groups: Vec<GroupId> = host.groups.keys().copied().collect();
-        for group in groups {
-            self.after(1, Event::Tick { node, life, group });
-            let pause = self.rng.around(self.scenario.flush_ms) * 1_000 + 1_000;
-            self.after(pause, Event::FlushDue { node, life, group });
+        let groups: Vec<(GroupId, u64)> = host
+            .groups
+            .iter()
+            .map(|(g, hosted)| (*g, hosted.birth))
+            .collect();
+        for (group, birth) in groups {
+            self.begin(node, group, birth);
         }
+    }
+
+    /// A replica begins to run.
+    pub(crate) fn begin(&mut self, node: NodeId, group: GroupId, birth: u64) {
+        self.after(1, Event::Tick { node, birth, group });
+        let pause = self.rng.around(self.scenario.flush_ms) * 1_000 + 1_000;
+        self.after(pause, Event::FlushDue { node, birth, group });
     }
 
     fn restart(&mut self, node: NodeId) -> Result<(), Violation> {

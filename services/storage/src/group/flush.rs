@@ -1,7 +1,9 @@
 //! How a replica's B-tree is brought up to date: by flushes of the overlay, or as a whole by a full copy; never by both at once.
 
+use std::sync::Arc;
+
 use partition::{Batch, Partition};
-use paxos::{Input, Millis, Position};
+use paxos::{Input, Millis, NodeId, Position};
 
 use super::Group;
 use crate::btree::TreeError;
@@ -9,7 +11,6 @@ use crate::copier::{Copied, CopyJob};
 use crate::env::Env;
 use crate::fence::Fence;
 use crate::flusher::{FlushJob, Flushed};
-use crate::inbox::Event;
 
 /// What a flush is doing.
 pub(super) enum Flush {
@@ -21,20 +22,26 @@ pub(super) enum Flush {
 
 /// After a failed flush, milliseconds.
 const FLUSH_RETRY_MS: u64 = 1_000;
+/// After a copy that failed, or found no room in the queue, milliseconds; doubled with every failure, up to 32-fold.
+const COPY_RETRY_MS: u64 = 1_000;
 
 impl Group {
     /// Starts the flush that is due.
     pub(super) fn tick_flush(&mut self, env: &mut Env) {
-        if self.copying.is_some() {
+        let Some(store) = &mut self.store else { return };
+        if store.copy.is_some() {
+            if store.copy_at.is_some_and(|at| at <= env.now) {
+                self.start_copy(env);
+            }
             return;
         }
-        if let Flush::Retry(_, at) = &self.flush {
+        if let Flush::Retry(_, at) = &store.flush {
             if *at <= env.now
-                && let Flush::Retry(batch, _) = std::mem::replace(&mut self.flush, Flush::Idle)
+                && let Flush::Retry(batch, _) = std::mem::replace(&mut store.flush, Flush::Idle)
             {
                 self.submit_flush(env, batch);
             }
-        } else if self
+        } else if store
             .unflushed_since
             .is_some_and(|since| env.now.since(since) >= env.flush_age_ms)
         {
@@ -44,34 +51,39 @@ impl Group {
 
     /// Milliseconds for which the oldest unflushed entry waits.
     pub(crate) fn flush_lag_ms(&self, now: Millis) -> u64 {
-        self.unflushed_since.map_or(0, |since| now.since(since))
+        let since = self.store.as_ref().and_then(|s| s.unflushed_since);
+        since.map_or(0, |since| now.since(since))
     }
 
     /// Whether everything applied is in the B-tree.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.partition.flushed_position() >= self.partition.state().applied
+        self.store.as_ref().is_none_or(|store| {
+            store.partition.flushed_position() >= store.partition.state().applied
+        })
     }
 
     /// Brings what is applied into the B-tree, unless a flush is under way.
     pub(crate) fn start_flush(&mut self, env: &mut Env) {
-        if !matches!(self.flush, Flush::Idle) || self.copying.is_some() {
+        let Some(store) = &mut self.store else { return };
+        if !matches!(store.flush, Flush::Idle) || store.copy.is_some() {
             return;
         }
-        if let Some(batch) = self.partition.seal().map(Box::new) {
+        if let Some(batch) = store.partition.seal().map(Box::new) {
             // What is applied from now on is for the next flush.
-            self.unflushed_since = None;
+            store.unflushed_since = None;
             self.submit_flush(env, batch);
         }
     }
 
     pub(super) fn submit_flush(&mut self, env: &mut Env, batch: Box<Batch>) {
+        let Some(store) = &mut self.store else { return };
         let job = FlushJob {
             group: self.id,
-            tree: self.tree.clone(),
+            tree: store.tree.clone(),
             batch,
             inbox: env.inbox.clone(),
         };
-        self.flush = match env.flusher.submit(job) {
+        store.flush = match env.flusher.submit(job) {
             Ok(()) => Flush::Running,
             Err(job) => Flush::Retry(job.batch, env.now.plus(FLUSH_RETRY_MS)),
         };
@@ -79,58 +91,76 @@ impl Group {
 
     /// A flush ended. An error is for the operator: the replica must be fenced.
     pub(crate) fn flushed(&mut self, env: &mut Env, flushed: Flushed) -> Result<(), Fence> {
-        if !matches!(self.flush, Flush::Running) {
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
+        if !matches!(store.flush, Flush::Running) {
             // Of an earlier life of this group.
             return Ok(());
         }
-        self.flush = Flush::Idle;
+        store.flush = Flush::Idle;
         match flushed.result {
             Ok((index, tree_bytes)) => {
-                self.tree_bytes = tree_bytes;
-                self.partition.flushed(index);
+                store.tree_bytes = tree_bytes;
+                store.partition.flushed(index);
                 self.step(env, Input::Flushed { index })?;
-                if self.copying.is_some() {
-                    // The copy waited for the flush.
-                    self.start_copy(env);
-                }
+                // A copy may have waited for the flush.
+                self.start_copy(env);
                 Ok(())
             }
             Err((error @ TreeError::DiskFull { .. }, batch)) => {
                 tracing::warn!(group = self.id.0, %error, "flush failed, trying again");
-                self.flush = Flush::Retry(batch, env.now.plus(FLUSH_RETRY_MS));
+                store.flush = Flush::Retry(batch, env.now.plus(FLUSH_RETRY_MS));
                 Ok(())
             }
             Err((error, _)) => Err(error.into()),
         }
     }
 
-    /// Starts the wanted copy, unless a flush must end first.
+    /// A full copy is needed: until it is there, nothing is applied, flushed or served.
+    pub(super) fn want_copy(&mut self, env: &mut Env, from: NodeId) {
+        let Some(store) = &mut self.store else { return };
+        store.copy = Some(from);
+        // After failures not at once.
+        let pause = COPY_RETRY_MS << store.copy_failures.min(5);
+        store.copy_at = Some(match store.copy_failures {
+            0 => env.now,
+            _ => env.now.plus(pause),
+        });
+        store.partition.lose(&mut env.answers);
+        self.start_copy(env);
+    }
+
+    /// Starts the wanted copy, unless it is under way, has to wait, or a flush must end first.
     pub(super) fn start_copy(&mut self, env: &mut Env) {
-        let Some(from) = self.copying else { return };
-        if matches!(self.flush, Flush::Running) {
+        let Some(store) = &mut self.store else { return };
+        let (Some(from), Some(at)) = (store.copy, store.copy_at) else {
+            return;
+        };
+        if at > env.now || matches!(store.flush, Flush::Running) {
             return;
         }
-        tracing::info!(
-            group = self.id.0,
-            from = from.0,
-            "pulling a full copy: this replica is too far behind"
-        );
         let job = CopyJob {
             group: self.id,
             from,
-            tree: self.tree.clone(),
-            own: self.partition.state().clone(),
+            tree: Arc::downgrade(&store.tree),
+            own: store.partition.state().clone(),
             inbox: env.inbox.clone(),
+            dropped: store.dropped.clone(),
         };
-        if let Err(job) = env.copier.submit(job) {
-            // Copies are few at a time: the core asks again later.
-            env.inbox.event(Event::Copied(Box::new(job.refused())));
-        }
+        store.copy_at = match env.copier.submit(job) {
+            Ok(()) => None,
+            // Copies are few at a time.
+            Err(_) => Some(env.now.plus(COPY_RETRY_MS)),
+        };
     }
 
     /// A copy ended. An error is for the operator: the replica must be fenced.
     pub(crate) fn copied(&mut self, env: &mut Env, copied: Copied) -> Result<(), Fence> {
-        if self.copying.take().is_none() {
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
+        if store.copy_at.is_some() || store.copy.take().is_none() {
             // Of an earlier life of this group.
             return Ok(());
         }
@@ -141,15 +171,17 @@ impl Group {
                     ballot: state.ballot,
                 };
                 let configuration = state.configuration.clone();
-                self.tree_bytes = self.tree.disk_bytes();
-                self.partition = Partition::new(state, env.node.partition_limits());
-                self.unflushed_since = None;
+                store.tree_bytes = store.tree.disk_bytes();
+                store.partition = Partition::new(state, env.node.partition_limits());
+                store.unflushed_since = None;
+                store.copy_failures = 0;
                 // What waited to be tried again is in the copy.
-                self.flush = Flush::Idle;
+                store.flush = Flush::Idle;
                 env.node.metrics.copies_installed.inc();
                 tracing::info!(
                     group = self.id.0,
                     applied = applied.index,
+                    bytes = store.tree_bytes,
                     "installed a full copy"
                 );
                 Input::CopyInstalled {
@@ -158,9 +190,11 @@ impl Group {
                 }
             }
             Err(why) => {
+                store.copy_failures = store.copy_failures.saturating_add(1);
                 tracing::warn!(
                     group = self.id.0,
                     why,
+                    failures = store.copy_failures,
                     "a full copy failed, the B-tree is as it was"
                 );
                 Input::CopyFailed

@@ -1,40 +1,47 @@
 //! Item requests and table definitions at a replica: who may answer what, and the faults for what it may not.
 
 use partition::{Evaluated, PartitionError};
-use paxos::{Millis, Refusal, Standing};
+use paxos::{Refusal, Standing};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 
-use super::Group;
+use super::{Group, Store};
 use crate::env::Env;
 use crate::inbox::Caller;
 use crate::orders::OrderCaller;
 
 impl Group {
-    pub(super) fn refusal_fault(&self, refusal: Refusal) -> ItemFault {
+    pub(super) fn refusal_fault(&self, env: &Env, refusal: Refusal) -> ItemFault {
         match refusal {
-            Refusal::NotLeader(_) => self.not_here(),
+            Refusal::NotLeader(_) => self.not_here(env),
             Refusal::NotServing => ItemFault::NotReady,
             Refusal::Overloaded => ItemFault::Overloaded,
         }
     }
 
     /// "Ask the leader."
-    pub(super) fn not_here(&self) -> ItemFault {
+    pub(super) fn not_here(&self, env: &Env) -> ItemFault {
         ItemFault::NotHere {
-            partition: self.info().map(Box::new),
+            partition: self.info(env).map(Box::new),
         }
     }
 
+    /// Whether this is a storage replica with a vote, as far as it knows.
+    fn votes(&self) -> bool {
+        let identity = self.replica.identity();
+        let mut voters = self.replica.configuration().voters();
+        self.store.is_some() && voters.any(|m| m.incarnation == identity.incarnation)
+    }
+
     /// The fault for what only a leader under its lease may do; none if this is one.
-    pub(super) fn leader_fault(&self, now: Millis) -> Option<ItemFault> {
-        if self.replica.can_serve_reads(now) {
+    pub(super) fn leader_fault(&self, env: &Env) -> Option<ItemFault> {
+        if self.replica.can_serve_reads(env.now) {
             return None;
         }
         let status = self.replica.status();
         Some(match status.standing {
             Standing::Leader { .. } => ItemFault::NotReady,
             _ if status.leader.is_none() => ItemFault::NotReady,
-            _ => self.not_here(),
+            _ => self.not_here(env),
         })
     }
 
@@ -42,23 +49,25 @@ impl Group {
     pub(crate) fn request(
         &mut self,
         env: &mut Env,
-        operation: &ItemOperation,
+        operation: ItemOperation,
         caller: Caller,
     ) -> Result<(), PartitionError> {
-        let strong = match operation {
+        let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
             ItemOperation::Write(_) => true,
         };
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
+        let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
             let shed = matches!(operation, ItemOperation::Write(_))
                 && (env.node.overlays_full() || env.node.disk_low());
             let overloaded = shed.then_some(ItemFault::Overloaded);
-            self.leader_fault(env.now).or(overloaded)
-        } else if self.copying.is_some()
-            || !self.replica.heard_from_leader_within(env.now, age_ms_max)
-        {
+            self.leader_fault(env).or(overloaded)
+        } else if !self.votes() {
+            // A learner may still be empty, a log replica has nothing. Nobody is sent to them, except by old news.
+            Some(self.not_here(env))
+        } else if copying || !self.replica.heard_from_leader_within(env.now, age_ms_max) {
             Some(ItemFault::NotReady)
         } else {
             None
@@ -67,29 +76,24 @@ impl Group {
             env.answers.push((caller, ItemReply::Fault(fault)));
             return Ok(());
         }
+        let Some(store) = &mut self.store else {
+            // A log replica: whoever asks it is misled.
+            let fault = ItemFault::NotHere { partition: None };
+            env.answers.push((caller, ItemReply::Fault(fault)));
+            return Ok(());
+        };
         let reply = match operation {
-            ItemOperation::Get(get) => self.partition.get(&*self.tree, get),
-            ItemOperation::Page(page) => self.partition.page(&*self.tree, page),
+            ItemOperation::Get(get) => store.partition.get(&*store.tree, &get),
+            ItemOperation::Page(page) => store.partition.page(&*store.tree, &page),
             ItemOperation::Write(write) => {
-                match self
-                    .partition
-                    .evaluate(&*self.tree, write, env.unix_ms, caller)?
-                {
-                    Evaluated::Propose(command) => {
-                        self.commands.push(command);
-                        env.touch(self.id, &mut self.touched);
-                    }
-                    Evaluated::Waits => {}
-                    Evaluated::Answer(caller, reply) => {
-                        env.answers.push((caller, self.located(reply)))
-                    }
-                }
+                store.writes.push((write, caller));
+                env.touch(self.id, &mut self.touched);
                 return Ok(());
             }
         };
         match reply {
             Ok(reply) => {
-                let reply = self.located(reply);
+                let reply = self.located(env, reply);
                 env.answers.push((caller, reply));
                 Ok(())
             }
@@ -103,12 +107,64 @@ impl Group {
         }
     }
 
+    /// Turns the writes that came into commands, unless they shall wait for the log. Not evaluated before: only what is in the log may
+    /// be answered with "unknown", and a leader that lost its office meanwhile refuses the rest.
+    pub(super) fn evaluate_writes(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        let waiting = |store: &Store| !store.writes.is_empty();
+        if !self.store.as_deref().is_some_and(waiting) {
+            return Ok(());
+        }
+        let fault = self.leader_fault(env);
+        if fault.is_none() && self.appends > 0 {
+            return Ok(());
+        }
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
+        let mut writes = std::mem::take(&mut store.writes);
+        if let Some(fault) = fault {
+            let not_done = |(_, caller)| (caller, ItemReply::Fault(fault.clone()));
+            env.answers.extend(writes.drain(..).map(not_done));
+            store.writes = writes;
+            return Ok(());
+        }
+        let (mut answers, mut evaluated_all) = (Vec::new(), Ok(()));
+        let mut left = writes.drain(..);
+        for (write, caller) in left.by_ref() {
+            let evaluated = store
+                .partition
+                .evaluate(&*store.tree, &write, env.unix_ms, caller);
+            match evaluated {
+                Ok(Evaluated::Propose(command)) => store.commands.push(command),
+                Ok(Evaluated::Waits) => {}
+                Ok(Evaluated::Answer(caller, reply)) => answers.push((caller, reply)),
+                Err(error) => {
+                    // The replica will be fenced, which answers the others.
+                    evaluated_all = Err(error);
+                    break;
+                }
+            }
+        }
+        match &evaluated_all {
+            Ok(()) => {
+                drop(left);
+                store.writes = writes;
+            }
+            Err(_) => store.writes = left.collect(),
+        }
+        for (caller, reply) in answers {
+            let reply = self.located(env, reply);
+            env.answers.push((caller, reply));
+        }
+        evaluated_all
+    }
+
     /// Says which range the partition really has.
-    pub(super) fn located(&self, reply: ItemReply) -> ItemReply {
+    pub(super) fn located(&self, env: &Env, reply: ItemReply) -> ItemReply {
         match reply {
             ItemReply::Fault(ItemFault::WrongRange { .. }) => {
                 ItemReply::Fault(ItemFault::WrongRange {
-                    partition: self.info().map(Box::new),
+                    partition: self.info(env).map(Box::new),
                 })
             }
             other => other,
@@ -123,13 +179,14 @@ impl Group {
         caller: OrderCaller,
     ) {
         let caller = Caller::Order(caller);
-        if let Some(fault) = self.leader_fault(env.now) {
+        if let Some(fault) = self.leader_fault(env) {
             env.answers.push((caller, ItemReply::Fault(fault)));
             return;
         }
-        match self.partition.evaluate_table(table, env.unix_ms, caller) {
+        let Some(store) = &mut self.store else { return };
+        match store.partition.evaluate_table(table, env.unix_ms, caller) {
             Evaluated::Propose(command) => {
-                self.commands.push(command);
+                store.commands.push(command);
                 env.touch(self.id, &mut self.touched);
             }
             Evaluated::Waits => {}

@@ -60,8 +60,9 @@ impl Shard {
             };
             let mut tables = BTreeMap::new();
             for group in chunk.iter().filter_map(|id| self.groups.get(id)) {
-                push.partitions.extend(group.info());
-                let table = &group.partition.state().table;
+                let Some(store) = &group.store else { continue };
+                push.partitions.extend(group.info(&self.env));
+                let table = &store.partition.state().table;
                 let newest = tables.entry(table.id).or_insert(table);
                 if newest.version < table.version {
                     *newest = table;

@@ -1,6 +1,6 @@
 //! The end of a shard's work in good order: leadership handed over, overlays flushed.
 
-use paxos::{Input, NodeId, Role, Standing};
+use paxos::{FollowerStatus, Input, NodeId, Role, Standing};
 use tokio::sync::oneshot;
 
 use super::Shard;
@@ -30,10 +30,24 @@ impl Shard {
             if !matches!(status.standing, Standing::Leader { .. }) {
                 continue;
             }
-            let others = status.configuration.members.iter();
-            let others = others.filter(|member| member.node != me && member.role == Role::Storage);
-            let others: Vec<NodeId> = others.map(|member| member.node).collect();
-            if others.is_empty() || !status.healthy {
+            let healthy = status.healthy;
+            let followers = group.replica.followers();
+            let able = |f: &&FollowerStatus| !f.learner && f.member.role == Role::Storage;
+            let able = || {
+                followers
+                    .iter()
+                    .filter(able)
+                    .filter(|f| f.member.node != me)
+            };
+            // Who is in step takes over at once; nothing is written while the others catch up.
+            let mut others: Vec<NodeId> = able()
+                .filter(|f| f.in_step)
+                .map(|f| f.member.node)
+                .collect();
+            if others.is_empty() {
+                others = able().map(|f| f.member.node).collect();
+            }
+            if others.is_empty() || !healthy {
                 continue;
             }
             let to = others[(attempt / 10 + group.id.0 as usize) % others.len()];
@@ -50,11 +64,16 @@ impl Shard {
 
     /// Ends the hand-over when nothing is led that could be handed over.
     pub(super) fn check_hand_over(&mut self) {
+        let me = self.env.node.id;
         let leads = |group: &Group| {
             let status = group.replica.status();
             matches!(status.standing, Standing::Leader { .. })
                 && status.healthy
-                && status.configuration.members.len() > 1
+                && status
+                    .configuration
+                    .members
+                    .iter()
+                    .any(|m| m.node != me && m.role == Role::Storage)
         };
         if self.handing_over.is_some()
             && !self.groups.values().any(leads)

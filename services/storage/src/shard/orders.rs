@@ -1,18 +1,20 @@
-//! The admin's orders at a shard: which are due, which were done before, which contradict what is under way.
+//! The orders at a shard: which are due, which were done before, which contradict what is under way.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use partition::Partition;
-use paxos::{GroupId, Identity, Input, Replica, Restored, Role};
-use protocol::control::CreateReplica;
+use partition::{Partition, PartitionState};
+use paxos::{Ballot, GroupId, Identity, Input, Replica, Restored, Role};
+use protocol::control::{CreateReplica, JoinReplica};
 
 use super::Shard;
 use crate::fence::{Fence, Reason};
-use crate::group::Group;
-use crate::orders::{Created, OrderCaller, OrderJob};
+use crate::group::{Group, Store};
+use crate::orders::{Created, Dropping, Founder, OrderCaller, OrderJob};
 
 /// Orders that wait for the same founding.
 const FOUNDING_CALLERS_MAX: usize = 16;
+const UNDER_WAY: &str = "an earlier order for this replica is under way";
+const TOO_MANY: &str = "too many orders at once";
 
 impl Shard {
     pub(super) fn create(&mut self, order: CreateReplica, caller: OrderCaller) {
@@ -20,79 +22,206 @@ impl Shard {
         let me = order.configuration.member(self.env.node.id);
         if let Some(why) = self.fenced.get(&id) {
             caller.refused(format!("fenced: {why}"));
-        } else if let Some(group) = self.groups.get_mut(&id) {
-            if (1..FOUNDING_CALLERS_MAX).contains(&group.founding.len()) {
-                group.founding.push(caller);
-            } else {
-                caller.done();
-            }
+        } else if self.groups.contains_key(&id) {
+            self.founded_before(id, Founder::First(caller));
         } else if self.creating.contains(&id) || self.dropping.contains(&id) {
-            caller.refused("an earlier order for this replica is under way");
+            caller.refused(UNDER_WAY);
         } else if me.is_none_or(|me| me.incarnation != self.env.node.incarnation) {
             caller.refused("the configuration does not name this node and its disk");
         } else if me.is_some_and(|me| me.role != Role::Storage) {
-            caller.refused("log replicas are not supported yet");
+            caller.refused("a partition is founded by storage replicas");
         } else {
-            let inbox = self.env.inbox.clone();
-            let folder = self.env.node.replica_folder(id);
-            let options = self.env.node.tree_options();
-            let job = OrderJob::Create {
-                folder,
-                options,
-                order: Box::new(order),
-                caller,
-                inbox,
+            let identity = Identity {
+                incarnation: self.env.node.incarnation,
+                role: Role::Storage,
+                generation: order.configuration.generation,
             };
-            match self.env.orders.submit(job) {
-                Ok(()) => drop(self.creating.insert(id)),
-                Err(job) => job.refuse("too many orders at once"),
-            }
+            let state = PartitionState {
+                applied: 0,
+                ballot: Ballot::default(),
+                configuration: order.configuration,
+                range: order.range,
+                table: order.table,
+                members: order.members,
+                items: 0,
+                bytes: 0,
+            };
+            self.create_store(id, state, identity, Founder::First(caller));
+        }
+    }
+
+    /// Somebody waits for a replica that is here already, though perhaps not yet on disk.
+    fn founded_before(&mut self, id: GroupId, founder: Founder) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if (1..FOUNDING_CALLERS_MAX).contains(&group.founding.len()) {
+            group.founding.push(founder);
+        } else if group.founding.is_empty() {
+            founder.founded(group.replica.identity().incarnation);
+        } else {
+            founder.refused(TOO_MANY);
+        }
+    }
+
+    fn create_store(
+        &mut self,
+        id: GroupId,
+        state: PartitionState,
+        identity: Identity,
+        founder: Founder,
+    ) {
+        let job = OrderJob::Create {
+            folder: self.env.node.replica_folder(id),
+            options: self.env.node.tree_options(),
+            group: id,
+            state: Box::new(state),
+            identity,
+            founder,
+            inbox: self.env.inbox.clone(),
+        };
+        match self.env.orders.submit(job) {
+            Ok(()) => drop(self.creating.insert(id)),
+            Err(job) => job.refuse(TOO_MANY),
         }
     }
 
     pub(super) fn created(&mut self, created: Created) {
         let Created {
             group: id,
-            caller,
+            identity,
+            founder,
             result,
         } = created;
         self.creating.remove(&id);
         let (tree, state) = match result {
             Ok(made) => made,
-            Err(error) => return caller.refused(error.to_string()),
-        };
-        let node = &self.env.node;
-        let identity = Identity {
-            incarnation: node.incarnation,
-            role: Role::Storage,
-            generation: state.configuration.generation,
+            Err(error) => return founder.refused(error.to_string()),
         };
         let restored = Restored::founding(identity, state.configuration.clone());
+        let partition = Partition::new(state, self.env.node.partition_limits());
+        self.found(id, restored, Some(Store::new(partition, tree)), founder);
+    }
+
+    /// A new replica begins its life.
+    fn found(&mut self, id: GroupId, restored: Restored, store: Option<Store>, founder: Founder) {
+        let node = &self.env.node;
         let timing = node.settings.timing.clone();
         let replica = Replica::new(node.id, id, restored, timing, self.env.now);
-        let partition = Partition::new(state, node.partition_limits());
-        let mut group = Group::new(id, replica, partition, Arc::new(tree));
-        group.founding.push(caller);
+        let mut group = Group::new(id, replica, store, self.env.now);
+        group.founding.push(founder);
         self.groups.insert(id, group);
+        // A partition that was deleted here is not the one that is made now.
+        self.dropped.retain(|(dropped, _)| *dropped != id);
         // Its first step persists the founding.
         self.with_group(id, |group, env| group.step(env, Input::Tick));
     }
 
-    pub(super) fn drop_replica(&mut self, id: GroupId, caller: OrderCaller) {
+    /// `JoinReplica`: makes a replica that the leader takes in later, unless it is there.
+    pub(super) fn join(&mut self, order: Box<JoinReplica>, caller: OrderCaller) {
+        let (id, me) = (order.partition, self.env.node.id);
         if self.creating.contains(&id) || self.dropping.contains(&id) {
-            return caller.refused("an earlier order for this replica is under way");
+            return caller.refused(UNDER_WAY);
+        }
+        if let Some(group) = self.groups.get(&id) {
+            let identity = group.replica.identity();
+            let known = group.replica.configuration();
+            let named = |c: &paxos::Configuration| c.contains(me, identity.incarnation);
+            if known.generation > order.configuration.generation {
+                return caller.stale(known.generation);
+            }
+            if order.configuration.votes(me, identity.incarnation) {
+                return caller.refused("its replica on this node has a vote");
+            }
+            // Taken in as a learner by this generation, or made for an earlier order and never taken in.
+            let waits = named(&order.configuration) || !named(known);
+            if waits && identity.role == order.role {
+                return self.founded_before(id, Founder::Joining(caller));
+            }
+        }
+        if self.groups.contains_key(&id) || self.fenced.contains_key(&id) {
+            tracing::info!(
+                group = id.0,
+                "a new replica takes the place of the one here"
+            );
+            return self.drop_replica(id, Dropping::Replaced(order, caller));
+        }
+        self.make_joining(*order, caller);
+    }
+
+    fn make_joining(&mut self, order: JoinReplica, caller: OrderCaller) {
+        let id = order.partition;
+        let identity = Identity {
+            // Not 0; below 2^53 it survives any JSON.
+            incarnation: rand::random::<u64>() >> 11 | 1,
+            role: order.role,
+            generation: order.configuration.generation,
+        };
+        let founder = Founder::Joining(caller);
+        match order.role {
+            Role::Log => {
+                let restored = Restored::founding(identity, order.configuration);
+                self.found(id, restored, None, founder);
+            }
+            Role::Storage => {
+                let state = PartitionState {
+                    applied: 0,
+                    ballot: Ballot::default(),
+                    configuration: order.configuration,
+                    range: order.range,
+                    table: order.table,
+                    members: order.members,
+                    items: 0,
+                    bytes: 0,
+                };
+                self.create_store(id, state, identity, founder);
+            }
+        }
+    }
+
+    /// `RetireReplica`: drops a replica that is out of its group, unless it knows better.
+    pub(super) fn retire(
+        &mut self,
+        id: GroupId,
+        incarnation: u64,
+        generation: u64,
+        caller: OrderCaller,
+    ) {
+        if let Some(group) = self.groups.get(&id) {
+            let identity = group.replica.identity();
+            let known = group.replica.configuration();
+            if identity.incarnation != incarnation {
+                return caller.done();
+            }
+            let named = known.contains(self.env.node.id, incarnation);
+            if generation <= identity.generation || (named && known.generation >= generation) {
+                return caller.stale(known.generation.max(identity.generation));
+            }
+        } else if !self.fenced.contains_key(&id) {
+            return caller.done();
+        }
+        self.drop_replica(id, Dropping::Retired(Some(caller)));
+    }
+
+    pub(super) fn drop_replica(&mut self, id: GroupId, dropping: Dropping) {
+        if self.creating.contains(&id) || self.dropping.contains(&id) {
+            return dropping.refused(UNDER_WAY);
         }
         let tree = match self.groups.remove(&id) {
             Some(mut group) => {
-                group.partition.lose(&mut self.env.answers);
+                group.abandon(&mut self.env);
+                self.env.answer_all();
                 self.env.directory_changed = true;
-                Some(group.tree)
+                for founder in group.founding.drain(..) {
+                    founder.refused("the replica is dropped");
+                }
+                group.store.map(|store| {
+                    store.dropped.store(true, Ordering::Relaxed);
+                    store.tree
+                })
             }
             None if self.fenced.contains_key(&id) => None,
-            None => {
-                self.dropped.push((id, self.env.now));
-                return caller.done();
-            }
+            None => return self.replica_dropped(id, Ok(()), dropping),
         };
         let inbox = self.env.inbox.clone();
         let folder = self.env.node.replica_folder(id);
@@ -101,13 +230,13 @@ impl Shard {
             group: id,
             folder,
             tree,
-            caller,
+            dropping,
             inbox,
         }) {
             self.dropping.remove(&id);
             let why = "its drop was ordered, but not done yet";
             self.fenced.insert(id, Fence::new(Reason::DropFailed, why));
-            job.refuse("too many orders at once");
+            job.refuse(TOO_MANY);
         }
     }
 
@@ -115,22 +244,29 @@ impl Shard {
         &mut self,
         id: GroupId,
         result: Result<(), String>,
-        caller: OrderCaller,
+        dropping: Dropping,
     ) {
         self.dropping.remove(&id);
-        match result {
-            Ok(()) => {
-                self.fenced.remove(&id);
+        if let Err(why) = result {
+            let what = format!("its drop failed: {why}");
+            self.fenced.insert(id, Fence::new(Reason::DropFailed, what));
+            self.report_fenced();
+            return dropping.refused(why);
+        }
+        self.fenced.remove(&id);
+        self.report_fenced();
+        match dropping {
+            Dropping::Deleted(caller) => {
                 self.dropped.push((id, self.env.now));
                 self.push(Vec::new(), true);
                 caller.done();
             }
-            Err(why) => {
-                let what = format!("its drop failed: {why}");
-                self.fenced.insert(id, Fence::new(Reason::DropFailed, what));
-                caller.refused(why);
+            Dropping::Retired(caller) => {
+                if let Some(caller) = caller {
+                    caller.done();
+                }
             }
+            Dropping::Replaced(order, caller) => self.make_joining(*order, caller),
         }
-        self.report_fenced();
     }
 }

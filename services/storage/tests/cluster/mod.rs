@@ -58,7 +58,7 @@ pub fn identity(service: &str, instance: u64) -> Identity {
 pub fn settings(node_id: u64, data_dir: PathBuf) -> StorageSettings {
     let mut settings = StorageSettings {
         node_id,
-        zone: format!("az{node_id}"),
+        zone: format!("az{}", 1 + (node_id - 1) % 3),
         data_dir,
         ..Default::default()
     };
@@ -71,6 +71,9 @@ pub fn settings(node_id: u64, data_dir: PathBuf) -> StorageSettings {
     settings.timing.leader_patience_ms = 1_000;
     settings.timing.retransmit_ms = 200;
     settings.timing.log_read_ms = 500;
+    settings.healing.log_replica_after_ms = 1_000;
+    settings.healing.steady_ms = 200;
+    settings.healing.retry_ms = 300;
     settings.limits.tick_ms = 10;
     settings.limits.flush_age_ms = 100;
     settings.limits.push_every_ms = 300;
@@ -84,6 +87,11 @@ impl Cluster {
     }
 
     pub async fn start_with(adjust: impl Fn(&mut StorageSettings)) -> Self {
+        Self::start_nodes(3, adjust).await
+    }
+
+    /// Nodes 1 to `count`; the first three are the members of what is created.
+    pub async fn start_nodes(count: u64, adjust: impl Fn(&mut StorageSettings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let bus = LocalBus::new();
         let client = Mesh::local(&bus, identity("test", 1));
@@ -98,7 +106,7 @@ impl Cluster {
             _folder: folder,
             _subscriptions: subscriptions,
         };
-        for node in 1..=3 {
+        for node in 1..=count {
             let mut settings = settings(node, cluster._folder.path().join(format!("node-{node}")));
             adjust(&mut settings);
             cluster.settings.insert(node, settings);
@@ -133,6 +141,7 @@ impl Cluster {
         let members: Vec<Member> = self
             .nodes
             .iter()
+            .take(3)
             .map(|(id, node)| Member {
                 node: NodeId(*id),
                 role: Role::Storage,
@@ -156,17 +165,22 @@ impl Cluster {
 
     pub async fn create(&self, partition: GroupId) {
         let order = self.create_order(partition);
-        for node in self.nodes.keys() {
+        for node in self.nodes.keys().take(3) {
             let order = Order::CreateReplica(Box::new(order.clone()));
             assert!(matches!(self.order(*node, &order).await, OrderReply::Done));
         }
     }
 
     pub async fn order(&self, node: u64, order: &Order) -> OrderReply {
+        self.order_as(0, node, order).await
+    }
+
+    /// An order of an admin in this epoch.
+    pub async fn order_as(&self, epoch: u64, node: u64, order: &Order) -> OrderReply {
         let subject = subjects::node_control(NodeId(node));
         let deadline = Deadline::after(PATIENCE);
         let call = OrderCall {
-            epoch: 0,
+            epoch,
             order: order.clone(),
         };
         self.client
@@ -198,8 +212,8 @@ impl Cluster {
         let started = Instant::now();
         let mut hint = None;
         loop {
-            for node in 1..=3 {
-                let node = hint.take().unwrap_or(node);
+            for node in self.nodes.keys() {
+                let node = hint.take().unwrap_or(*node);
                 match self.ask(node, partition, operation.clone()).await {
                     Ok(ItemReply::Fault(ItemFault::NotHere { partition })) => {
                         hint = partition
@@ -215,6 +229,26 @@ impl Cluster {
             assert!(started.elapsed() < PATIENCE, "nobody leads");
             pause().await;
         }
+    }
+
+    /// The partition as its leader last pushed it.
+    pub fn partition(&self, partition: GroupId) -> Option<PartitionInfo> {
+        self.seen.partitions.lock().get(&partition).cloned()
+    }
+
+    /// Waits until the directory shows these voters and learners of a partition at rest; its info.
+    pub async fn until_members(
+        &self,
+        partition: GroupId,
+        what: &str,
+        holds: impl Fn(&PartitionInfo) -> bool,
+    ) -> PartitionInfo {
+        self.until(what, || async {
+            let info = self.partition(partition);
+            info.is_some_and(|info| !info.changing && holds(&info))
+        })
+        .await;
+        self.partition(partition).expect("it was seen")
     }
 
     pub async fn write(&self, write: Write) -> ItemReply {

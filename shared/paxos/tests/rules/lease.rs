@@ -146,3 +146,42 @@ fn a_transfer_to_a_log_replica_is_ignored() {
     cluster.settle();
     cluster.propose(leader, "still here").unwrap();
 }
+
+/// Found by the model checker.
+#[test]
+fn a_promise_to_a_new_leader_does_not_replace_the_one_to_the_leader_before() {
+    // Elections as soon as the test wants one, and never by themselves.
+    let timing = Timing {
+        election_ms: 10,
+        election_jitter_ms: 1 << 40,
+        heartbeat_ms: 100,
+        ..Timing::default()
+    };
+    let mut cluster = Cluster::new(three(), timing);
+    let first = cluster.elect();
+    let (second, _) = cluster.others(first);
+    // Only the third renews the first one's lease.
+    cluster.cut.insert((first, second));
+    cluster.cut.insert((second, first));
+    cluster.now += 1_200;
+    cluster.step(first, Input::Tick);
+    cluster.settle();
+    cluster.isolate(first);
+    cluster.now += 400;
+    let serves = |cluster: &Cluster, node| {
+        let now = Millis(cluster.now);
+        cluster.replica(node).can_serve_reads(now)
+    };
+    for attempt in 0..2 {
+        cluster.step(second, Input::StepDown);
+        cluster.step(second, Input::Campaign);
+        cluster.settle();
+        let standing = cluster.status(second).standing;
+        assert!(
+            matches!(standing, Standing::Leader { .. }),
+            "{attempt}: {standing:?}"
+        );
+        assert!(serves(&cluster, first), "its lease runs");
+        assert!(!serves(&cluster, second), "attempt {attempt}");
+    }
+}

@@ -320,6 +320,7 @@ fn changes_are_fenced_and_come_one_at_a_time() {
         (vec![log(1), log(2), log(3)], vec![]),
         (vec![storage(1), storage(1), storage(2)], vec![]),
         (members.clone(), vec![storage(2)]),
+        (vec![storage(1), storage(2), log(3)], vec![]),
         ((1..=8).map(storage).collect(), vec![]),
     ] {
         assert!(matches!(
@@ -415,4 +416,124 @@ fn a_candidate_asks_the_members_of_the_configuration_that_it_adopts() {
     cluster.pass(5_000);
     let leader = cluster.elect();
     assert!(cluster.commands(leader).contains(&"x".to_owned()));
+}
+
+#[test]
+fn leadership_is_not_handed_to_a_learner_on_a_members_node() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (gone, other) = cluster.others(leader);
+    cluster.crash(gone);
+    let new_disk = Member {
+        incarnation: 999,
+        ..storage(gone)
+    };
+    let configuration = cluster.status(leader).configuration.clone();
+    cluster.add(new_disk, &configuration);
+    cluster
+        .reconfigure(leader, &three().members, &[new_disk])
+        .expect("a change");
+    cluster.pass(1_000);
+    let to = NodeId(gone);
+    cluster.step(leader, Input::TransferLeadership { to });
+    cluster.pass(500);
+    assert_eq!(cluster.leader(), Some(leader), "the member's disk is gone");
+    let members = [storage(leader), storage(other), new_disk];
+    cluster
+        .reconfigure(leader, &members, &[])
+        .expect("a change");
+    cluster.pass(500);
+    cluster.step(leader, Input::TransferLeadership { to });
+    cluster.pass(100);
+    assert_eq!(cluster.leader(), Some(gone));
+}
+
+/// All that an old replica knows of may have been replaced since, and nobody listens to the names that it uses.
+#[test]
+fn a_removed_replica_is_told_by_whoever_took_the_place_of_those_it_knows() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (gone, other) = cluster.others(leader);
+    cluster.isolate(gone);
+    cluster
+        .reconfigure(leader, &[storage(leader), storage(other)], &[])
+        .expect("a change");
+    cluster.pass(1_000);
+    cluster.heal();
+    let probe = |to_incarnation| Message {
+        to_incarnation,
+        generation: 1,
+        body: Body::Probe { attempt: 7 },
+    };
+    cluster.sent.clear();
+    cluster.deliver(other, leader, probe(999));
+    assert!(cluster.sent.is_empty(), "a member that errs is no business");
+    cluster.deliver(gone, leader, probe(999));
+    cluster.settle();
+    assert!(cluster.nodes[&gone].retired);
+}
+
+#[test]
+fn a_replica_that_was_succeeded_on_its_own_node_is_no_learner() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (lost, other) = cluster.others(leader);
+    // Its disk is gone, and the node has a new one.
+    cluster.nodes.remove(&lost);
+    let new = Member {
+        incarnation: 999,
+        ..storage(lost)
+    };
+    cluster.add(new, &cluster.status(leader).configuration.clone());
+    cluster
+        .reconfigure(leader, &three().members, &[new])
+        .expect("a change");
+    cluster.pass(500);
+    let members = [storage(leader), storage(other), new];
+    // Learners come first where one node has two: the voter would get nothing.
+    assert!(matches!(
+        cluster.reconfigure(leader, &members, &[storage(lost)]),
+        Err(ReconfigureRefusal::Invalid(_))
+    ));
+    cluster
+        .reconfigure(leader, &members, &[])
+        .expect("a change");
+    cluster.pass(500);
+    cluster.crash(other);
+    cluster.propose(leader, "x").unwrap();
+    cluster.pass(300);
+    assert_eq!(cluster.commands(lost), ["x"]);
+}
+
+/// Found by the model checker.
+#[test]
+fn a_candidate_that_learns_that_it_is_a_learner_does_not_lead() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    cluster.pass(500);
+    let (asleep, other) = cluster.others(leader);
+    cluster.isolate(asleep);
+    replace_with_log_replica(&mut cluster, leader, asleep, 4);
+    cluster.cut.insert((asleep, 4));
+    cluster.cut.insert((4, asleep));
+    cluster.pass(300);
+    assert_eq!(cluster.status(leader).configuration.generation, 3);
+    // It still takes itself for a member, and everybody else hears nobody.
+    cluster.step(leader, Input::StepDown);
+    cluster.heal();
+    cluster.now += 1_100;
+    cluster.step(asleep, Input::StepDown);
+    cluster.step(asleep, Input::Campaign);
+    cluster.settle();
+    assert!(
+        !cluster
+            .status(asleep)
+            .configuration
+            .votes(NodeId(asleep), asleep * 100)
+    );
+    let leads =
+        |(from, _, m): &(u64, u64, Message)| *from == asleep && matches!(m.body, Body::Append(_));
+    assert!(!cluster.sent.iter().any(leads), "it never led");
+    let next = cluster.elect();
+    assert!(next == leader || next == other);
 }

@@ -62,4 +62,8 @@ impl Invariant for LeaderCompleteness {
         self.leading.remove(&(group, node));
         Ok(())
     }
+
+    fn gone(&mut self, group: GroupId, node: NodeId) {
+        self.leading.remove(&(group, node));
+    }
 }

@@ -14,13 +14,10 @@ impl Invariant for LogReplicasNeverLead {
 
     fn stepped(&mut self, step: &Stepped<'_>) -> Check {
         let status = step.replica.status();
-        let role = status
-            .configuration
-            .member(step.node)
-            .map(|member| member.role);
-        if role != Some(Role::Storage) && status.standing != Standing::Follower {
+        let role = step.replica.identity().role;
+        if role == Role::Log && status.standing != Standing::Follower {
             return Err(format!(
-                "node {} is a {role:?} and {:?}",
+                "node {} is a log replica and {:?}",
                 step.node.0, status.standing
             ));
         }

@@ -4,15 +4,20 @@ mod accept_at_promise;
 mod applied_is_durable;
 mod committed_is_durable;
 mod committed_never_changes;
+mod configurations_follow;
 mod leader_completeness;
 mod log_matching;
 mod log_replicas_never_lead;
 mod one_leader_a_ballot;
 mod one_serves;
 mod promises_are_monotone;
+mod removed_by_commit;
 mod stale_moves_nothing;
+mod voters_elect;
 
-use paxos::{Ballot, Configuration, Entry, GroupId, Message, Millis, NodeId, PersistOp, Replica};
+use paxos::{
+    Ballot, Configuration, Entry, GroupId, Identity, Message, Millis, NodeId, PersistOp, Replica,
+};
 
 use crate::disk::GroupDisk;
 
@@ -29,6 +34,8 @@ pub struct Stepped<'a> {
     pub replica: &'a Replica,
     /// What of it is durable.
     pub disk: &'a GroupDisk,
+    /// What is, or was at its end, durable of every replica of the group that there ever was.
+    pub disks: &'a [(NodeId, &'a GroupDisk)],
     /// What it sends.
     pub sent: &'a [(NodeId, Message)],
     /// What it hands out as committed.
@@ -45,10 +52,16 @@ pub struct Committed<'a> {
     pub entries: &'a [Entry],
     /// Ballot that the replica promised: that of the leader it learned from, or a higher one.
     pub promised: Ballot,
-    /// Configuration in force at the replica.
-    pub configuration: &'a Configuration,
-    /// Durable state of all members.
-    pub disks: &'a [(NodeId, &'a GroupDisk)],
+}
+
+/// A replica is about to be dropped.
+pub struct Gone {
+    /// The group.
+    pub group: GroupId,
+    /// Its node.
+    pub node: NodeId,
+    /// What it was.
+    pub identity: Identity,
 }
 
 /// A message that may move nothing was given to a replica.
@@ -89,6 +102,14 @@ pub trait Invariant {
         Ok(())
     }
 
+    /// A replica is dropped because it is no longer in its group.
+    fn retired(&mut self, _: &Gone) -> Check {
+        Ok(())
+    }
+
+    /// The replica of a group on this node is no more (dropped, or its disk lost); another one may come.
+    fn gone(&mut self, _group: GroupId, _node: NodeId) {}
+
     /// Entries are handed out as committed.
     fn committed(&mut self, _: &Committed<'_>) -> Check {
         Ok(())
@@ -105,8 +126,8 @@ pub trait Invariant {
     }
 }
 
-/// All of them.
-pub fn all() -> Vec<Box<dyn Invariant>> {
+/// All of them, for groups that were founded so.
+pub fn all(groups: &[(GroupId, Configuration)]) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::<one_leader_a_ballot::OneLeaderABallot>::default(),
         Box::<promises_are_monotone::PromisesAreMonotone>::default(),
@@ -119,5 +140,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(one_serves::OneServes),
         Box::new(log_replicas_never_lead::LogReplicasNeverLead),
         Box::new(stale_moves_nothing::StaleMovesNothing),
+        Box::new(configurations_follow::ConfigurationsFollow::new(groups)),
+        Box::new(removed_by_commit::RemovedByCommit::new(groups)),
+        Box::<voters_elect::VotersElect>::default(),
     ]
 }

@@ -62,4 +62,8 @@ impl Invariant for OneLeaderABallot {
         self.stops(group, node);
         Ok(())
     }
+
+    fn gone(&mut self, group: GroupId, node: NodeId) {
+        self.stops(group, node);
+    }
 }

@@ -62,4 +62,10 @@ impl Invariant for PromisesAreMonotone {
         }
         Ok(())
     }
+
+    fn gone(&mut self, group: GroupId, node: NodeId) {
+        // Another replica on the same node begins anew.
+        self.memory.remove(&(group, node));
+        self.said.remove(&(group, node));
+    }
 }

@@ -1,0 +1,55 @@
+//! What a storage replica has beside its log. Owns these parts only; who is told what, and when, is the group's.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use partition::Partition;
+use paxos::{Millis, NodeId};
+use protocol::item::Write;
+
+use super::flush::Flush;
+use crate::btree::ReplicaTree;
+use crate::inbox::Caller;
+
+/// Partition and B-tree.
+pub(crate) struct Store {
+    pub(crate) partition: Partition<Caller>,
+    pub(crate) tree: Arc<ReplicaTree>,
+    /// Bytes of its files, as of the last flush.
+    pub(crate) tree_bytes: u64,
+    /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
+    /// it syncs, a proposal would only wait for the next sync, and cost every follower a message and a sync of its own.
+    pub(super) writes: Vec<(Box<Write>, Caller)>,
+    /// Commands evaluated in this turn, to be proposed together.
+    pub(super) commands: Vec<Bytes>,
+    pub(super) flush: Flush,
+    /// Since when applied entries wait for a flush.
+    pub(super) unflushed_since: Option<Millis>,
+    /// A full copy from this node is wanted or under way: nothing is applied, nothing flushed, nothing served.
+    pub(super) copy: Option<NodeId>,
+    /// The wanted copy is not under way yet; it may start then.
+    pub(super) copy_at: Option<Millis>,
+    /// Copies that failed since the last that did not.
+    pub(super) copy_failures: u32,
+    /// The replica is being dropped: whoever works on the B-tree lets go.
+    pub(crate) dropped: Arc<AtomicBool>,
+}
+
+impl Store {
+    pub(crate) fn new(partition: Partition<Caller>, tree: ReplicaTree) -> Self {
+        Self {
+            partition,
+            tree_bytes: tree.disk_bytes(),
+            tree: Arc::new(tree),
+            writes: Vec::new(),
+            commands: Vec::new(),
+            flush: Flush::Idle,
+            unflushed_since: None,
+            copy: None,
+            copy_at: None,
+            copy_failures: 0,
+            dropped: Arc::default(),
+        }
+    }
+}
