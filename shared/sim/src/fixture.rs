@@ -252,7 +252,8 @@ mod tests {
                 panic!("an update")
             };
             let item = model::codec::decode_item(&key_item).expect("an item");
-            let updated = update.expect("an update").apply(&item).expect("applies");
+            let update = update.expect("an update");
+            let updated = update.apply(&item).expect("applies");
             assert_eq!(value_of(Some(&encode_item(&updated.item))), Some(42));
         }
     }
