@@ -64,21 +64,17 @@ impl Client {
     pub async fn attempt(&self, operation: &str, body: &[u8]) -> Answer {
         let number = self.choose();
         let answer = self.attempt_at(number, operation, body).await;
-        if !matches!(answer, Answer::Said(..)) {
-            let next = (number + 1) % self.routers.len();
-            // Whoever else failed at the same router has moved on already.
-            let moved =
-                self.current
-                    .compare_exchange(number, next, Ordering::Relaxed, Ordering::Relaxed);
-            if moved.is_ok() {
-                *self.left_home.lock().expect("never panics while held") = Instant::now();
-            }
+        match answer {
+            Answer::Said(..500, _) if number == 0 => self.current.store(0, Ordering::Relaxed),
+            Answer::Said(..500, _) => {}
+            // Whoever else failed at the same router may have moved on already.
+            _ if self.current.load(Ordering::Relaxed) == number => self.move_on(),
+            _ => {}
         }
         answer
     }
 
-    /// Another router from now on: this one says that it cannot serve.
-    pub fn move_on(&self) {
+    fn move_on(&self) {
         let next = (self.current.load(Ordering::Relaxed) + 1) % self.routers.len();
         self.current.store(next, Ordering::Relaxed);
         *self.left_home.lock().expect("never panics while held") = Instant::now();
@@ -93,9 +89,8 @@ impl Client {
         if left_home.elapsed() < HOME_AGAIN {
             return current;
         }
-        // One request at a time finds out.
+        // One request finds out; the others stay.
         *left_home = Instant::now();
-        self.current.store(0, Ordering::Relaxed);
         0
     }
 

@@ -203,7 +203,7 @@ async fn make_table(endpoint: &str, signer: &Signer) -> anyhow::Result<()> {
     loop {
         let made = async {
             let mut connection = Connection::open(endpoint, signer.clone()).await?;
-            table::create(&mut connection, TABLE).await
+            table::create(&mut connection, TABLE, None).await
         };
         match made.await {
             Ok(()) => return Ok(()),

@@ -302,13 +302,14 @@ fn faults(page: &mut String, report: &Report) {
         "<section><h2>Faults and their effect</h2><p>Calls count from the fault until all processes were ready again. Waits include time-outs and retries.</p>\
          <table><thead><tr><th>#</th><th>fault</th><th class=\"n\">at</th><th class=\"n\">for</th><th class=\"n\">ready after</th>\
          <th class=\"n\">writes within 1 s</th><th class=\"n\">longest write</th><th class=\"n\">strong reads within 1 s</th><th class=\"n\">longest read</th>\
-         <th class=\"n\">failed</th></tr></thead><tbody>",
+         <th class=\"n\">leaders moved</th><th class=\"n\">failed</th></tr></thead><tbody>",
     );
     for Effect {
         struck,
         strong,
         eventual,
         write,
+        leaders_moved,
     } in &report.faults
     {
         let percent = |tally: &Tally| {
@@ -320,7 +321,7 @@ fn faults(page: &mut String, report: &Report) {
         let _ = write!(
             page,
             "<tr><td>{}</td><td>{}</td><td class=\"n\">{:.1} s</td><td class=\"n\">{:.1} s</td><td class=\"n\">{:.1} s</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{:.2} s</td><td class=\"n\">{}</td><td class=\"n\">{:.2} s</td><td class=\"n{}\">{failed}</td></tr>",
+             <td class=\"n\">{:.2} s</td><td class=\"n\">{}</td><td class=\"n\">{:.2} s</td><td class=\"n\">{leaders_moved}</td><td class=\"n{}\">{failed}</td></tr>",
             struck.number,
             escape(&struck.label),
             struck.from_ms as f64 / 1e3,

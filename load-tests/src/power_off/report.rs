@@ -114,6 +114,8 @@ pub struct Effect {
     pub eventual: Tally,
     /// Writes.
     pub write: Tally,
+    /// Leaderships that a node gained meanwhile, seen once a second.
+    pub leaders_moved: u64,
 }
 
 /// All of it.
@@ -173,6 +175,26 @@ fn second<'a>(calls: impl Iterator<Item = &'a Call> + Clone) -> Second {
     }
 }
 
+/// Leaderships gained by any node from the last sample before `from_ms` to the first after `to_ms`.
+fn leaders_moved(samples: &[Sample], from_ms: u64, to_ms: u64) -> u64 {
+    let begin = samples
+        .partition_point(|sample| sample.at_ms < from_ms)
+        .saturating_sub(1);
+    let end = (samples.partition_point(|sample| sample.at_ms <= to_ms) + 1).min(samples.len());
+    let mut known: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut moved = 0;
+    for (at, sample) in samples[begin.min(end)..end].iter().enumerate() {
+        for (node, leading) in &sample.nodes {
+            // A node that was silent leads nothing when it comes back, or what it led before.
+            let before = known.insert(node, *leading);
+            if at > 0 {
+                moved += leading.saturating_sub(before.unwrap_or(0));
+            }
+        }
+    }
+    moved
+}
+
 impl Report {
     /// Sums up.
     pub fn new(
@@ -202,6 +224,7 @@ impl Report {
                 strong,
                 eventual,
                 write,
+                leaders_moved: leaders_moved(&samples, struck.from_ms, struck.ready_ms),
             }
         });
         let faults = faults.collect();
@@ -327,19 +350,20 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n{:<34} {:>7} {:>7} {:>13} {:>13}",
-            "fault", "at s", "for s", "write max s", "read max s"
+            "\n{:<34} {:>7} {:>7} {:>13} {:>13} {:>14}",
+            "fault", "at s", "for s", "write max s", "read max s", "leaders moved"
         )?;
         for fault in &self.faults {
             let struck = &fault.struck;
             writeln!(
                 f,
-                "{:<34} {:>7.1} {:>7.1} {:>13.2} {:>13.2}",
+                "{:<34} {:>7.1} {:>7.1} {:>13.2} {:>13.2} {:>14}",
                 struck.label,
                 struck.from_ms as f64 / 1e3,
                 (struck.to_ms - struck.from_ms) as f64 / 1e3,
                 fault.write.max_ms / 1e3,
-                fault.strong.max_ms / 1e3
+                fault.strong.max_ms / 1e3,
+                fault.leaders_moved
             )?;
         }
         writeln!(f)?;

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
-use super::client::{Answer, Client};
+use super::client::Client;
 use super::record::{Call, Class, Left, Record, Verdict};
 use super::requests::{COUNTERS, Request, Wish, register, registers};
 
@@ -157,9 +157,6 @@ async fn call(shared: &Shared, client: &Client, zone: usize, wish: Wish, mut ran
             }
             Verdict::Again(left, why) => (left, why),
         };
-        if matches!(answer, Answer::Said(500.., _)) {
-            client.move_on();
-        }
         errors.push(why);
         if let Left::Registers(left) = left {
             keys = Keys::Many(left);

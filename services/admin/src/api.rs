@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use model::json::from_slice;
-use model::table::TableCounts;
 use model::{ApiError, TableDefinition};
 use protocol::control::{ApiCall, ApiReply};
 use serde_json::{Value, json};
@@ -70,7 +69,8 @@ fn now_ms() -> u64 {
 
 impl Admin {
     fn describe(&self, definition: &TableDefinition) -> Value {
-        definition.describe(&self.settings.region, TableCounts::default())
+        let counts = self.partitions.read().counts(definition.id);
+        definition.describe(&self.settings.region, counts)
     }
 
     fn answer_wait(&self) -> Duration {

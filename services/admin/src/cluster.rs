@@ -6,7 +6,7 @@ use paxos::NodeId;
 use protocol::health::{Heartbeat, StorageHealth};
 
 /// A node that was silent for so long gets no new replicas, milliseconds.
-const SILENT_MS: u64 = 3_500;
+pub(crate) const SILENT_MS: u64 = 3_500;
 /// Nodes that were silent for so long are forgotten, milliseconds.
 const FORGET_MS: u64 = 600_000;
 /// Nodes and admins kept at most.
@@ -21,6 +21,7 @@ pub(crate) struct StorageNode {
     pub(crate) ready: bool,
     pub(crate) draining: bool,
     pub(crate) health: StorageHealth,
+    pub(crate) version: String,
     heard_ms: u64,
 }
 
@@ -51,6 +52,7 @@ impl Cluster {
                     ready: beat.ready,
                     draining: beat.draining,
                     health: beat.storage.unwrap_or_default(),
+                    version: beat.version,
                     heard_ms: now_ms,
                 };
                 self.nodes.insert(node.node, node);
@@ -73,6 +75,16 @@ impl Cluster {
         } else {
             self.three_zones_since_ms.get_or_insert(now_ms);
         }
+    }
+
+    /// All nodes that are remembered.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &StorageNode> {
+        self.nodes.values()
+    }
+
+    /// Instances of the admins that are alive.
+    pub(crate) fn admins(&self) -> impl Iterator<Item = u64> {
+        self.admins.keys().copied()
     }
 
     /// Nodes that were heard from lately.

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::table::TableStatus;
 use model::{ApiError, TableDefinition};
+use paxos::GroupId;
 use protocol::control::Order;
 use protocol::directory::PlacedMember;
 
@@ -36,12 +37,16 @@ impl Admin {
             value: record,
             token,
         } = stored;
-        self.tell_dropped(record.partitions.clone());
-        self.client.forget_table(record.definition.id);
         let mut partitions = Vec::new();
         for &partition in &record.partitions {
             partitions.extend(self.partition(partition).await?);
         }
+        // Before memds and we forget where they are now.
+        for stored in &mut partitions {
+            self.find_members(stored).await?;
+        }
+        self.tell_dropped(record.partitions.clone());
+        self.client.forget_table(record.definition.id);
         let drops: FuturesUnordered<_> = partitions
             .into_iter()
             .map(|partition| self.drop_partition(partition))
@@ -57,9 +62,35 @@ impl Admin {
         Ok(())
     }
 
+    /// Adds to the record who is a member now (members change over a partition's life), so that whoever goes on drops those, too.
+    async fn find_members(&self, stored: &mut Stored<PartitionRecord>) -> Result<(), Unsettled> {
+        let record = &mut stored.value;
+        let known = record.members.len();
+        add_members(record, &self.placed(record.partition));
+        if record.members.len() > known {
+            let key = records::partition_key(record.partition);
+            stored.token = self.catalog.put(&key, record, Some(&stored.token)).await?;
+        }
+        Ok(())
+    }
+
+    /// The replicas of a partition as its leader last placed them.
+    fn placed(&self, partition: GroupId) -> Vec<PlacedMember> {
+        let partitions = self.partitions.read();
+        let seen = partitions.get(partition);
+        seen.map(|seen| seen.replicas().cloned().collect())
+            .unwrap_or_default()
+    }
+
     /// Drops a partition's replicas where it can; what is left on nodes that have been away for long is left to `drop_rest`.
-    async fn drop_partition(&self, stored: Stored<PartitionRecord>) -> Result<(), Unsettled> {
-        let left = self.drop_replicas(&stored.value).await;
+    async fn drop_partition(&self, mut stored: Stored<PartitionRecord>) -> Result<(), Unsettled> {
+        let mut left = self.drop_replicas(&stored.value).await;
+        // A leader may have taken in somebody (a log replica) while the first ones were being dropped, or afterwards.
+        let before = stored.value.members.len();
+        self.find_members(&mut stored).await?;
+        if stored.value.members.len() > before {
+            left = self.drop_replicas(&stored.value).await;
+        }
         let key = records::partition_key(stored.value.partition);
         if left.is_empty() {
             self.catalog.delete(&key, &stored.token).await?;
@@ -141,5 +172,15 @@ impl Admin {
         }
         left.sort_by_key(|member| member.member.node);
         left
+    }
+}
+
+/// Adds the nodes that the record does not name yet; an order to drop names no replica, so one a node is enough.
+fn add_members(record: &mut PartitionRecord, placed: &[PlacedMember]) {
+    for member in placed {
+        let known = |m: &PlacedMember| m.member.node == member.member.node;
+        if !record.members.iter().any(known) {
+            record.members.push(member.clone());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What every part of the admin shares, and the way from a table's recorded state to its real one. Each step can be repeated and can be
 //! taken by any admin: the records say what is wanted, orders are idempotent, writes are conditional.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,24 @@ use parking_lot::{Mutex, RwLock};
 use paxos::{GroupId, NodeId};
 use protocol::control::{Order, OrderCall, OrderReply};
 use protocol::directory::Push;
+use protocol::operate::Nudge;
 use protocol::subjects;
 use routing::Client;
 use tokio::sync::Semaphore;
 
+use crate::autoadmin::Plan;
 use crate::catalog::{Catalog, WriteError};
 use crate::cluster::Cluster;
-use crate::records::{self, PartitionRecord, Stored, TableRecord};
+use crate::lease::Lease;
+use crate::partitions::Partitions;
+use crate::records::{self, Counters, NodeRecord, PartitionRecord, Stored, TableRecord};
 use crate::settings::AdminSettings;
 
 /// Orders under way at once, over all tables.
 const ORDERS_MAX: usize = 64;
+
+/// Time between two looks whether another admin has settled a table.
+const SETTLED_EVERY: Duration = Duration::from_millis(50);
 
 /// The admin's shared state.
 pub(crate) struct Admin {
@@ -31,6 +38,12 @@ pub(crate) struct Admin {
     pub(crate) client: Client,
     pub(crate) catalog: Catalog,
     pub(crate) cluster: RwLock<Cluster>,
+    pub(crate) partitions: RwLock<Partitions>,
+    pub(crate) node_records: RwLock<BTreeMap<NodeId, Stored<NodeRecord>>>,
+    /// Tables and their partitions, as of the last reconciliation.
+    pub(crate) tables: RwLock<Vec<TableRecord>>,
+    pub(crate) lease: Mutex<Lease>,
+    pub(crate) plan: Mutex<Plan>,
     pub(crate) calls: Semaphore,
     orders: Semaphore,
     driving: Mutex<BTreeSet<String>>,
@@ -42,9 +55,13 @@ pub(crate) struct Admin {
 pub(crate) enum Outcome {
     Done,
     NotLeader,
+    /// Older than what the node knows: the generation that counts now.
+    Stale(u64),
     Refused(String),
     /// No answer: it may have been carried out.
     Silent,
+    /// Not given: this admin does not hold the lease.
+    Unauthorised,
 }
 
 /// Why a drive ended before its table was settled.
@@ -77,7 +94,17 @@ impl Admin {
             client.clone(),
             Duration::from_millis(settings.catalog_ms_max),
         );
+        let incarnation = mesh.identity().incarnation;
         Self {
+            lease: Mutex::new(Lease::new(
+                settings.instance,
+                incarnation,
+                settings.lease_ms,
+            )),
+            plan: Mutex::new(Plan::new(0, settings.healing.replace_after_ms)),
+            partitions: RwLock::default(),
+            node_records: RwLock::default(),
+            tables: RwLock::default(),
             mesh,
             catalog,
             client,
@@ -108,16 +135,43 @@ impl Admin {
         self.catalog.get(&records::partition_key(partition)).await
     }
 
-    /// Gives one order and waits for its answer.
+    /// Gives one order, under the lease, and waits for its answer.
     pub(crate) async fn order(&self, node: NodeId, order: &Order) -> Outcome {
         let Ok(_permit) = self.orders.acquire().await else {
             return Outcome::Silent;
         };
+        // Looked at last: whatever waited longer than the lease is not sent.
+        let Some(epoch) = self.epoch() else {
+            return Outcome::Unauthorised;
+        };
+        let outcome = self.send(node, order, epoch).await;
+        if let Outcome::Stale(newer) = outcome {
+            let by_generation = matches!(
+                order,
+                Order::ReplaceReplica { .. } | Order::RetireReplica { .. }
+            );
+            tracing::info!(node = node.0, newer, epoch, "an order is outdated");
+            let mut lease = self.lease.lock();
+            if by_generation {
+                lease.look();
+            } else {
+                lease.outdated(newer);
+            }
+        }
+        outcome
+    }
+
+    /// Gives one order of the founding, before there is a lease.
+    pub(crate) async fn founding_order(&self, node: NodeId, order: &Order) -> Outcome {
+        self.send(node, order, 0).await
+    }
+
+    async fn send(&self, node: NodeId, order: &Order, epoch: u64) -> Outcome {
         let deadline = Deadline::after(Duration::from_millis(self.settings.order_ms_max));
         let subject = subjects::node_control(node);
         let trace = TraceContext::default();
         let call = OrderCall {
-            epoch: 0,
+            epoch,
             order: order.clone(),
         };
         match self
@@ -125,10 +179,9 @@ impl Admin {
             .call::<_, OrderReply>(&subject, &call, deadline, &trace)
             .await
         {
-            Ok(OrderReply::Done) => Outcome::Done,
-            Ok(OrderReply::Joined { .. }) => Outcome::Done,
+            Ok(OrderReply::Done | OrderReply::Joined { .. }) => Outcome::Done,
             Ok(OrderReply::NotLeader) => Outcome::NotLeader,
-            Ok(OrderReply::Stale(newer)) => Outcome::Refused(format!("{newer} counts now")),
+            Ok(OrderReply::Stale(newer)) => Outcome::Stale(newer),
             Ok(OrderReply::Refused(why)) => Outcome::Refused(why),
             Err(error) => {
                 tracing::debug!(node = node.0, %error, "a storage node did not answer an order");
@@ -153,6 +206,10 @@ impl Admin {
     /// Brings a table from its recorded state to a settled one, in the background. `wait`: until it is settled, for so long
     /// at most.
     pub(crate) async fn drive(self: &Arc<Self>, name: &str, wait: Duration) {
+        if self.epoch().is_none() {
+            // Orders are the active admin's: a creation that slept through its table's deletion must meet the fence.
+            return self.let_drive(name, wait).await;
+        }
         if !self.driving.lock().insert(name.to_owned()) {
             return;
         }
@@ -175,6 +232,24 @@ impl Admin {
         let _ = tokio::time::timeout(wait, work).await;
     }
 
+    /// Lets the active admin go on with a table, and waits until it is settled, for so long at most.
+    async fn let_drive(&self, name: &str, wait: Duration) {
+        let nudge = Nudge {
+            table: name.to_owned(),
+        };
+        if let Err(error) = self.mesh.cast(subjects::ADMIN_NUDGE, &nudge) {
+            tracing::debug!(%error, "the active admin can't be nudged; it looks by itself");
+        }
+        let started = Instant::now();
+        while started.elapsed() < wait {
+            tokio::time::sleep(SETTLED_EVERY).await;
+            match self.table(name).await {
+                Ok(Some(record)) if record.value.definition.status != TableStatus::Active => {}
+                _ => return,
+            }
+        }
+    }
+
     async fn settle(&self, name: &str) -> Result<(), Unsettled> {
         let Some(record) = self.table(name).await? else {
             return Ok(());
@@ -187,32 +262,54 @@ impl Admin {
         }
     }
 
-    /// Looks for what is unfinished and takes it on: creations, changes and deletions of admins that stopped half-way, and replicas
-    /// of dropped tables on nodes that were away.
+    /// Looks for what is unfinished and takes it on: creations, changes and deletions of admins that stopped half-way, replicas of
+    /// dropped tables on nodes that were away, and replicas that nobody wants. Refreshes what is known of nodes and tables.
     pub(crate) async fn reconcile(self: &Arc<Self>) -> Result<(), ApiError> {
+        // Before the scan: a replica that reported has its record, unless its table is gone.
+        let leaderless = self.leaderless();
         let items = self.catalog.scan().await?;
         let mut dropping = Vec::new();
+        let (mut tables, mut nodes) = (Vec::new(), BTreeMap::new());
+        let mut recorded = BTreeMap::new();
+        let mut next_partition = records::FIRST_ID;
         for item in &items {
             let Some(key) = records::key_of(item) else {
                 continue;
             };
-            if let Some(name) = records::table_name_of(key) {
-                let Some(record) = records::from_item::<TableRecord>(item) else {
-                    continue;
-                };
-                if record.value.definition.status != TableStatus::Active {
-                    self.drive(name, Duration::ZERO).await;
-                }
-            } else if records::is_partition(key)
-                && let Some(record) = records::from_item::<PartitionRecord>(item)
-                && record.value.dropping
-            {
-                dropping.push(record);
+            if records::table_name_of(key).is_some() {
+                tables.extend(records::from_item::<TableRecord>(item).map(|r| r.value));
+            } else if records::is_node(key) {
+                let record = records::from_item::<NodeRecord>(item);
+                nodes.extend(record.map(|r| (r.value.node, r)));
+            } else if key == records::COUNTERS {
+                let counters = records::from_item::<Counters>(item);
+                next_partition = counters.map_or(next_partition, |c| c.value.next_partition);
+            } else if let Some(partition) = records::partition_of(key) {
+                let record = records::from_item::<PartitionRecord>(item);
+                // What can't be read is wanted.
+                let dropped = record.as_ref().is_some_and(|r| r.value.dropping);
+                recorded.insert(partition, dropped);
+                dropping.extend(record.filter(|r| r.value.dropping));
             }
         }
+        for record in &tables {
+            if record.definition.status != TableStatus::Active {
+                self.drive(&record.definition.name, Duration::ZERO).await;
+            }
+        }
+        *self.tables.write() = tables;
+        *self.node_records.write() = nodes;
+        self.note_nodes().await;
         for record in dropping {
             self.drop_rest(record).await;
         }
+        self.partitions.write().retain(|partition, seen| {
+            partition.0 < records::FIRST_ID
+                || recorded.contains_key(&partition)
+                || seen.fresh(self.now_ms())
+        });
+        self.clear_orphans(&leaderless, &recorded, next_partition)
+            .await;
         Ok(())
     }
 }

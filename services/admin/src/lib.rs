@@ -2,6 +2,7 @@
 //! path of an item request: while every admin is down, tables keep serving.
 
 mod api;
+mod autoadmin;
 mod catalog;
 mod cluster;
 mod constraints;
@@ -9,6 +10,10 @@ mod create;
 mod delete;
 mod driver;
 mod founding;
+mod healing;
+mod lease;
+mod operate;
+mod partitions;
 mod placement;
 mod records;
 mod requests;
@@ -17,6 +22,7 @@ mod settings;
 mod tagging;
 mod texts;
 mod update;
+mod vitality;
 
 pub use service::{Running, start};
-pub use settings::AdminSettings;
+pub use settings::{AdminSettings, HealingSettings};

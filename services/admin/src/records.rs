@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
 use model::{ApiError, AttributeValue, Item, KeyRange, TableDefinition, TableId};
-use paxos::GroupId;
+use paxos::{GroupId, NodeId};
 use protocol::directory::PlacedMember;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub(crate) const SYSTEM_GROUP: GroupId = GroupId(1);
 
 const TABLE: &str = "table#";
 const PARTITION: &str = "partition#";
+const NODE: &str = "node#";
+/// Key of the admins' lease.
+pub(crate) const LEASE: &str = "meta#lease";
 /// Key of the counters.
 pub(crate) const COUNTERS: &str = "meta#counters";
 
@@ -39,6 +42,58 @@ pub(crate) struct PartitionRecord {
     /// The table is gone; the replicas on these members are still to be dropped.
     #[serde(default)]
     pub(crate) dropping: bool,
+}
+
+/// Disks that a node once had, kept at most.
+const FORMER_MAX: usize = 32;
+
+/// A storage node: what outlives its heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeRecord {
+    pub(crate) node: NodeId,
+    pub(crate) zone: String,
+    /// Identity of its disk.
+    pub(crate) incarnation: u64,
+    /// Its earlier disks: replicas on them are lost.
+    #[serde(default)]
+    pub(crate) former: Vec<u64>,
+    /// The operator wants it empty.
+    #[serde(default)]
+    pub(crate) draining: bool,
+}
+
+impl NodeRecord {
+    /// What is to be remembered of a node that reports; none if that is known.
+    pub(crate) fn noted(
+        known: Option<&NodeRecord>,
+        node: NodeId,
+        zone: &str,
+        incarnation: u64,
+    ) -> Option<NodeRecord> {
+        let Some(known) = known else {
+            return Some(NodeRecord {
+                node,
+                zone: zone.to_owned(),
+                incarnation,
+                former: Vec::new(),
+                draining: false,
+            });
+        };
+        if (known.zone.as_str(), known.incarnation) == (zone, incarnation) {
+            return None;
+        }
+        let mut next = known.clone();
+        next.zone = zone.to_owned();
+        if known.incarnation != incarnation {
+            next.former.push(known.incarnation);
+            // A disk that comes back is no former one.
+            next.former.retain(|&disk| disk != incarnation);
+            let excess = next.former.len().saturating_sub(FORMER_MAX);
+            next.former.drain(..excess);
+            next.incarnation = incarnation;
+        }
+        Some(next)
+    }
 }
 
 /// Numbers that were not given out yet.
@@ -70,13 +125,20 @@ pub(crate) fn table_key(name: &str) -> String {
 pub(crate) fn partition_key(partition: GroupId) -> String {
     format!("{PARTITION}{}", partition.0)
 }
+pub(crate) fn node_key(node: NodeId) -> String {
+    format!("{NODE}{}", node.0)
+}
+/// Whether this is a node's key.
+pub(crate) fn is_node(key: &str) -> bool {
+    key.starts_with(NODE)
+}
 /// Name of the table whose record has this key.
 pub(crate) fn table_name_of(key: &str) -> Option<&str> {
     key.strip_prefix(TABLE)
 }
-/// Whether this is a partition's key.
-pub(crate) fn is_partition(key: &str) -> bool {
-    key.starts_with(PARTITION)
+/// The partition whose record has this key.
+pub(crate) fn partition_of(key: &str) -> Option<GroupId> {
+    key.strip_prefix(PARTITION)?.parse().ok().map(GroupId)
 }
 
 /// The system table itself.
@@ -151,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn a_node_with_another_disk_leaves_the_old_one_behind() {
+        let first = NodeRecord::noted(None, NodeId(3), "az3", 7).unwrap();
+        assert_eq!(NodeRecord::noted(Some(&first), NodeId(3), "az3", 7), None);
+        let second = NodeRecord::noted(Some(&first), NodeId(3), "az3", 8).unwrap();
+        assert_eq!((second.incarnation, &second.former[..]), (8, &[7][..]));
+        let back = NodeRecord::noted(Some(&second), NodeId(3), "az3", 7).unwrap();
+        assert_eq!((back.incarnation, &back.former[..]), (7, &[8][..]));
+        let moved = NodeRecord::noted(Some(&first), NodeId(3), "az2", 7).unwrap();
+        assert_eq!((moved.zone.as_str(), moved.former.len()), ("az2", 0));
+    }
+
+    #[test]
     fn a_partition_record_of_an_older_version_is_read() {
         let record = PartitionRecord {
             partition: GroupId(16),
@@ -163,6 +237,6 @@ mod tests {
         json.as_object_mut().unwrap().remove("dropping");
         let read: PartitionRecord = serde_json::from_value(json).unwrap();
         assert_eq!(read, record);
-        assert!(is_partition(&partition_key(GroupId(16))));
+        assert_eq!(partition_of(&partition_key(GroupId(16))), Some(GroupId(16)));
     }
 }

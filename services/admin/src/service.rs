@@ -8,7 +8,9 @@ use actix::prelude::*;
 use anyhow::Context as _;
 use mesh::{Deadline, Delivery, Mesh, Subscription, TraceContext};
 use protocol::control::{ApiCall, ApiReply, Order};
+use protocol::directory::Push;
 use protocol::health::Heartbeat;
+use protocol::operate::{Answer, Command, Nudge};
 use protocol::subjects;
 use routing::{Client, ClientSettings};
 use telemetry::Health;
@@ -18,15 +20,21 @@ use crate::AdminSettings;
 use crate::api;
 use crate::driver::{Admin, Outcome};
 use crate::founding::{create_replica, founding};
+use crate::operate;
 use crate::records::{COUNTERS, Counters, SYSTEM_GROUP, system_table};
 
 /// Time between looks whether the mesh is to be founded.
 const FOUND_EVERY: Duration = Duration::from_millis(50);
+/// Time between looks whether something about the lease is due.
+const LEASE_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait for the lease to be given back at the end.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
 /// Tries to give one node its order of the founding.
 const FOUND_TRIES_MAX: usize = 100;
 
 /// A running admin.
 pub struct Running {
+    admin: Arc<Admin>,
     keeper: Addr<Keeper>,
     http: Option<telemetry::HttpServer>,
     health: Health,
@@ -39,6 +47,7 @@ impl Running {
         self.health.ready.store(false, Ordering::Relaxed);
         // The keeper may be gone already (its system stopped): then there is nothing left to stop.
         let _ = self.keeper.send(Stop).await;
+        let _ = tokio::time::timeout(RELEASE_MAX, self.admin.release_lease()).await;
         self.mesh.drain(Duration::from_secs(1)).await;
         if let Some(http) = self.http {
             http.stop().await;
@@ -69,6 +78,32 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
             take_call(&server, &runtime, delivery);
         })
         .await?;
+    let listener = admin.clone();
+    let pushes = mesh
+        .serve(subjects::MEMDS_PUSH, None, move |delivery| {
+            if let Ok(push) = delivery.decode::<Push>() {
+                let now_ms = listener.now_ms();
+                listener.partitions.write().learn(push, now_ms);
+            }
+        })
+        .await?;
+    let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
+    let nudges = mesh
+        .serve(subjects::ADMIN_NUDGE, None, move |delivery| {
+            take_nudge(&server, &runtime, &delivery);
+        })
+        .await?;
+    let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
+    let commands = mesh
+        .serve(subjects::ADMIN_OPERATE, None, move |delivery| {
+            take_command(&server, &runtime, delivery);
+        })
+        .await?;
+    admin.ask_for_pushes();
+    let exported = admin.clone();
+    telemetry::export("evenkeel_admin", "The control plane.", move || {
+        exported.numbers()
+    });
     let http = match admin.settings.http.as_str() {
         "" => None,
         address => {
@@ -90,16 +125,19 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         storage: None,
     };
     let keeper = Keeper {
-        admin,
+        admin: admin.clone(),
         health: health.clone(),
         heartbeat,
-        calls: Some(calls),
-        _heartbeats: heartbeats,
+        served: vec![calls, nudges, commands],
+        _heard: [heartbeats, pushes],
         founding: false,
         reconciling: false,
+        leasing: false,
+        active: false,
     }
     .start();
     Ok(Running {
+        admin,
         keeper,
         http,
         health,
@@ -122,16 +160,50 @@ fn take_call(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Del
     });
 }
 
+fn take_nudge(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: &Delivery) {
+    // Without the lease there is nothing to do; the one who has it hears this, too.
+    let Ok(nudge) = delivery.decode::<Nudge>() else {
+        return;
+    };
+    if admin.epoch().is_some() {
+        let admin = admin.clone();
+        runtime.spawn(async move { admin.drive(&nudge.table, Duration::ZERO).await });
+    }
+}
+
+fn take_command(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Delivery) {
+    // The active admin answers.
+    if admin.epoch().is_none() {
+        return;
+    }
+    let command = match delivery.decode::<Command>() {
+        Ok(command) => command,
+        Err(error) => {
+            warn!(%error, "an operator's command can't be read");
+            let why = format!(
+                "this admin ({}) does not know the command",
+                env!("CARGO_PKG_VERSION")
+            );
+            return delivery.reply(&Answer::Refused(why));
+        }
+    };
+    let (admin, responder) = (admin.clone(), delivery.responder());
+    runtime.spawn(async move { responder.reply(&operate::answer(&admin, command).await) });
+}
+
 /// Founds the mesh, finishes what is unfinished, and says that it is there.
 struct Keeper {
     admin: Arc<Admin>,
     health: Health,
     heartbeat: Heartbeat,
     /// Served until the admin stops.
-    calls: Option<Subscription>,
-    _heartbeats: Subscription,
+    served: Vec<Subscription>,
+    _heard: [Subscription; 2],
     founding: bool,
     reconciling: bool,
+    leasing: bool,
+    /// Whether it held the lease at the last look.
+    active: bool,
 }
 
 impl Keeper {
@@ -164,7 +236,8 @@ impl Keeper {
             futures::future::join_all(given).await;
             if let Some(first) = first {
                 let partition = SYSTEM_GROUP;
-                admin.order(first, &Order::Campaign { partition }).await;
+                let hint = Order::Campaign { partition };
+                admin.founding_order(first, &hint).await;
             }
         };
         context.spawn(
@@ -174,7 +247,7 @@ impl Keeper {
     }
 
     fn reconcile(&mut self, context: &mut Context<Self>) {
-        if self.reconciling {
+        if self.reconciling || (self.heartbeat.ready && !self.active) {
             return;
         }
         self.reconciling = true;
@@ -185,12 +258,17 @@ impl Keeper {
                 admin.catalog.get::<Counters>(COUNTERS).await?;
                 complete_system_group(&admin).await;
             }
-            admin.reconcile().await
+            if admin.epoch().is_some() {
+                admin.reconcile().await?;
+            }
+            Ok::<(), model::ApiError>(())
         };
         context.spawn(work.into_actor(self).map(|done, keeper, _| {
             keeper.reconciling = false;
+            // Who knows neither that it holds the lease nor that another does is not ready.
+            let looked = keeper.admin.lease.lock().looked();
             match done {
-                Ok(()) if !keeper.heartbeat.ready => {
+                Ok(()) if !keeper.heartbeat.ready && looked => {
                     keeper.health.ready.store(true, Ordering::Relaxed);
                     keeper.beat();
                 }
@@ -199,12 +277,43 @@ impl Keeper {
             }
         }));
     }
+
+    /// Tends the lease, and notes when it comes or goes.
+    fn lease(&mut self, context: &mut Context<Self>) {
+        self.note_lease(context);
+        if self.leasing {
+            return;
+        }
+        self.leasing = true;
+        let admin = self.admin.clone();
+        let work = async move { admin.tend_lease().await };
+        context.spawn(work.into_actor(self).map(|(), keeper, context| {
+            keeper.leasing = false;
+            keeper.note_lease(context);
+        }));
+    }
+
+    fn note_lease(&mut self, context: &mut Context<Self>) {
+        let epoch = self.admin.epoch();
+        if epoch.is_some() == self.active {
+            return;
+        }
+        self.active = epoch.is_some();
+        self.admin.forget_plans();
+        if let Some(epoch) = epoch {
+            info!(epoch, "this admin gives the orders now");
+            self.admin.ask_for_pushes();
+            self.reconcile(context);
+        } else {
+            info!("this admin gives no orders any more");
+        }
+    }
 }
 
 /// Gives a node its order until it carried it out.
 async fn give(admin: &Admin, node: paxos::NodeId, order: Order) {
     for _ in 0..FOUND_TRIES_MAX {
-        match admin.order(node, &order).await {
+        match admin.founding_order(node, &order).await {
             Outcome::Done => return,
             outcome => warn!(node = node.0, ?outcome, "a system replica is not made yet"),
         }
@@ -252,6 +361,13 @@ impl Actor for Keeper {
         context.run_interval(FOUND_EVERY, Self::found);
         let every = Duration::from_millis(self.admin.settings.reconcile_every_ms.max(10));
         context.run_interval(every, Self::reconcile);
+        context.run_interval(LEASE_EVERY, Self::lease);
+        let every = Duration::from_millis(self.admin.settings.healing.plan_every_ms.max(10));
+        context.run_interval(every, |keeper, _| {
+            if keeper.active {
+                keeper.admin.plan();
+            }
+        });
     }
 }
 
@@ -264,7 +380,7 @@ impl Handler<Stop> for Keeper {
     type Result = ();
 
     fn handle(&mut self, _: Stop, context: &mut Context<Self>) {
-        self.calls = None;
+        self.served.clear();
         self.heartbeat.draining = true;
         self.health.ready.store(false, Ordering::Relaxed);
         self.beat();

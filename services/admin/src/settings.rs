@@ -34,6 +34,11 @@ pub struct AdminSettings {
     pub on_demand_partitions: u32,
     /// A node with less free disk than this gets no new replicas, bytes.
     pub free_bytes_min: u64,
+    /// For how long other admins leave the lease alone after it was renewed, milliseconds: how long nobody heals when the active admin
+    /// dies. Renewed four times in that time.
+    pub lease_ms: u64,
+    /// Healing, balancing and leaders.
+    pub healing: HealingSettings,
     /// A dropped table's name is free again even if a node that holds its replicas was silent for so long, milliseconds; the node is
     /// told when it comes back.
     pub drop_patience_ms: u64,
@@ -56,6 +61,56 @@ impl Default for AdminSettings {
             on_demand_partitions: 4,
             free_bytes_min: 256 << 20,
             drop_patience_ms: 10_000,
+            lease_ms: 4_000,
+            healing: HealingSettings::default(),
+        }
+    }
+}
+
+/// How replicas are built anew (section `admin.healing`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealingSettings {
+    /// A node that was dead for so long gets its replicas built anew elsewhere, milliseconds: longer than a restart or an
+    /// upgrade, since a node that comes back catches up from the log at a fraction of the cost.
+    pub replace_after_ms: u64,
+    /// While a zone lost all its nodes for less than this, its replicas are not crowded into the other zones, milliseconds: zones come
+    /// back, and log replicas keep three copies of the log meanwhile.
+    pub zone_lost_after_ms: u64,
+    /// Time between two rounds of planning, milliseconds.
+    pub plan_every_ms: u64,
+    /// Replacements at once in all: what the control plane can follow.
+    pub replacements_max: usize,
+    /// Replacements at once onto one node: its disk writes them while it serves.
+    pub replacements_per_target_max: usize,
+    /// Replacements at once out of one leader's node: it reads and sends them while it serves.
+    pub replacements_per_source_max: usize,
+    /// Moves at once that only make the spread better; nobody waits for them.
+    pub moves_max: usize,
+    /// An order that is not seen done is given again after this, milliseconds.
+    pub repeat_ms: u64,
+    /// Longest wait after refusals, milliseconds.
+    pub backoff_ms_max: u64,
+    /// A replacement that is not done after this is planned anew, milliseconds.
+    pub stuck_after_ms: u64,
+    /// Hand-overs of leadership in one second.
+    pub transfers_max: usize,
+}
+
+impl Default for HealingSettings {
+    fn default() -> Self {
+        Self {
+            replace_after_ms: 300_000,
+            zone_lost_after_ms: 3_600_000,
+            plan_every_ms: 500,
+            replacements_max: 64,
+            replacements_per_target_max: 4,
+            replacements_per_source_max: 4,
+            moves_max: 2,
+            repeat_ms: 5_000,
+            backoff_ms_max: 60_000,
+            stuck_after_ms: 3_600_000,
+            transfers_max: 4,
         }
     }
 }

@@ -90,7 +90,10 @@ impl Admin {
             for node in self.leader_first(partition, definition).await {
                 match self.order(node, &order).await {
                     Outcome::Done => return Ok(()),
-                    Outcome::NotLeader | Outcome::Silent => {}
+                    Outcome::NotLeader | Outcome::Silent | Outcome::Stale(_) => {}
+                    Outcome::Unauthorised => {
+                        return Err(Unsettled::Later("another admin gives the orders now"));
+                    }
                     Outcome::Refused(why) => {
                         let partition = partition.partition.0;
                         tracing::warn!(partition, node = node.0, why, "a change was refused");

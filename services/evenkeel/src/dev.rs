@@ -77,6 +77,8 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
 fn admin_settings() -> AdminSettings {
     AdminSettings {
         found_after_ms: 0,
+        // There is no other admin: this is only what a start after a kill waits for.
+        lease_ms: 1_000,
         ..AdminSettings::default()
     }
 }

@@ -1,54 +1,28 @@
 //! How a fresh memds node gets its map: from a ready peer, or else from the storage nodes' pushes, with the system table as the list
 //! of what must be there. Owns one bounded round of it; the keeper repeats it until the map is complete.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mesh::{Deadline, Mesh, TraceContext};
 use model::AttributeValue;
 use model::codec::get_attribute;
-use parking_lot::Mutex;
 use paxos::GroupId;
 use protocol::directory::{Hydrate, SyncReply, SyncRequest};
 use protocol::item::{ItemCall, ItemOperation, ItemReply, Page};
 use protocol::subjects;
 use tracing::debug;
 
+use crate::peers::Peers;
 use crate::service::SharedMap;
 
 /// The system table's only partition.
 const SYSTEM: GroupId = GroupId(1);
-
-/// Peers that were heard of within this time are asked.
-const PEER_FRESH: Duration = Duration::from_secs(3);
 
 /// Messages that one sync may take: with 1,000 partitions in each, ten million partitions.
 const SYNC_MESSAGES_MAX: usize = 10_000;
 
 /// Pages of the system table that one scan may take.
 const PAGES_MAX: usize = 10_000;
-
-/// The other memds nodes.
-#[derive(Clone, Default)]
-pub(crate) struct Peers(Arc<Mutex<BTreeMap<u64, (Instant, bool)>>>);
-
-impl Peers {
-    /// A peer's heartbeat came in.
-    pub(crate) fn seen(&self, instance: u64, ready: bool) {
-        self.0.lock().insert(instance, (Instant::now(), ready));
-    }
-
-    fn ready(&self) -> Vec<u64> {
-        let mut peers = self.0.lock();
-        peers.retain(|_, (seen, _)| seen.elapsed() < PEER_FRESH);
-        peers
-            .iter()
-            .filter(|(_, (_, ready))| *ready)
-            .map(|(instance, _)| *instance)
-            .collect()
-    }
-}
 
 /// One round: does what can be done now.
 pub(crate) async fn once(
@@ -108,7 +82,7 @@ async fn copy(mesh: &Mesh, map: &SharedMap, peer: u64, call_max: Duration) -> bo
 
 /// Reads the names of all tables from the system table's leader, strongly. None: it can't be had now.
 async fn table_names(mesh: &Mesh, map: &SharedMap, call_max: Duration) -> Option<Vec<String>> {
-    let system = map.read().partition(SYSTEM)?.clone();
+    let system = map.read().partition(SYSTEM)?;
     let leader = system.leader?;
     let mut names = Vec::new();
     let mut after = None;

@@ -1,16 +1,16 @@
-//! The routing metadata that a memds node holds: pure, newest wins. Owns tables, partitions and what is known to be missing; never
-//! talks to anyone.
+//! The routing metadata that a memds node holds: pure, newest wins. Owns tables, their names and what is known to be missing, and
+//! answers lookups; `partitions` owns the partitions. Never talks to anyone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
-use model::{EncodedKey, TableDefinition, TableId};
-use paxos::{Ballot, GroupId};
+use bytes::Bytes;
+use model::{TableDefinition, TableId};
+use paxos::GroupId;
+use perkle::{Perkle, Summary};
 use protocol::directory::{Lookup, LookupAnswer, PartitionInfo, Push, SyncReply, TableRef};
 
-/// Dropped partitions that are remembered, so that a push that was under way does not bring them back. Partition numbers are
-/// never used again, so forgetting the smallest first is safe in practice: its pushes are long gone.
-const TOMBSTONES_MAX: usize = 100_000;
+use crate::entry::Kind;
+use crate::partitions::{Change, Found, Partitions};
 
 /// Partitions in one sync message; about 300 bytes each.
 const SYNC_PARTITIONS_MAX: usize = 1_000;
@@ -18,13 +18,18 @@ const SYNC_PARTITIONS_MAX: usize = 1_000;
 /// All routing metadata.
 #[derive(Debug, Default)]
 pub struct RouteMap {
-    tables: BTreeMap<TableId, TableDefinition>,
+    partitions: Partitions,
+    tables: BTreeMap<TableId, Table>,
     names: BTreeMap<String, TableId>,
-    partitions: BTreeMap<GroupId, PartitionInfo>,
-    ranges: BTreeMap<TableId, BTreeMap<EncodedKey, GroupId>>,
-    dropped: BTreeSet<GroupId>,
     /// Names of tables that the system table lists and nobody pushed yet. None: the system table was not read yet.
     missing: Option<BTreeSet<String>>,
+}
+
+/// A table of which partitions are known.
+#[derive(Debug, Default)]
+struct Table {
+    definition: Option<TableDefinition>,
+    partitions: usize,
 }
 
 impl RouteMap {
@@ -38,9 +43,29 @@ impl RouteMap {
         self.partitions.len()
     }
 
+    /// Number of partitions that a later one overlaps.
+    pub fn covered(&self) -> usize {
+        self.partitions.covered()
+    }
+
     /// Number of tables.
     pub fn tables(&self) -> usize {
         self.tables.len()
+    }
+
+    /// Bytes that the partitions take.
+    pub fn memory(&self) -> usize {
+        self.partitions.memory()
+    }
+
+    /// Number of entries and hash of everything that nodes have in common.
+    pub fn root(&self) -> Summary {
+        self.partitions.tree.root()
+    }
+
+    /// The tree that nodes compare.
+    pub(crate) fn tree(&self) -> &Perkle {
+        &self.partitions.tree
     }
 
     /// Whether tables are known to exist that no leader has pushed yet.
@@ -51,87 +76,90 @@ impl RouteMap {
     }
 
     /// The partition of that number.
-    pub fn partition(&self, partition: GroupId) -> Option<&PartitionInfo> {
-        self.partitions.get(&partition)
+    pub fn partition(&self, partition: GroupId) -> Option<PartitionInfo> {
+        self.partitions.partition(partition)
     }
 
-    /// Takes in what a leader says. Older than known: ignored.
-    pub fn push(&mut self, push: Push) {
+    /// Takes in what a leader or a peer says; says how much of it was new. Older than known: ignored.
+    pub fn push(&mut self, push: Push) -> usize {
+        let mut news = 0;
         for partition in push.dropped {
-            self.drop_partition(partition);
+            let known = self.partitions.is_dropped(partition);
+            let change = self.partitions.drop_partition(partition);
+            self.count(change);
+            news += usize::from(!known);
         }
-        self.learn(push.partitions, push.tables);
+        news + self.learn(push.partitions, push.tables)
     }
 
-    fn learn(&mut self, partitions: Vec<PartitionInfo>, tables: Vec<TableDefinition>) {
+    fn learn(&mut self, partitions: Vec<PartitionInfo>, tables: Vec<TableDefinition>) -> usize {
+        let mut news = 0;
         for partition in partitions {
-            self.learn_partition(partition);
+            let change = self.partitions.learn(partition);
+            self.count(change);
+            news += usize::from(change != Change::None);
         }
         for table in tables {
-            // A late push of a dropped table's definition must not bring the table back.
-            if self.ranges.contains_key(&table.id) {
-                self.learn_table(table);
-            }
+            news += usize::from(self.learn_table(table));
         }
+        news
     }
 
-    fn learn_table(&mut self, table: TableDefinition) {
+    fn learn_table(&mut self, definition: TableDefinition) -> bool {
+        // A late push of a dropped table's definition must not bring the table back.
+        let Some(table) = self.tables.get_mut(&definition.id) else {
+            return false;
+        };
         if let Some(missing) = &mut self.missing {
-            missing.remove(&table.name);
+            missing.remove(&definition.name);
         }
-        if let Some(known) = self.tables.get(&table.id)
-            && known.version >= table.version
+        if let Some(known) = &table.definition
+            && known.version >= definition.version
         {
-            return;
+            return false;
         }
         // A name can be used again by a later table, which has a larger number.
-        let newest = self.names.entry(table.name.clone()).or_insert(table.id);
-        *newest = (*newest).max(table.id);
-        self.tables.insert(table.id, table);
+        let newest = self
+            .names
+            .entry(definition.name.clone())
+            .or_insert(definition.id);
+        *newest = (*newest).max(definition.id);
+        self.partitions
+            .note_table(definition.id, definition.version);
+        table.definition = Some(definition);
+        true
     }
 
-    fn learn_partition(&mut self, partition: PartitionInfo) {
-        if self.dropped.contains(&partition.partition) {
-            return;
+    /// Keeps the number of each table's partitions; a table goes with its last one.
+    fn count(&mut self, change: Change) {
+        let (added, removed) = match change {
+            Change::None => return,
+            Change::Added(table) => (Some(table), None),
+            Change::Newer { was, is } if was == is => return,
+            Change::Newer { was, is } => (Some(is), Some(was)),
+            Change::Removed(table) => (None, Some(table)),
+        };
+        if let Some(id) = added {
+            self.tables.entry(id).or_default().partitions += 1;
         }
-        if let Some(known) = self.partitions.get(&partition.partition) {
-            if !partition.newer_than(known) && partition.table_version <= known.table_version {
-                return;
-            }
-            if known.range.start != partition.range.start {
-                let start = known.range.start.clone();
-                if let Some(ranges) = self.ranges.get_mut(&partition.table) {
-                    ranges.remove(&start);
-                }
-            }
-        }
-        self.ranges
-            .entry(partition.table)
-            .or_default()
-            .insert(partition.range.start.clone(), partition.partition);
-        self.partitions.insert(partition.partition, partition);
-    }
-
-    fn drop_partition(&mut self, partition: GroupId) {
-        self.dropped.insert(partition);
-        if self.dropped.len() > TOMBSTONES_MAX {
-            self.dropped.pop_first();
-        }
-        let Some(known) = self.partitions.remove(&partition) else {
+        let Some(id) = removed else {
             return;
         };
-        let Some(ranges) = self.ranges.get_mut(&known.table) else {
+        let Some(table) = self.tables.get_mut(&id) else {
             return;
         };
-        ranges.remove(&known.range.start);
-        if !ranges.is_empty() {
+        table.partitions -= 1;
+        if table.partitions > 0 {
             return;
         }
-        self.ranges.remove(&known.table);
-        if let Some(table) = self.tables.remove(&known.table)
-            && self.names.get(&table.name) == Some(&table.id)
+        self.partitions.forget_table(id);
+        if let Some(Table {
+            definition: Some(definition),
+            ..
+        }) = self.tables.remove(&id)
+            && self.names.get(&definition.name) == Some(&id)
         {
-            self.names.remove(&table.name);
+            self.names.remove(&definition.name);
         }
     }
 
@@ -163,25 +191,44 @@ impl RouteMap {
                 next: None,
             };
         }
-        let partitions: Vec<PartitionInfo> = self
-            .partitions
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .take(SYNC_PARTITIONS_MAX)
-            .map(|(_, partition)| partition.clone())
+        let numbers = self.partitions.numbers_behind(after, SYNC_PARTITIONS_MAX);
+        let next = (numbers.len() == SYNC_PARTITIONS_MAX)
+            .then(|| numbers.last().copied())
+            .flatten();
+        let partitions: Vec<PartitionInfo> = numbers
+            .into_iter()
+            .filter_map(|id| self.partition(id))
             .collect();
         let ids: BTreeSet<TableId> = partitions.iter().map(|p| p.table).collect();
-        let next = (partitions.len() == SYNC_PARTITIONS_MAX)
-            .then(|| partitions.last().map(|p| p.partition))
-            .flatten();
         SyncReply {
             ready: true,
-            tables: ids
-                .iter()
-                .filter_map(|id| self.tables.get(id).cloned())
-                .collect(),
+            tables: ids.iter().filter_map(|id| self.definition(*id)).collect(),
             partitions,
             next,
         }
+    }
+
+    /// What stands under these keys of the tree.
+    pub(crate) fn entries(&self, keys: &[Bytes]) -> Push {
+        let mut push = Push {
+            node: paxos::NodeId(0),
+            partitions: Vec::new(),
+            tables: Vec::new(),
+            dropped: Vec::new(),
+        };
+        for key in keys {
+            match Kind::of(key) {
+                Some(Kind::Table(id)) => push.tables.extend(self.definition(id)),
+                Some(Kind::Dropped(id)) if self.partitions.is_dropped(id) => push.dropped.push(id),
+                Some(Kind::Dropped(_)) | None => {}
+                Some(_) => push.partitions.extend(self.partitions.of_kind(key)),
+            }
+        }
+        push
+    }
+
+    fn definition(&self, id: TableId) -> Option<TableDefinition> {
+        self.tables.get(&id)?.definition.clone()
     }
 
     /// Answers one lookup.
@@ -190,30 +237,42 @@ impl RouteMap {
             TableRef::Id(id) => Some(*id),
             TableRef::Name(name) => self.names.get(name).copied(),
         };
-        let Some(table) = id.and_then(|id| self.tables.get(&id)) else {
+        let table = id.and_then(|id| self.tables.get(&id)?.definition.as_ref());
+        let Some(table) = table else {
             return self.unknown(&lookup.table);
         };
         let partition = match &lookup.key {
             None => None,
-            Some(key) => match self.floor(table.id, key) {
+            Some(key) => match self.partitions.floor(table.id, key) {
                 Some(partition) => Some(partition),
                 // The table is there, the partition was not pushed yet.
                 None => return LookupAnswer::NotReady,
             },
         };
         let newer_table = table.version > lookup.known_table_version;
-        let newer_partition = partition.is_some_and(|partition| {
-            newer_than_known(partition, lookup.known_partition)
-                || partition.table_version < table.version && lookup.known_partition.is_none()
-        });
-        if !newer_table && !newer_partition {
+        let newer_partition =
+            partition.filter(|partition| self.newer_than_known(partition, lookup));
+        if !newer_table && newer_partition.is_none() {
             return LookupAnswer::Unchanged;
         }
         LookupAnswer::Found {
             table: newer_table.then(|| Box::new(table.clone())),
-            partition: partition
-                .filter(|_| newer_partition)
-                .map(|partition| Box::new(partition.clone())),
+            partition: newer_partition
+                .and_then(|partition| self.partitions.info(&partition))
+                .map(Box::new),
+        }
+    }
+
+    fn newer_than_known(&self, partition: &Found<'_>, lookup: &Lookup) -> bool {
+        let Some(known) = lookup.known_partition else {
+            return true;
+        };
+        let stamp = partition.stamp();
+        match lookup.known_id {
+            // The asker may know of a split or merge before this node does, unless that came to nothing.
+            Some(id) if id > stamp.partition => self.partitions.is_dropped(id),
+            Some(id) if id < stamp.partition => true,
+            _ => (stamp.generation, stamp.ballot) > known,
         }
     }
 
@@ -227,21 +286,6 @@ impl RouteMap {
             (Some(_), _) => LookupAnswer::NoTable,
         }
     }
-
-    fn floor(&self, table: TableId, key: &EncodedKey) -> Option<&PartitionInfo> {
-        let (_, group) = self
-            .ranges
-            .get(&table)?
-            .range::<EncodedKey, _>((Bound::Unbounded, Bound::Included(key)))
-            .next_back()?;
-        self.partitions
-            .get(group)
-            .filter(|partition| partition.range.contains(key))
-    }
-}
-
-fn newer_than_known(partition: &PartitionInfo, known: Option<(u64, Ballot)>) -> bool {
-    known.is_none_or(|known| (partition.generation, partition.ballot) > known)
 }
 
 #[cfg(test)]
@@ -249,7 +293,7 @@ mod tests {
     use bytes::Bytes;
     use model::KeyRange;
     use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
-    use paxos::NodeId;
+    use paxos::{Ballot, NodeId};
 
     use super::*;
 
@@ -301,6 +345,8 @@ mod tests {
             progress: Vec::new(),
             changing: false,
             table_version: 1,
+            items: 0,
+            bytes: 0,
         }
     }
 
@@ -319,6 +365,7 @@ mod tests {
             key: Some(Bytes::from_static(key)),
             known_table_version: 0,
             known_partition: None,
+            known_id: None,
         }
     }
 

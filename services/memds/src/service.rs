@@ -1,20 +1,24 @@
 //! The shell: subjects, metrics, heartbeat, and the actor that keeps the map complete.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use mesh::{Delivery, Mesh, Subscription};
 use parking_lot::RwLock;
-use prometheus::{IntCounterVec, IntGaugeVec, register_int_counter_vec, register_int_gauge_vec};
-use protocol::directory::{LookupAnswer, LookupReply, LookupRequest, Push, SyncRequest};
+use protocol::directory::{
+    CompareRequest, LookupAnswer, LookupReply, LookupRequest, Push, RepairRequest, SyncRequest,
+};
 use protocol::health::Heartbeat;
 use protocol::subjects;
 use telemetry::Health;
 use tracing::{info, warn};
 
-use crate::hydration::{self, Peers};
+use crate::hydration;
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::repair;
 use crate::{MemdsSettings, RouteMap};
 
 /// Lookups that one message may hold.
@@ -40,75 +44,6 @@ impl Running {
         self.mesh.drain(Duration::from_secs(1)).await;
         if let Some(http) = self.http {
             http.stop().await;
-        }
-    }
-}
-
-#[derive(Clone)]
-struct Metrics {
-    lookups: IntCounterVec,
-    pushes: IntCounterVec,
-    entries: IntGaugeVec,
-    instance: String,
-}
-
-/// Metrics of all memds nodes of this process (tests and `dev` have several); made once, whoever comes first.
-type Families = (IntCounterVec, IntCounterVec, IntGaugeVec);
-static FAMILIES: LazyLock<Result<Families, String>> =
-    LazyLock::new(|| register_families().map_err(|error| error.to_string()));
-
-fn register_families() -> Result<Families, prometheus::Error> {
-    Ok((
-        register_int_counter_vec!(
-            "evenkeel_memds_lookups_total",
-            "Route lookups answered, by answer.",
-            &["instance", "answer"]
-        )?,
-        register_int_counter_vec!(
-            "evenkeel_memds_pushes_total",
-            "Membership pushes taken in.",
-            &["instance"]
-        )?,
-        register_int_gauge_vec!(
-            "evenkeel_memds_partitions",
-            "Partitions in the map.",
-            &["instance"]
-        )?,
-    ))
-}
-
-impl Metrics {
-    fn new(instance: u64) -> anyhow::Result<Self> {
-        let (lookups, pushes, entries) = FAMILIES
-            .clone()
-            .map_err(|error| anyhow::anyhow!("memds metrics can't be registered: {error}"))?;
-        Ok(Self {
-            lookups,
-            pushes,
-            entries,
-            instance: instance.to_string(),
-        })
-    }
-
-    fn answered(&self, answers: &[LookupAnswer]) {
-        let mut counts = [0u64; 4];
-        for answer in answers {
-            counts[match answer {
-                LookupAnswer::Unchanged => 0,
-                LookupAnswer::Found { .. } => 1,
-                LookupAnswer::NoTable => 2,
-                LookupAnswer::NotReady => 3,
-            }] += 1;
-        }
-        for (count, answer) in counts
-            .iter()
-            .zip(["unchanged", "found", "no_table", "not_ready"])
-        {
-            if *count > 0 {
-                self.lookups
-                    .with_label_values(&[self.instance.as_str(), answer])
-                    .inc_by(*count);
-            }
         }
     }
 }
@@ -155,6 +90,37 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
         )
         .await?,
     );
+    let m = map.clone();
+    subscriptions.push(
+        mesh.serve(
+            &subjects::memds_compare(settings.instance),
+            None,
+            move |delivery| match delivery.decode::<CompareRequest>() {
+                Ok(request) => {
+                    let reply = repair::compare(&m, &request);
+                    delivery.reply(&reply);
+                }
+                Err(error) => warn!(%error, "a comparison can't be read; it is dropped"),
+            },
+        )
+        .await?,
+    );
+    let (m, counters) = (map.clone(), metrics.clone());
+    subscriptions.push(
+        mesh.serve(
+            &subjects::memds_repair(settings.instance),
+            None,
+            move |delivery| match delivery.decode::<RepairRequest>() {
+                Ok(request) => {
+                    let (news, reply) = repair::take(&m, request);
+                    counters.repaired(news);
+                    delivery.reply(&reply);
+                }
+                Err(error) => warn!(%error, "a repair can't be read; it is dropped"),
+            },
+        )
+        .await?,
+    );
     let known = peers.clone();
     let me = settings.instance;
     subscriptions.push(
@@ -163,7 +129,10 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
                 && heartbeat.service == "memds"
                 && heartbeat.instance != me
             {
-                known.seen(heartbeat.instance, heartbeat.ready);
+                match heartbeat.draining {
+                    true => known.gone(heartbeat.instance),
+                    false => known.seen(heartbeat.instance, heartbeat.ready),
+                }
             }
         })
         .await?,
@@ -192,6 +161,8 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
         peers,
         subscriptions,
         hydrating: false,
+        comparing: false,
+        started: Instant::now(),
     }
     .start();
     Ok(Running {
@@ -232,10 +203,7 @@ fn answer_lookups(map: &SharedMap, metrics: &Metrics, delivery: Delivery) {
 fn take_push(map: &SharedMap, metrics: &Metrics, delivery: &Delivery) {
     match delivery.decode::<Push>() {
         Ok(push) => {
-            metrics
-                .pushes
-                .with_label_values(&[metrics.instance.as_str()])
-                .inc();
+            metrics.pushed();
             map.write().push(push);
         }
         Err(error) => warn!(%error, "a membership push can't be read; it is dropped"),
@@ -254,23 +222,24 @@ struct Keeper {
     #[expect(dead_code, reason = "held so that the subjects stay served")]
     subscriptions: Vec<Subscription>,
     hydrating: bool,
+    comparing: bool,
+    started: Instant,
 }
 
 impl Keeper {
     fn beat(&mut self) {
         let (ready, partitions) = {
             let map = self.map.read();
+            self.metrics.observe(&map);
             (map.ready(), map.partitions())
         };
         if ready && !self.heartbeat.ready {
-            info!(partitions, "the map is ready");
+            let took = self.started.elapsed();
+            info!(partitions, ?took, "the map is ready");
+            self.metrics.hydrated(took);
         }
         self.heartbeat.ready = ready;
         self.health.ready.store(ready, Ordering::Relaxed);
-        self.metrics
-            .entries
-            .with_label_values(&[self.metrics.instance.as_str()])
-            .set(i64::try_from(partitions).unwrap_or(i64::MAX));
         // A lost heartbeat means nothing; the next one follows in a second.
         let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);
     }
@@ -299,6 +268,35 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// Compares with the next peer; the same whatever happened since the last time (constant work).
+    fn compare(&mut self, context: &mut Context<Self>) {
+        if self.comparing {
+            return;
+        }
+        let Some(peer) = self.peers.next() else {
+            return;
+        };
+        self.comparing = true;
+        let (mesh, map) = (self.mesh.clone(), self.map.clone());
+        let call_max = Duration::from_millis(self.settings.call_ms_max);
+        let work = async move { repair::once(&mesh, &map, peer, call_max).await };
+        context.spawn(work.into_actor(self).map(move |round, keeper, _| {
+            keeper.comparing = false;
+            keeper.metrics.compared(&round);
+            if round.repaired + round.offered > 0 {
+                info!(
+                    peer,
+                    taken = round.repaired,
+                    given = round.offered,
+                    messages = round.messages,
+                    "differences to a peer were repaired"
+                );
+            }
+        }));
+    }
+}
+
 impl Actor for Keeper {
     type Context = Context<Self>;
 
@@ -308,6 +306,8 @@ impl Actor for Keeper {
         context.run_interval(Duration::from_secs(1), |keeper, _| keeper.beat());
         let every = Duration::from_millis(self.settings.hydrate_every_ms.max(10));
         context.run_interval(every, Self::hydrate);
+        let every = Duration::from_millis(self.settings.compare_every_ms.max(10));
+        context.run_interval(every, Self::compare);
     }
 }
 
@@ -324,32 +324,5 @@ impl Handler<Stop> for Keeper {
         self.heartbeat.ready = false;
         let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);
         context.stop();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
-
-    use super::*;
-
-    #[test]
-    fn nodes_of_one_process_that_start_at_once_share_their_metrics() {
-        const NODES: u64 = 16;
-        let together = Barrier::new(NODES as usize);
-        std::thread::scope(|scope| {
-            let nodes: Vec<_> = (1..=NODES)
-                .map(|instance| {
-                    let together = &together;
-                    scope.spawn(move || {
-                        together.wait();
-                        Metrics::new(instance)
-                    })
-                })
-                .collect();
-            for node in nodes {
-                node.join().unwrap().unwrap();
-            }
-        });
     }
 }

@@ -16,6 +16,9 @@ pub struct MemdsSettings {
     pub http: Option<SocketAddr>,
     /// Time between questions to storage nodes while the map is not complete, milliseconds.
     pub hydrate_every_ms: u64,
+    /// Time between comparisons with a peer, milliseconds. A lost push is repaired within about twice this; the cost is one small
+    /// message each way.
+    pub compare_every_ms: u64,
     /// Time for one question to a peer or a storage node, milliseconds.
     pub call_ms_max: u64,
 }
@@ -27,6 +30,7 @@ impl Default for MemdsSettings {
             zone: "az1".to_owned(),
             http: None,
             hydrate_every_ms: 100,
+            compare_every_ms: 1_000,
             call_ms_max: 1_000,
         }
     }

@@ -2,8 +2,8 @@
 //! files are `copy`'s.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use mesh::{Deadline, TraceContext};
@@ -22,8 +22,8 @@ use crate::node::Node;
 pub(crate) struct CopyJob {
     pub(crate) group: GroupId,
     pub(crate) from: NodeId,
-    /// Nothing else writes it meanwhile.
-    pub(crate) tree: Arc<ReplicaTree>,
+    /// Nothing else writes it meanwhile. Not kept alive while the job waits: the replica may be dropped.
+    pub(crate) tree: Weak<ReplicaTree>,
     /// What the B-tree holds.
     pub(crate) own: PartitionState,
     pub(crate) inbox: Arc<Inbox>,
@@ -51,10 +51,7 @@ impl CopyJob {
         node.metrics.copies_running.inc();
         let result = self.pull(node, runtime);
         node.metrics.copies_running.dec();
-        let Self {
-            group, tree, inbox, ..
-        } = self;
-        drop(tree);
+        let Self { group, inbox, .. } = self;
         inbox.event(Event::Copied(Box::new(Copied { group, result })));
     }
 
@@ -78,6 +75,9 @@ impl CopyJob {
             }
             Ok(chunk)
         };
+        let Some(tree) = self.tree.upgrade() else {
+            return Err("the replica was dropped".to_owned());
+        };
         let options = ReceiveOptions {
             tree: node.tree_options(),
             ..ReceiveOptions::default()
@@ -88,7 +88,7 @@ impl CopyJob {
             folder, self.group, node.id, &self.own, &options, fetch, stop,
         )
         .map_err(|error| error.to_string())?
-        .install(&self.tree)
+        .install(&tree)
         .map_err(|error| error.to_string())
     }
 }

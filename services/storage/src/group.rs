@@ -39,8 +39,6 @@ pub(crate) struct Group {
     token: Option<Token>,
     /// At a leader: what it does about the others.
     healing: Healing,
-    /// Generation of the configuration that the directory was last told of.
-    generation: u64,
     /// Since when this replica is here, or last heard from a leader.
     led_at: Millis,
     /// In the environment's list of groups to finish in this turn.
@@ -55,7 +53,6 @@ impl Group {
     pub(crate) fn new(id: GroupId, replica: Replica, store: Option<Store>, now: Millis) -> Self {
         Self {
             id,
-            generation: replica.configuration().generation,
             replica,
             store: store.map(Box::new),
             appends: 0,
@@ -82,6 +79,8 @@ impl Group {
         let status = self.replica.status();
         let state = self.store.as_ref()?.partition.state();
         let leader = status.leader?;
+        // What is committed: a change that is not may never be, and the directory would take everything later for older.
+        let configuration = &state.configuration;
         let nodes = env.node.nodes.read();
         let placed = |member: &Member| PlacedMember {
             member: *member,
@@ -99,14 +98,16 @@ impl Group {
             partition: self.id,
             table: state.table.id,
             range: state.range.clone(),
-            generation: status.configuration.generation,
+            generation: configuration.generation,
             ballot: status.promised,
             leader: Some(leader),
-            members: status.configuration.voters().map(placed).collect(),
-            learners: status.configuration.learners.iter().map(placed).collect(),
+            members: configuration.voters().map(placed).collect(),
+            learners: configuration.learners.iter().map(placed).collect(),
             progress: self.replica.followers().iter().map(progress).collect(),
             changing: !self.replica.configuration_settled(),
             table_version: state.table.version,
+            items: state.items,
+            bytes: state.bytes,
         })
     }
 
@@ -227,9 +228,7 @@ impl Group {
         if let Some(from) = output.copy_wanted {
             self.want_copy(env, from);
         }
-        let generation = self.replica.configuration().generation;
-        if output.role_changed.is_some() || generation != self.generation {
-            self.generation = generation;
+        if output.role_changed.is_some() {
             self.push_due = true;
             env.directory_changed = true;
         }

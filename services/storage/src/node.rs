@@ -241,7 +241,8 @@ impl Node {
     pub(crate) fn fenced(&self) -> Vec<GroupId> {
         let reports = self.reports.lock();
         let fenced = reports.iter().flat_map(|report| report.fenced.keys());
-        fenced.copied().take(FENCED_NAMED_MAX).collect()
+        let fenced: BTreeSet<GroupId> = fenced.copied().collect();
+        fenced.into_iter().take(FENCED_NAMED_MAX).collect()
     }
 
     /// Space on the disk, as it was measured last.

@@ -50,6 +50,7 @@ pub(crate) struct Shard {
     gathered_at: Millis,
     /// When leadership was last handed away because of a full disk.
     fled_at: Millis,
+    flee_pause_ms: u64,
     /// Answered when nothing is led any more; which successor is tried.
     handing_over: Option<(oneshot::Sender<()>, usize)>,
     flushing_all: Option<oneshot::Sender<()>>,
@@ -101,6 +102,7 @@ impl Shard {
             pushed_at: now,
             gathered_at: now,
             fled_at: Millis(0),
+            flee_pause_ms: 0,
             handing_over: None,
             flushing_all: None,
             _guard: AbortOnPanic("a shard"),

@@ -127,23 +127,31 @@ async fn a_nearly_full_disk_sheds_writes_and_leadership_and_recovers_by_itself()
     cluster.create(GROUP).await;
     cluster.put("before", 1).await;
     let ballast = |node| data_dir(&cluster, node).join("ballast");
-    let fill = |node| fs::write(ballast(node), vec![1; 80 << 20]).expect("written");
+    let fill = |node| fs::write(ballast(node), vec![1; 80 << 20]);
     let first = cluster.leader().await;
-    fill(first);
+    fill(first).expect("filled");
     cluster
         .until("another node leads", || async {
             cluster.leader().await != first
         })
         .await;
     cluster.put("one-full", 2).await;
-    let trouble = said(&cluster, first, |storage| storage.troubles.join(" "));
-    assert!(
-        trouble.as_ref().is_some_and(|t| t.contains("nearly full")),
-        "{trouble:?}"
-    );
+    let nearly_full = |storage: &StorageHealth| {
+        let mut troubles = storage.troubles.iter();
+        troubles.any(|trouble| trouble.contains("nearly full"))
+    };
+    let all_full = |nodes: &[u64]| {
+        let mut nodes = nodes.iter();
+        nodes.all(|node| said(&cluster, *node, nearly_full) == Some(true))
+    };
+    let heard = "the operator hears of it";
+    cluster.until(heard, || async { all_full(&[first]) }).await;
     for node in (1..=3).filter(|node| *node != first) {
-        fill(node);
+        fill(node).expect("filled");
     }
+    cluster
+        .until(heard, || async { all_full(&[1, 2, 3]) })
+        .await;
     cluster
         .until("writes are shed", || async {
             matches!(

@@ -465,6 +465,19 @@ async fn nodes_say_how_they_are() {
         let storage = beat.storage.as_ref().expect("a storage node");
         assert!(storage.used_bytes > 0 && storage.free_bytes > 0 && storage.troubles.is_empty());
     }
+    cluster
+        .until("nodes say what they see of the others", || async {
+            let heartbeats = cluster.seen.heartbeats.lock();
+            heartbeats.values().all(|beat| {
+                let storage = beat.storage.as_ref().expect("a storage node");
+                let others = storage.peers.iter().filter(|p| p.node.0 != beat.instance);
+                others.filter(|p| p.silent_ms < 5_000).count() == 2
+            }) && heartbeats.values().any(|beat| {
+                let storage = beat.storage.as_ref().expect("a storage node");
+                storage.peers.iter().any(|peer| peer.acknowledged_us > 0)
+            })
+        })
+        .await;
     // A fresh memds asks for everything.
     cluster.seen.partitions.lock().clear();
     cluster.seen.tables.lock().clear();

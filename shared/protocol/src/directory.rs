@@ -33,6 +33,12 @@ pub struct PartitionInfo {
     pub changing: bool,
     /// Version of the table's definition that this partition works with.
     pub table_version: u64,
+    /// Items that it holds, as of the leader's last applied write.
+    #[serde(default)]
+    pub items: u64,
+    /// Their sizes, summed, bytes.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// A follower as its leader sees it.

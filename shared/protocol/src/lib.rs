@@ -6,5 +6,6 @@ pub mod control;
 pub mod directory;
 pub mod health;
 pub mod item;
+pub mod operate;
 pub mod replication;
 pub mod subjects;

@@ -42,3 +42,7 @@ pub const MEMDS_HYDRATE: &str = "memds.hydrate";
 pub const HEALTH: &str = "health";
 /// Control-plane API calls (CreateTable …), queue group `admin`: `control::ApiCall` → `control::ApiReply`.
 pub const ADMIN_API: &str = "admin.api";
+/// Nudges: "this table's record wants work", from an admin that recorded it to the one that gives orders, one way: `operate::Nudge`.
+pub const ADMIN_NUDGE: &str = "admin.nudge";
+/// Operator's commands: `operate::Command` → `operate::Answer`. Every admin hears them, the active one answers.
+pub const ADMIN_OPERATE: &str = "admin.operate";

@@ -82,7 +82,11 @@ impl Client {
     /// Starts a client on the bus: listens to heartbeats to find the memds fleet, and serves until the last clone is dropped.
     pub async fn start(mesh: Mesh, settings: ClientSettings) -> Result<Self, MeshError> {
         let routes = Arc::new(RwLock::new(Routes::new(settings.routes.clone())));
-        let lookups = Arc::new(Lookups::new(mesh.clone(), routes.clone()));
+        let lookups = Arc::new(Lookups::new(
+            mesh.clone(),
+            routes.clone(),
+            settings.zone.clone(),
+        ));
         let listener = lookups.clone();
         let heartbeats = mesh
             .serve(subjects::HEALTH, None, move |delivery| {
@@ -123,6 +127,7 @@ impl Client {
             key: None,
             known_table_version: 0,
             known_partition: None,
+            known_id: None,
         };
         let known = self.shared.routes.read().table(name);
         if let Some(table) = known {
@@ -186,12 +191,14 @@ impl Client {
             key: None,
             known_table_version: 0,
             known_partition: None,
+            known_id: None,
         };
         let by_key = ranges.iter().map(|range| Lookup {
             table: TableRef::Id(table.id),
             key: Some(range.start.clone()),
             known_table_version: 0,
             known_partition: None,
+            known_id: None,
         });
         let mut asked = Vec::new();
         for lookup in std::iter::once(by_name).chain(by_key) {
@@ -265,6 +272,7 @@ impl Client {
             key: Some(key.clone()),
             known_table_version: version,
             known_partition: known.as_ref().map(|p| (p.generation, p.ballot)),
+            known_id: known.as_ref().map(|p| p.partition),
         };
         if let Some(info) = known {
             self.shared.lookups.refresh(lookup);
@@ -310,7 +318,8 @@ impl Client {
             table: TableRef::Id(id),
             key: Some(key.clone()),
             known_table_version: self.shared.routes.read().table_version(id),
-            known_partition: known.map(|p| (p.generation, p.ballot)),
+            known_partition: known.as_ref().map(|p| (p.generation, p.ballot)),
+            known_id: known.map(|p| p.partition),
         };
         match self.ask_once(&lookup).await {
             Some(Resolved::NoTable) => {

@@ -14,15 +14,26 @@ const NODES_MAX: usize = 1_024;
 struct Node {
     heard_ms: u64,
     ready: bool,
+    /// In the asker's zone.
+    near: bool,
 }
 
 /// The fleet.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
+    zone: String,
     nodes: BTreeMap<u64, Node>,
 }
 
 impl Fleet {
+    /// A fleet of which nothing is known, seen from `zone`.
+    pub(crate) fn new(zone: String) -> Self {
+        Self {
+            zone,
+            nodes: BTreeMap::new(),
+        }
+    }
+
     /// Takes in a heartbeat. Says whether it is from a memds node that was not known before.
     pub(crate) fn heard(&mut self, beat: &Heartbeat, now_ms: u64) -> bool {
         if beat.service != "memds" {
@@ -39,6 +50,7 @@ impl Fleet {
         let node = Node {
             heard_ms: now_ms,
             ready: beat.ready,
+            near: beat.zone == self.zone,
         };
         self.nodes.insert(beat.instance, node).is_none()
     }
@@ -48,32 +60,36 @@ impl Fleet {
         self.nodes.remove(&instance);
     }
 
-    /// One node to ask; ready ones first. `draw` is a random number.
+    /// One node to ask: ready ones first, then those in the own zone. `draw` is a random number.
     pub(crate) fn one(&self, now_ms: u64, draw: u64) -> Option<u64> {
-        let candidates = || self.live(now_ms, true);
-        let ready = candidates().count() as u64;
-        if ready > 0 {
-            return candidates().nth((draw % ready) as usize);
-        }
-        let all = self.live(now_ms, false).count() as u64;
-        if all == 0 {
-            return None;
-        }
-        self.live(now_ms, false).nth((draw % all) as usize)
+        let nodes = self.candidates(now_ms);
+        let near: Vec<u64> = self.near(&nodes, true);
+        pick(if near.is_empty() { &nodes } else { &near }, draw)
     }
 
-    /// Two different nodes to ask (or the only one); ready ones first. `draw` is a random number.
+    /// Two different nodes to ask (or the only one): ready ones first; one in the own zone and one elsewhere, so that neither a
+    /// slow link to other zones nor the own zone's trouble holds an answer up. `draw` is a random number.
     pub(crate) fn two(&self, now_ms: u64, draw: u64) -> Vec<u64> {
-        let mut nodes: Vec<u64> = self.live(now_ms, true).collect();
-        if nodes.is_empty() {
-            nodes = self.live(now_ms, false).collect();
+        let nodes = self.candidates(now_ms);
+        let first = self.one(now_ms, draw);
+        let others: Vec<u64> = nodes.into_iter().filter(|n| Some(*n) != first).collect();
+        let far = self.near(&others, false);
+        let second = pick(if far.is_empty() { &others } else { &far }, draw >> 32);
+        first.into_iter().chain(second).collect()
+    }
+
+    /// Ready nodes, or all if none is.
+    fn candidates(&self, now_ms: u64) -> Vec<u64> {
+        let ready: Vec<u64> = self.live(now_ms, true).collect();
+        match ready.is_empty() {
+            true => self.live(now_ms, false).collect(),
+            false => ready,
         }
-        if nodes.len() > 2 {
-            let first = (draw % nodes.len() as u64) as usize;
-            let step = 1 + ((draw >> 32) % (nodes.len() as u64 - 1)) as usize;
-            nodes = vec![nodes[first], nodes[(first + step) % nodes.len()]];
-        }
-        nodes
+    }
+
+    fn near(&self, nodes: &[u64], near: bool) -> Vec<u64> {
+        let is = |n: &u64| self.nodes.get(n).is_some_and(|node| node.near == near);
+        nodes.iter().copied().filter(is).collect()
     }
 
     /// How many ready nodes are alive.
@@ -100,6 +116,11 @@ impl Fleet {
             })
             .map(|(&instance, _)| instance)
     }
+}
+
+fn pick(nodes: &[u64], draw: u64) -> Option<u64> {
+    let count = nodes.len() as u64;
+    (count > 0).then(|| nodes[(draw % count) as usize])
 }
 
 #[cfg(test)]
@@ -139,6 +160,37 @@ mod tests {
             assert!(!two.contains(&1));
         }
         assert_eq!(fleet.ready(0), 4);
+    }
+
+    #[test]
+    fn one_in_the_own_zone_and_one_elsewhere() {
+        let mut fleet = Fleet::new("az2".into());
+        for (instance, zone) in [(1, "az1"), (2, "az2"), (3, "az3"), (4, "az2"), (5, "az1")] {
+            let beat = Heartbeat {
+                zone: zone.into(),
+                ..beat("memds", instance, true)
+            };
+            fleet.heard(&beat, 0);
+        }
+        let mut seconds = std::collections::BTreeSet::new();
+        for draw in (0..2_000u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
+            assert!([2, 4].contains(&fleet.one(0, draw).unwrap()));
+            let two = fleet.two(0, draw);
+            assert!([2, 4].contains(&two[0]) && [1, 3, 5].contains(&two[1]));
+            seconds.insert(two[1]);
+        }
+        assert_eq!(seconds.len(), 3, "the load is spread");
+        for gone in [1, 3, 5] {
+            fleet.failed(gone);
+        }
+        let mut two = fleet.two(0, 1);
+        two.sort_unstable();
+        assert_eq!(two, [2, 4], "the own zone alone");
+        for gone in [2, 4] {
+            fleet.failed(gone);
+        }
+        fleet.heard(&beat("memds", 9, true), 0);
+        assert_eq!(fleet.two(0, 1), [9], "another zone alone");
     }
 
     #[test]

@@ -64,11 +64,11 @@ pub(crate) struct Lookups {
 
 impl Lookups {
     /// Within a runtime.
-    pub(crate) fn new(mesh: Mesh, routes: Arc<RwLock<Routes>>) -> Self {
+    pub(crate) fn new(mesh: Mesh, routes: Arc<RwLock<Routes>>, zone: String) -> Self {
         Self {
             mesh,
             routes,
-            fleet: RwLock::default(),
+            fleet: RwLock::new(Fleet::new(zone)),
             lanes: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
             started: Instant::now(),
@@ -101,7 +101,7 @@ impl Lookups {
         }
     }
 
-    /// Sends a lookup to two memds nodes (or the only one); somebody waits for the answers.
+    /// Sends a lookup to two memds nodes (or the only one), one of them in the own zone; somebody waits for the answers.
     pub(crate) fn ask_two(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
         let nodes = self.fleet.read().two(self.now_ms(), rand::random());
         self.ask(nodes, lookup)
@@ -200,6 +200,11 @@ impl Lookups {
                     routes.learn_table((**table).clone());
                 }
                 if let Some(partition) = partition {
+                    // An earlier partition instead of the one that was named: the split or merge that made that one came to
+                    // nothing. Otherwise the later one would count.
+                    if let Some(named) = lookup.known_id.filter(|id| *id > partition.partition) {
+                        routes.forget_partition(partition.table, named);
+                    }
                     routes.learn_partition((**partition).clone());
                 }
             }

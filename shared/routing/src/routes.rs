@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use model::{TableDefinition, TableId};
+use paxos::GroupId;
 use protocol::directory::PartitionInfo;
 
 /// Bounds of the cache.
@@ -109,14 +110,15 @@ impl Routes {
         true
     }
 
-    /// Takes in a partition unless it is older than what is known of the same partition. Ranges that it covers are replaced.
-    /// Says whether anything changed.
+    /// Takes in a partition unless it is older than what is known of the same partition, or overlaps one that was made later (it
+    /// has a larger number: this one was split or merged since). What it overlaps is replaced. Says whether anything changed.
     pub fn learn_partition(&mut self, info: PartitionInfo) -> bool {
         let entry = self.entry(info.table);
         let overlapping: Vec<Bytes> = overlapping(&entry.partitions, &info);
         for start in &overlapping {
             let known = &entry.partitions[start];
-            if known.partition == info.partition && !info.newer_than(known) {
+            let same = known.partition == info.partition;
+            if known.partition > info.partition || same && !info.newer_than(known) {
                 return false;
             }
         }
@@ -130,6 +132,15 @@ impl Routes {
         self.partitions = self.partitions + 1 - overlapping.len();
         self.shrink(id);
         true
+    }
+
+    /// Forgets a partition of table `id` that is gone.
+    pub(crate) fn forget_partition(&mut self, id: TableId, partition: GroupId) {
+        if let Some(entry) = self.tables.get_mut(&id) {
+            let before = entry.partitions.len();
+            entry.partitions.retain(|_, p| p.partition != partition);
+            self.partitions -= before - entry.partitions.len();
+        }
     }
 
     /// Forgets a table that is gone.
@@ -275,6 +286,19 @@ mod tests {
         assert_eq!(routes.partition(TableId(20), b"b").unwrap().partition.0, 8);
         assert_eq!(routes.partition(TableId(20), b"m").unwrap().partition.0, 9);
         assert_eq!(routes.len(), (1, 2));
+    }
+
+    #[test]
+    fn an_earlier_partition_never_replaces_its_parts() {
+        let mut routes = routes();
+        routes.learn_partition(partition(8, 20, b"a", b"m", 1));
+        assert!(!routes.learn_partition(partition(7, 20, b"a", b"z", 9)));
+        assert_eq!(routes.partition(TableId(20), b"b").unwrap().partition.0, 8);
+        assert!(routes.partition(TableId(20), b"n").is_none());
+        routes.forget_partition(TableId(20), GroupId(8));
+        assert_eq!(routes.len(), (1, 0));
+        assert!(routes.learn_partition(partition(7, 20, b"a", b"z", 9)));
+        assert_eq!(routes.partition(TableId(20), b"n").unwrap().partition.0, 7);
     }
 
     #[test]

@@ -63,5 +63,7 @@ pub(crate) fn partition(
         progress: Vec::new(),
         changing: false,
         table_version: 1,
+        items: 0,
+        bytes: 0,
     }
 }

@@ -80,6 +80,8 @@ fn partition(id: u64, start: &str, end: &str, leader: u64, round: u64) -> Partit
         progress: Vec::new(),
         changing: false,
         table_version: 1,
+        items: 0,
+        bytes: 0,
     }
 }
 

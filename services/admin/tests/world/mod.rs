@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use admin::AdminSettings;
+use admin::{AdminSettings, HealingSettings};
 use bytes::Bytes;
 use memds::MemdsSettings;
 use mesh::{Deadline, Identity, LocalBus, Mesh, Subscription, TraceContext};
@@ -54,6 +54,8 @@ impl Partition {
             progress: Vec::new(),
             changing: false,
             table_version: self.table.version,
+            items: self.items.len() as u64,
+            bytes: 0,
         }
     }
 }
@@ -172,6 +174,13 @@ impl World {
             found_after_ms: 0,
             reconcile_every_ms: 50,
             drop_patience_ms: 0,
+            lease_ms: 400,
+            healing: HealingSettings {
+                replace_after_ms: 4_000,
+                plan_every_ms: 50,
+                repeat_ms: 300,
+                ..HealingSettings::default()
+            },
             ..AdminSettings::default()
         };
         let running = admin::start(settings, join(&self.bus, "admin", instance))
@@ -223,7 +232,9 @@ impl World {
                 other => panic!("{other:?}"),
             }
         });
-        keys.collect()
+        // What the admins note for themselves comes and goes as they please.
+        let own = |key: &String| key == "meta#lease" || key.starts_with("node#");
+        keys.filter(|key| !own(key)).collect()
     }
 
     pub async fn call(&self, operation: &str, body: Value) -> Result<Value, (ErrorKind, String)> {

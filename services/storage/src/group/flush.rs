@@ -1,5 +1,7 @@
 //! How a replica's B-tree is brought up to date: by flushes of the overlay, or as a whole by a full copy; never by both at once.
 
+use std::sync::Arc;
+
 use partition::{Batch, Partition};
 use paxos::{Input, Millis, NodeId, Position};
 
@@ -141,7 +143,7 @@ impl Group {
         let job = CopyJob {
             group: self.id,
             from,
-            tree: store.tree.clone(),
+            tree: Arc::downgrade(&store.tree),
             own: store.partition.state().clone(),
             inbox: env.inbox.clone(),
             dropped: store.dropped.clone(),

@@ -5,18 +5,25 @@ use paxos::{Input, NodeId, Role, Standing};
 
 use super::Shard;
 
-/// Between two attempts, milliseconds: a transfer takes some round trips.
-const EVERY_MS: u64 = 1_000;
+/// Between the first two attempts, milliseconds: a transfer takes some round trips.
+const PAUSE_MS_MIN: u64 = 1_000;
+/// The pause doubles up to this: where all members are full, leadership must come to rest, or reads would suffer.
+const PAUSE_MS_MAX: u64 = 64_000;
 
 impl Shard {
     /// Hands away what is led here, one candidate after the other.
     pub(super) fn flee_full_disk(&mut self) {
-        if !self.env.node.disk_low() || self.env.now.since(self.fled_at) < EVERY_MS {
+        if !self.env.node.disk_low() {
+            self.flee_pause_ms = 0;
+            return;
+        }
+        if self.env.now.since(self.fled_at) < self.flee_pause_ms {
             return;
         }
         self.fled_at = self.env.now;
+        self.flee_pause_ms = (2 * self.flee_pause_ms).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
         let me = self.env.node.id;
-        let turn = self.env.now.0 / EVERY_MS;
+        let turn = self.env.now.0 / PAUSE_MS_MIN;
         let mut failed = Vec::new();
         for group in self.groups.values_mut() {
             let status = group.replica.status();

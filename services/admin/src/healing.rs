@@ -1,0 +1,55 @@
+//! Which replicas are to be built anew, where, and when: at most one a partition, a few at a time, the most endangered first. Pure: the
+//! state is what was ordered and is not seen done yet; all of it can be found again in the pushes, so an admin that takes over goes on.
+
+mod balance;
+mod diagnosis;
+mod leaders;
+mod orphans;
+mod repairs;
+mod target;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use diagnosis::{copies, state_of};
+pub(crate) use leaders::Leaders;
+pub(crate) use orphans::{Leaderless, orphans};
+pub(crate) use repairs::Repairs;
+
+use paxos::{GroupId, NodeId};
+use protocol::control::Order;
+
+use crate::partitions::Partitions;
+use crate::settings::HealingSettings;
+use crate::vitality::NodeViews;
+
+/// What the planners look at.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) now_ms: u64,
+    pub(crate) nodes: &'a NodeViews,
+    pub(crate) partitions: &'a Partitions,
+    pub(crate) settings: &'a HealingSettings,
+    /// A node with less free disk than this gets no new replicas, bytes.
+    pub(crate) free_bytes_min: u64,
+}
+
+impl View<'_> {
+    /// Most nodes are silent: rather than all of them, it is us who are cut off. Nothing is decided then.
+    pub(crate) fn blind(&self) -> bool {
+        use protocol::operate::Vitality::{Alive, Gone};
+        let known = self.nodes.values().filter(|n| n.vitality != Gone).count();
+        let alive = self.nodes.values().filter(|n| n.vitality == Alive).count();
+        alive * 2 <= known
+    }
+}
+
+/// An order to give.
+#[derive(Clone, Debug)]
+pub(crate) struct Directive {
+    pub(crate) to: NodeId,
+    pub(crate) partition: GroupId,
+    pub(crate) order: Order,
+}

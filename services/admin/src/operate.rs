@@ -1,0 +1,379 @@
+//! The operator's commands: what `evenkeel ctl` asks and orders. Owns the answers' shapes and words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::TableId;
+use paxos::{GroupId, NodeId, Role};
+use protocol::control::Order;
+use protocol::operate::{
+    Answer, Command, FencedStatus, MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, Vitality,
+};
+
+use crate::autoadmin::Plan;
+use crate::catalog::WriteError;
+use crate::driver::{Admin, Outcome};
+use crate::healing::{View, copies, state_of};
+use crate::partitions::Seen;
+use crate::placement::REPLICAS;
+use crate::records::{NodeRecord, SYSTEM_GROUP, SYSTEM_TABLE, Stored};
+
+/// Partitions in one answer.
+const PARTITIONS_MAX: usize = 1_000;
+/// Lists in the overview are cut at …
+const ENDANGERED_MAX: usize = 20;
+const SILENT_MAX: usize = 100;
+const FENCED_MAX: usize = 100;
+const TROUBLES_MAX: usize = 50;
+const WAITING_MAX: usize = 10;
+
+/// Carries out one command.
+pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
+    match command {
+        Command::Nodes => Answer::Nodes(admin.with_plan(|_, view| nodes(admin, view))),
+        Command::Partitions { table, after } => partitions(admin, table.as_deref(), after),
+        Command::Health => Answer::Health(Box::new(
+            admin.with_plan(|plan, view| health(admin, plan, view)),
+        )),
+        Command::Drain { node } => drain(admin, node, true).await,
+        Command::CancelDrain { node } => drain(admin, node, false).await,
+        Command::TransferLeader { partition, to } => transfer(admin, partition, to).await,
+        Command::Replace {
+            partition,
+            from,
+            to,
+        } => replace(admin, partition, from, to),
+    }
+}
+
+impl Admin {
+    /// Numbers for the metrics.
+    pub(crate) fn numbers(&self) -> telemetry::Values {
+        let (epoch, known) = {
+            let lease = self.lease.lock();
+            (lease.epoch(self.now_ms()), lease.known_epoch())
+        };
+        let mut numbers = vec![("active", u64::from(epoch.is_some())), ("epoch", known)];
+        let (progress, dead, slow, draining, endangered) = self.with_plan(|plan, view| {
+            let of = |test: fn(&crate::vitality::NodeView) -> bool| {
+                view.nodes.values().filter(|n| test(n)).count() as u64
+            };
+            let endangered = view.partitions.iter();
+            let endangered = endangered.filter(|(_, seen)| copies(seen, view) < REPLICAS);
+            (
+                plan.repairs.progress(),
+                of(|n| n.dead()),
+                of(|n| n.slow),
+                of(|n| n.draining),
+                endangered.count() as u64,
+            )
+        });
+        numbers.extend([
+            ("nodes_dead", dead),
+            ("nodes_slow", slow),
+            ("nodes_draining", draining),
+            ("partitions_endangered", endangered),
+            (
+                "replacements_wanted",
+                progress.total.saturating_sub(progress.done),
+            ),
+            ("replacements_running", progress.running),
+        ]);
+        numbers
+    }
+
+    fn table_names(&self) -> BTreeMap<TableId, String> {
+        let tables = self.tables.read();
+        let names = tables
+            .iter()
+            .map(|t| (t.definition.id, t.definition.name.clone()));
+        let system = (TableId(1), SYSTEM_TABLE.to_owned());
+        names.chain([system]).collect()
+    }
+}
+
+fn nodes(admin: &Admin, view: &View) -> Vec<NodeStatus> {
+    let cluster = admin.cluster.read();
+    let heard: BTreeMap<NodeId, _> = cluster.all().map(|n| (n.node, n)).collect();
+    let (placed, leading) = (
+        view.partitions.storage_replicas(),
+        view.partitions.leaders(view.now_ms),
+    );
+    let of = |counts: &BTreeMap<NodeId, u64>, node| counts.get(&node).copied().unwrap_or(0);
+    let status = |node: &crate::vitality::NodeView| {
+        let heard = heard.get(&node.node);
+        let health = heard.map(|n| n.health.clone()).unwrap_or_default();
+        NodeStatus {
+            node: node.node,
+            zone: node.zone.clone(),
+            vitality: node.vitality,
+            slow: node.slow,
+            stopping: node.stopping,
+            draining: node.draining,
+            silent_ms: node.silent_ms,
+            replicas: of(&placed, node.node),
+            leading: of(&leading, node.node),
+            hosted: health.replicas,
+            used_bytes: health.used_bytes,
+            free_bytes: health.free_bytes,
+            fenced: health.fenced.len() as u64,
+            sync_us: health.sync_us,
+            acknowledged_us: node.acknowledged_us,
+            version: heard.map(|n| n.version.clone()).unwrap_or_default(),
+        }
+    };
+    view.nodes.values().map(status).collect()
+}
+
+fn partition(
+    id: GroupId,
+    seen: &Seen,
+    names: &BTreeMap<TableId, String>,
+    plan: &Plan,
+    view: &View,
+) -> PartitionStatus {
+    let info = &seen.info;
+    let replica = |member: &protocol::directory::PlacedMember| {
+        let state = state_of(member, seen, view);
+        let healthy = matches!(state.as_str(), "leader" | "in step" | "no word of it");
+        ReplicaStatus {
+            node: member.member.node,
+            zone: member.zone.clone(),
+            role: member.member.role,
+            votes: info.members.contains(member),
+            healthy,
+            state,
+        }
+    };
+    let table = names.get(&info.table).cloned();
+    PartitionStatus {
+        partition: id,
+        table: table.unwrap_or_else(|| format!("(table {})", info.table.0)),
+        leader: info.leader.filter(|_| seen.fresh(view.now_ms)),
+        generation: info.generation,
+        replicas: seen.replicas().map(replica).collect(),
+        healthy_copies: copies(seen, view) as u64,
+        items: info.items,
+        bytes: info.bytes,
+        healing: plan.repairs.words(id).unwrap_or_default(),
+        heard_ms: Some(view.now_ms.saturating_sub(seen.heard_ms)),
+    }
+}
+
+fn partitions(admin: &Admin, table: Option<&str>, after: GroupId) -> Answer {
+    let names = admin.table_names();
+    if let Some(table) = table
+        && !names.values().any(|name| name == table)
+    {
+        return Answer::Refused(format!("there is no table '{table}'"));
+    }
+    admin.with_plan(|plan, view| {
+        let wanted = |seen: &Seen| {
+            table.is_none_or(|table| names.get(&seen.info.table).is_some_and(|n| n == table))
+        };
+        let mut found: Vec<_> = view
+            .partitions
+            .iter()
+            .filter(|(id, seen)| *id > after && wanted(seen))
+            .take(PARTITIONS_MAX + 1)
+            .map(|(id, seen)| partition(id, seen, &names, plan, view))
+            .collect();
+        let more = found.len() > PARTITIONS_MAX;
+        found.truncate(PARTITIONS_MAX);
+        let next = found.last().map(|p| p.partition).filter(|_| more);
+        Answer::Partitions {
+            partitions: found,
+            next,
+        }
+    })
+}
+
+fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
+    let names = admin.table_names();
+    let recorded = {
+        let tables = admin.tables.read();
+        let recorded: BTreeSet<GroupId> =
+            tables.iter().flat_map(|t| t.partitions.clone()).collect();
+        recorded
+    };
+    let led = |id: &GroupId| {
+        let seen = view.partitions.get(*id);
+        seen.is_some_and(|seen| seen.fresh(view.now_ms) && seen.info.leader.is_some())
+    };
+    let known: BTreeSet<GroupId> = view.partitions.iter().map(|(id, _)| id).collect();
+    let without_leader: Vec<GroupId> = recorded
+        .union(&known)
+        .chain([&SYSTEM_GROUP])
+        .filter(|id| !led(id))
+        .copied()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let mut endangered: Vec<(usize, GroupId)> = view
+        .partitions
+        .iter()
+        .map(|(id, seen)| (copies(seen, view), id))
+        .filter(|&(copies, _)| copies < REPLICAS)
+        .collect();
+    endangered.sort();
+    let worst = endangered.iter().take(ENDANGERED_MAX);
+    let worst = worst.filter_map(|(_, id)| {
+        let seen = view.partitions.get(*id)?;
+        Some(partition(*id, seen, &names, plan, view))
+    });
+    let nodes = nodes(admin, view);
+    let fenced = view.nodes.values().flat_map(|n| {
+        n.fenced.iter().map(|&partition| FencedStatus {
+            node: n.node,
+            partition,
+        })
+    });
+    let fenced: Vec<_> = fenced.take(FENCED_MAX).collect();
+    let troubles = {
+        let cluster = admin.cluster.read();
+        let troubles = cluster.alive(view.now_ms).flat_map(|n| {
+            let node = n.node.0;
+            n.health
+                .troubles
+                .iter()
+                .map(move |trouble| format!("node {node}: {trouble}"))
+        });
+        troubles.take(TROUBLES_MAX).collect()
+    };
+    let progress = plan.repairs.progress();
+    let fine = |n: &NodeStatus| n.vitality == Vitality::Alive && !n.slow && !n.draining;
+    let healthy = without_leader.is_empty()
+        && endangered.is_empty()
+        && fenced.is_empty()
+        && progress.total == progress.done
+        && nodes
+            .iter()
+            .all(|n| fine(n) || (n.hosted == 0 && n.replicas == 0));
+    MeshHealth {
+        healthy,
+        admin: admin.settings.instance,
+        epoch: admin.lease.lock().known_epoch(),
+        admins: admin.cluster.read().admins().collect(),
+        partitions: known.iter().filter(|id| led(id)).count() as u64,
+        without_leader: without_leader.into_iter().take(SILENT_MAX).collect(),
+        endangered: endangered.len() as u64,
+        most_endangered: worst.collect(),
+        healing_total: progress.total,
+        healing_done: progress.done,
+        healing_running: progress.running,
+        waiting: plan
+            .repairs
+            .waiting()
+            .take(WAITING_MAX)
+            .map(|(why, count)| format!("{count} wait: {why}"))
+            .collect(),
+        fenced,
+        troubles,
+        nodes,
+    }
+}
+
+async fn drain(admin: &Admin, node: NodeId, on: bool) -> Answer {
+    let stored: Option<Stored<NodeRecord>> = admin.node_records.read().get(&node).cloned();
+    let Some(stored) = stored else {
+        return Answer::Refused(format!("there is no storage node {}", node.0));
+    };
+    if stored.value.draining == on {
+        return Answer::Done(match on {
+            true => format!("node {} is being drained already", node.0),
+            false => format!("node {} is not being drained", node.0),
+        });
+    }
+    let record = NodeRecord {
+        draining: on,
+        ..stored.value
+    };
+    match admin.put_node(record, Some(&stored.token)).await {
+        Ok(()) if on => Answer::Done(format!(
+            "node {} is being drained: its leaders first, then its replicas",
+            node.0
+        )),
+        Ok(()) => Answer::Done(format!("node {} stays", node.0)),
+        Err(WriteError::Conflict) => {
+            Answer::Refused("the node's record changed meanwhile: try again".to_owned())
+        }
+        Err(WriteError::Api(error)) => {
+            Answer::Refused(format!("the system table can't be written: {error}"))
+        }
+    }
+}
+
+async fn transfer(admin: &Admin, partition: GroupId, to: NodeId) -> Answer {
+    let checked = admin.with_plan(|plan, view| {
+        let seen = view.partitions.get(partition);
+        let Some(seen) = seen.filter(|seen| seen.fresh(view.now_ms)) else {
+            return Err(format!(
+                "partition {} has no leader that is heard",
+                partition.0
+            ));
+        };
+        if plan.repairs.touches(partition) {
+            return Err(format!(
+                "partition {}'s replicas are being changed",
+                partition.0
+            ));
+        }
+        let votes = |m: &&protocol::directory::PlacedMember| {
+            m.member.node == to && m.member.role == Role::Storage
+        };
+        let Some(member) = seen.info.members.iter().find(votes) else {
+            return Err(format!(
+                "node {} holds no storage replica of partition {} that votes",
+                to.0, partition.0
+            ));
+        };
+        let state = state_of(member, seen, view);
+        match seen.info.leader {
+            None => Err(format!("partition {} has no leader", partition.0)),
+            Some(leader) if leader == to => Ok(None),
+            Some(_) if matches!(state.as_str(), "in step" | "no word of it") => {
+                Ok(seen.info.leader)
+            }
+            Some(_) => Err(format!(
+                "the replica on node {} is not in step: {state}",
+                to.0
+            )),
+        }
+    });
+    let leader = match checked {
+        Err(why) => return Answer::Refused(why),
+        Ok(None) => return Answer::Done(format!("node {} leads it already", to.0)),
+        Ok(Some(leader)) => leader,
+    };
+    match admin
+        .order(leader, &Order::TransferLeadership { partition, to })
+        .await
+    {
+        Outcome::Done => Answer::Done(format!(
+            "node {} hands partition {} over to node {}",
+            leader.0, partition.0, to.0
+        )),
+        Outcome::Refused(why) => Answer::Refused(format!("node {} refuses: {why}", leader.0)),
+        Outcome::NotLeader => {
+            Answer::Refused(format!("node {} leads it no more: try again", leader.0))
+        }
+        Outcome::Silent => Answer::Refused(format!("node {} does not answer", leader.0)),
+        Outcome::Stale(_) | Outcome::Unauthorised => {
+            Answer::Refused("another admin gives the orders now: try again".to_owned())
+        }
+    }
+}
+
+fn replace(admin: &Arc<Admin>, partition: GroupId, from: NodeId, to: NodeId) -> Answer {
+    let taken = admin.with_plan(|plan, view| plan.repairs.replace(partition, from, to, view));
+    match taken {
+        Err(why) => Answer::Refused(why),
+        Ok(()) => {
+            admin.plan();
+            Answer::Done(format!(
+                "partition {}: the replica on node {} is being built anew on node {}",
+                partition.0, from.0, to.0
+            ))
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The operator's side of the control plane: `evenkeel ctl` → the active admin.
+
+use paxos::{GroupId, NodeId, Role};
+use serde::{Deserialize, Serialize};
+
+/// An admin recorded something about a table; whoever gives orders may go on with it at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Nudge {
+    /// Name of the table.
+    pub table: String,
+}
+
+/// What the operator wants.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// All storage nodes.
+    Nodes,
+    /// Partitions, at most 1,000 an answer.
+    Partitions {
+        /// Of this table only.
+        #[serde(default)]
+        table: Option<String>,
+        /// Behind this partition; 0 = from the start.
+        #[serde(default)]
+        after: GroupId,
+    },
+    /// Whether the mesh is all right.
+    Health,
+    /// Move leaders and replicas off a node, for good.
+    Drain {
+        /// The node.
+        node: NodeId,
+    },
+    /// Let a node that is being drained stay.
+    CancelDrain {
+        /// The node.
+        node: NodeId,
+    },
+    /// Hand a partition's leadership over.
+    TransferLeader {
+        /// The partition.
+        partition: GroupId,
+        /// The next leader.
+        to: NodeId,
+    },
+    /// Build a partition's replica anew on another node (or on the same).
+    Replace {
+        /// The partition.
+        partition: GroupId,
+        /// Node of the replica that goes.
+        from: NodeId,
+        /// Node of the one that comes.
+        to: NodeId,
+    },
+}
+
+/// The active admin's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Nodes`.
+    Nodes(Vec<NodeStatus>),
+    /// To `Partitions`.
+    Partitions {
+        /// In the order of their numbers.
+        partitions: Vec<PartitionStatus>,
+        /// Where to continue; none = complete.
+        next: Option<GroupId>,
+    },
+    /// To `Health`.
+    Health(Box<MeshHealth>),
+    /// Done, or begun: in words for the operator.
+    Done(String),
+    /// Not done, and why.
+    Refused(String),
+}
+
+/// Whether a node lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vitality {
+    /// Heard from.
+    Alive,
+    /// Silent here, or for most of its peers, but not for both.
+    Suspect,
+    /// Silent here and for most of its peers.
+    Dead,
+    /// Dead for so long that what it held is built anew elsewhere.
+    Gone,
+    /// A state of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Vitality {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A storage node as the admin sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: NodeId,
+    /// Its availability zone; empty = never heard of.
+    pub zone: String,
+    /// Whether it lives.
+    pub vitality: Vitality,
+    /// Its peers wait for it far longer than for others.
+    #[serde(default)]
+    pub slow: bool,
+    /// It says itself that it is stopping.
+    #[serde(default)]
+    pub stopping: bool,
+    /// It is being drained.
+    #[serde(default)]
+    pub draining: bool,
+    /// For how long no heartbeat came, milliseconds.
+    #[serde(default)]
+    pub silent_ms: u64,
+    /// Replicas that the partitions' leaders place there.
+    #[serde(default)]
+    pub replicas: u64,
+    /// Partitions that it leads.
+    #[serde(default)]
+    pub leading: u64,
+    /// Replicas that it says it holds.
+    #[serde(default)]
+    pub hosted: u64,
+    /// Bytes used.
+    #[serde(default)]
+    pub used_bytes: u64,
+    /// Bytes free.
+    #[serde(default)]
+    pub free_bytes: u64,
+    /// Fenced replicas.
+    #[serde(default)]
+    pub fenced: u64,
+    /// Mean duration of a WAL sync, microseconds; 0 = not measured lately.
+    #[serde(default)]
+    pub sync_us: u64,
+    /// Median time in which it acknowledges, as its peers see it, microseconds; 0 = not measured lately.
+    #[serde(default)]
+    pub acknowledged_us: u64,
+    /// Software version.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// A replica as the admin sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// Its node.
+    pub node: NodeId,
+    /// Its availability zone.
+    pub zone: String,
+    /// With a B-tree or without.
+    pub role: Role,
+    /// Has a vote.
+    pub votes: bool,
+    /// Nothing is wrong with it, as far as is known.
+    pub healthy: bool,
+    /// In words: `in step`, `copying`, `120 entries behind`, `node dead`, `fenced` …
+    #[serde(default)]
+    pub state: String,
+}
+
+/// A partition as the admin sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: GroupId,
+    /// Name of its table.
+    pub table: String,
+    /// Its leader.
+    pub leader: Option<NodeId>,
+    /// Generation of its members.
+    #[serde(default)]
+    pub generation: u64,
+    /// All its replicas.
+    #[serde(default)]
+    pub replicas: Vec<ReplicaStatus>,
+    /// Storage replicas with which nothing is wrong.
+    #[serde(default)]
+    pub healthy_copies: u64,
+    /// Items.
+    #[serde(default)]
+    pub items: u64,
+    /// Bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// What is being done about it, in words; empty = nothing.
+    #[serde(default)]
+    pub healing: String,
+    /// Since its leader spoke, milliseconds; none = it never did.
+    #[serde(default)]
+    pub heard_ms: Option<u64>,
+}
+
+/// A fenced replica.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FencedStatus {
+    /// Its node.
+    pub node: NodeId,
+    /// Its partition.
+    pub partition: GroupId,
+}
+
+/// Whether the mesh is all right.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MeshHealth {
+    /// Nothing wants the operator's attention, and nothing is being healed.
+    pub healthy: bool,
+    /// The admin that answers …
+    #[serde(default)]
+    pub admin: u64,
+    /// … and the epoch of its lease.
+    #[serde(default)]
+    pub epoch: u64,
+    /// All admins that are alive.
+    #[serde(default)]
+    pub admins: Vec<u64>,
+    /// All storage nodes.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
+    /// Partitions whose leaders spoke lately.
+    #[serde(default)]
+    pub partitions: u64,
+    /// Partitions that are recorded or were heard of, and whose leader is silent (at most 100).
+    #[serde(default)]
+    pub without_leader: Vec<GroupId>,
+    /// Number of partitions with fewer than three healthy storage copies.
+    #[serde(default)]
+    pub endangered: u64,
+    /// The most endangered of them (at most 20).
+    #[serde(default)]
+    pub most_endangered: Vec<PartitionStatus>,
+    /// Replicas that are to be replaced, at the worst moment since all was well …
+    #[serde(default)]
+    pub healing_total: u64,
+    /// … how many of them are done …
+    #[serde(default)]
+    pub healing_done: u64,
+    /// … and how many are under way right now.
+    #[serde(default)]
+    pub healing_running: u64,
+    /// Why replacements wait, in words, each once (at most 10).
+    #[serde(default)]
+    pub waiting: Vec<String>,
+    /// Fenced replicas (at most 100).
+    #[serde(default)]
+    pub fenced: Vec<FencedStatus>,
+    /// What the nodes say themselves, in words (at most 50).
+    #[serde(default)]
+    pub troubles: Vec<String>,
+}
