@@ -5,10 +5,11 @@ use paxos::{Configuration, GroupId, Identity, Input, Member, NodeId, Role};
 
 use crate::checks::blame;
 use crate::disk::{Disk, GroupDisk};
+use crate::event::Event;
 use crate::fixture::founding_state;
 use crate::invariants::Gone;
 use crate::scenario::Members;
-use crate::world::{Event, Violation, World};
+use crate::world::{Violation, World};
 
 /// An order to a node.
 #[derive(Clone, Debug)]
