@@ -72,7 +72,7 @@ fn movable(seen: &Seen, node: NodeId, view: &View) -> Option<Ailment> {
         && info.learners.is_empty()
         && info.leader.is_some_and(|leader| leader != node)
         && copies == info.members.len();
-    calm.then(|| Ailment {
+    calm.then_some(Ailment {
         replaced: node,
         incarnation: member.member.incarnation,
         reason: Reason::Balance,
