@@ -425,7 +425,10 @@ impl Planner {
         let node = replacement.target;
         let mut learners = view.configuration.learners.iter();
         if let Some(learner) = learners.find(|l| l.node == node) {
-            let made = replacement.made == Some(learner.incarnation);
+            // If its node is there and it is not, its disk is gone, and it is to be made once more.
+            let gone = self.is_silent(now, view, learner)
+                && view.takes_replicas(node, now, &self.settings);
+            let made = replacement.made == Some(learner.incarnation) && !gone;
             let lives = view.follower(learner).is_some_and(|f| f.heard.is_some());
             let another = replacement.replaced != node;
             if made || (lives && another) {

@@ -89,6 +89,8 @@ pub struct World {
     pub(crate) registry: Registry,
     /// Replacements that the admin wants: who goes, and where the new one is to be.
     pub(crate) intents: BTreeMap<GroupId, (NodeId, NodeId)>,
+    /// When the last disk was lost.
+    pub(crate) lost_at: u64,
     /// Replicas that were ordered to join so far.
     pub(crate) newcomers: u64,
 }
@@ -140,6 +142,7 @@ impl World {
             kept: VecDeque::new(),
             registry: Registry::new(&scenario.groups),
             intents: BTreeMap::new(),
+            lost_at: 0,
             newcomers: 0,
             scenario,
         };
