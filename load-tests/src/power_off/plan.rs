@@ -136,7 +136,10 @@ impl Strike {
 }
 
 /// A kind of strike: name, weight, whether the short form has it, whether it can be done at all.
-const KINDS: [(&str, usize, bool, fn(&Terms) -> bool); 17] = [
+type Kind = (&'static str, usize, bool, fn(&Terms) -> bool);
+
+/// All kinds.
+const KINDS: [Kind; 17] = [
     ("kill-storage", 3, true, |_| true),
     ("pause-storage", 2, true, |_| true),
     ("restart-storage", 1, false, |_| true),
