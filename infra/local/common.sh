@@ -9,7 +9,7 @@ port=${EVENKEEL_PORT:-$(cat "$state/port" 2>/dev/null || echo 8000)}
 bin=${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
 
 # In the order in which they start; stopped in reverse.
-processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 admin router-1 router-2)
+processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 admin admin-2 router-1 router-2)
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
@@ -37,6 +37,7 @@ health_port() {
     storage-*) echo $((port + 10 + ${1##*-})) ;;
     memds-*) echo $((port + 20 + ${1##*-})) ;;
     admin) echo $((port + 30)) ;;
+    admin-2) echo $((port + 31)) ;;
   esac
 }
 
@@ -75,7 +76,10 @@ write_settings() { # NAME
           memds-*)
             printf '[memds]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n' "$number" "$(zone_of "$name")" "$(health_port "$name")"
             ;;
-          admin) printf '[admin]\ninstance = 1\nzone = "az1"\nhttp = "127.0.0.1:%s"\n' "$(health_port admin)" ;;
+          admin | admin-*)
+            [ "$number" = admin ] && number=1
+            printf '[admin]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n' "$number" "$(zone_of "$name")" "$(health_port "$name")"
+            ;;
           router-*)
             printf '[router]\ninstance = %s\nzone = "%s"\nlisten = "127.0.0.1:%s"\nhttp = "127.0.0.1:%s"\n\n' \
               "$number" "$(zone_of "$name")" "$(service_port "$name")" "$(health_port "$name")"

@@ -1,4 +1,5 @@
-//! Three storage nodes that keep everything in memory, a real memds node, and admins, on the in-process bus.
+//! Four storage nodes that keep everything in memory (the fourth is silent until it is told to appear), a real memds node, and admins, on the in-process bus.
+#![allow(dead_code)] // each test file uses a part
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -17,6 +18,7 @@ use protocol::control::{ApiCall, ApiReply, CreateReplica, Order, OrderCall, Orde
 use protocol::directory::{PartitionInfo, Push};
 use protocol::health::{Heartbeat, StorageHealth};
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply, PageReply, WriteAction};
+use protocol::operate::{Answer, Command};
 use protocol::subjects;
 use serde_json::Value;
 
@@ -26,6 +28,8 @@ struct Partition {
     table: TableDefinition,
     on: BTreeSet<NodeId>,
     items: BTreeMap<Bytes, Bytes>,
+    generation: u64,
+    round: u64,
 }
 
 impl Partition {
@@ -43,9 +47,9 @@ impl Partition {
             partition: self.made.partition,
             table: self.table.id,
             range: self.made.range.clone(),
-            generation: 1,
+            generation: self.generation,
             ballot: Ballot {
-                round: 1,
+                round: self.round,
                 node: self.leader(),
             },
             leader: Some(self.leader()),
@@ -65,6 +69,8 @@ struct Disks {
     partitions: BTreeMap<GroupId, Partition>,
     /// Nodes that do not carry out orders at the moment.
     refusing: BTreeSet<NodeId>,
+    /// Greatest epoch that a node has seen.
+    epochs: BTreeMap<NodeId, u64>,
     orders: Vec<(NodeId, String)>,
 }
 
@@ -72,11 +78,18 @@ struct Disks {
 pub struct World {
     pub bus: LocalBus,
     disks: Arc<Mutex<Disks>>,
+    /// Nodes that say that they are there.
+    present: Mutex<BTreeSet<u64>>,
     _memds: memds::Running,
     _served: Vec<Subscription>,
 }
 
-fn join(bus: &LocalBus, service: &str, instance: u64) -> Mesh {
+/// Node 4 stands beside node 3.
+fn zone_of(node: u64) -> String {
+    format!("az{}", node.min(3))
+}
+
+pub fn join(bus: &LocalBus, service: &str, instance: u64) -> Mesh {
     Mesh::local(
         bus,
         Identity {
@@ -96,12 +109,20 @@ impl World {
             .unwrap();
         let disks = Arc::new(Mutex::new(Disks::default()));
         let mut served = Vec::new();
-        for node in (1..=3).map(NodeId) {
+        for node in (1..=4).map(NodeId) {
             let mesh = join(&bus, "storage", node.0);
             let (state, pushing) = (disks.clone(), mesh.clone());
             let subject = subjects::node_control(node);
             let orders = mesh.serve(&subject, None, move |delivery| {
-                let order = delivery.decode::<OrderCall>().unwrap().order;
+                let OrderCall { epoch, order } = delivery.decode().unwrap();
+                {
+                    let mut disks = state.lock();
+                    let known = disks.epochs.entry(node).or_insert(0);
+                    if epoch > 0 && epoch < *known {
+                        return delivery.reply(&OrderReply::Stale(*known));
+                    }
+                    *known = epoch.max(*known);
+                }
                 let reply = take_order(&state, &pushing, node, order);
                 delivery.reply(&reply);
             });
@@ -132,6 +153,7 @@ impl World {
         World {
             bus,
             disks,
+            present: Mutex::new((1..=3).collect()),
             _memds: memds,
             _served: served,
         }
@@ -139,7 +161,8 @@ impl World {
 
     /// All nodes say that they are there.
     pub fn beat(&self) {
-        for node in 1..=3 {
+        let present: Vec<u64> = self.present.lock().iter().copied().collect();
+        for node in present {
             let disks = self.disks.lock();
             let replicas = disks
                 .partitions
@@ -150,7 +173,7 @@ impl World {
             let beat = Heartbeat {
                 service: "storage".into(),
                 instance: node,
-                zone: format!("az{node}"),
+                zone: zone_of(node),
                 incarnation: 1,
                 http: String::new(),
                 ready: true,
@@ -188,6 +211,78 @@ impl World {
             .unwrap();
         self.beat();
         running
+    }
+
+    /// Whether a node says that it is there (orders reach it all the same).
+    pub fn appear(&self, node: u64, present: bool) {
+        let mut nodes = self.present.lock();
+        if present {
+            nodes.insert(node);
+        } else {
+            nodes.remove(&node);
+            // Others lead what it led.
+            let mut disks = self.disks.lock();
+            let led = |p: &&mut Partition| p.leader() == NodeId(node);
+            for partition in disks.partitions.values_mut().filter(led) {
+                partition.made.members.rotate_left(1);
+                partition.round += 1;
+            }
+        }
+    }
+
+    /// All leaders say what they lead.
+    pub fn push_all(&self) {
+        let leads: Vec<(GroupId, NodeId)> = {
+            let disks = self.disks.lock();
+            let led = disks.partitions.iter().filter(|(_, p)| p.led());
+            led.map(|(&id, p)| (id, p.leader())).collect()
+        };
+        for (partition, leader) in leads {
+            push(
+                &self.disks,
+                &join(&self.bus, "storage", leader.0),
+                partition,
+            );
+        }
+    }
+
+    /// Puts so many items into each partition of a table.
+    pub fn fill(&self, name: &str, items: u8) {
+        let mut disks = self.disks.lock();
+        for partition in disks
+            .partitions
+            .values_mut()
+            .filter(|p| p.table.name == name)
+        {
+            for item in 0..items {
+                partition.items.insert(vec![item].into(), Bytes::new());
+            }
+        }
+    }
+
+    /// Replicas on a node.
+    pub fn held(&self, node: u64) -> usize {
+        let disks = self.disks.lock();
+        let on = |p: &&Partition| p.on.contains(&NodeId(node));
+        disks.partitions.values().filter(on).count()
+    }
+
+    /// All nodes have heard of this epoch.
+    pub fn epoch(&self, epoch: u64) {
+        let mut disks = self.disks.lock();
+        for node in 1..=4 {
+            disks.epochs.insert(NodeId(node), epoch);
+        }
+    }
+
+    /// What an operator says to the active admin.
+    pub async fn operate(&self, command: Command) -> Option<Answer> {
+        let desk = join(&self.bus, "ctl", 1);
+        let deadline = Deadline::after(Duration::from_millis(500));
+        let trace = TraceContext::default();
+        desk.call(subjects::ADMIN_OPERATE, &command, deadline, &trace)
+            .await
+            .ok()
     }
 
     /// Whether a node carries out orders.
@@ -263,6 +358,7 @@ impl World {
         while !holds().await {
             assert!(started.elapsed() < Duration::from_secs(10), "never: {what}");
             self.beat();
+            self.push_all();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -296,6 +392,7 @@ fn take_order(disks: &Mutex<Disks>, mesh: &Mesh, node: NodeId, order: Order) -> 
         partitions,
         refusing,
         orders,
+        ..
     } = &mut *guard;
     orders.push((node, format!("{order:?}")));
     if refusing.contains(&node) {
@@ -309,6 +406,8 @@ fn take_order(disks: &Mutex<Disks>, mesh: &Mesh, node: NodeId, order: Order) -> 
                 made: *order.clone(),
                 on: BTreeSet::new(),
                 items: BTreeMap::new(),
+                generation: 1,
+                round: 1,
             });
             assert_eq!(
                 partition.made.configuration, order.configuration,
@@ -341,6 +440,39 @@ fn take_order(disks: &Mutex<Disks>, mesh: &Mesh, node: NodeId, order: Order) -> 
         Order::SetTable { partition, table } => match partitions.get_mut(&partition) {
             Some(found) if found.leader() == node => {
                 found.table = *table;
+                Some(partition)
+            }
+            _ => return OrderReply::NotLeader,
+        },
+        Order::TransferLeadership { partition, to } => match partitions.get_mut(&partition) {
+            Some(found) if found.leader() == node => {
+                let members = &mut found.made.members;
+                let at = members.iter().position(|m| m.member.node == to).unwrap();
+                members.rotate_left(at);
+                found.round += 1;
+                Some(partition)
+            }
+            _ => return OrderReply::NotLeader,
+        },
+        Order::ReplaceReplica {
+            partition,
+            generation,
+            replaced,
+            target,
+        } => match partitions.get_mut(&partition) {
+            Some(found) if found.leader() == node => {
+                if generation != found.generation {
+                    return OrderReply::Stale(found.generation);
+                }
+                let members = &mut found.made.members;
+                let old = members.iter_mut().find(|m| m.member.node == replaced);
+                let old = old.unwrap();
+                old.member.node = target;
+                old.member.incarnation += 1_000;
+                old.zone = zone_of(target.0);
+                found.generation += 2;
+                found.on.remove(&replaced);
+                found.on.insert(target);
                 Some(partition)
             }
             _ => return OrderReply::NotLeader,
