@@ -9,7 +9,8 @@ port=${EVENKEEL_PORT:-8400}
 state=$(realpath -m "${EVENKEEL_STATE_DIR:-$root/target/zones/$port}")
 bin=$(realpath -m "${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}")
 nodes_a_zone=${EVENKEEL_NODES_A_ZONE:-2}
-admins=${EVENKEEL_ADMINS:-1}
+admins=${EVENKEEL_ADMINS:-2}
+replace_after_ms=${EVENKEEL_REPLACE_AFTER_MS:-20000}
 partitions=${EVENKEEL_PARTITIONS:-12}
 zones=(1 2 3)
 

@@ -32,11 +32,14 @@ enum Command {
     Echo(floor::EchoOptions),
     /// Break a mesh on a schedule while clients use it, and prove that nothing was lost (infra/power-off starts this).
     PowerOff(power_off::Options),
+    /// Measure what single faults cost a mesh (load-tests/failover starts this).
+    Failover(power_off::failover::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::PowerOff(options) => return power_off::run(&options),
+        Command::Failover(options) => power_off::run_failover(&options),
         Command::Run(options) => tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -1,4 +1,6 @@
-"""Failing disks under a mesh of processes: a damaged replica is fenced and named, all others serve, clients see nothing."""
+"""Failing disks under a mesh of processes: a damaged replica is fenced and named, all others serve, clients see nothing, and it is
+built anew from its peers.
+"""
 
 import os
 from pathlib import Path
@@ -49,6 +51,12 @@ def groups(mesh):
     return sorted((p.name for p in (data(mesh) / "replicas").iterdir() if p.name.isdigit()), key=int)
 
 
+def healthy(mesh):
+    """The admin knows three healthy copies of every partition."""
+    text = harness.http_get(f"http://127.0.0.1:{mesh.port + 30}/metrics")
+    return harness.metric(text, "evenkeel_admin_partitions_endangered") == 0
+
+
 def alive(mesh, name=NODE):
     return Path(f"/proc/{(mesh.state / f'{name}.pid').read_text().strip()}").exists()
 
@@ -67,6 +75,8 @@ def size(mesh, group):
 def test_damage_is_fenced_replica_by_replica(mesh):
     (cut_table, of_cut), (running_table, of_running), (flipped_table, of_flipped) = (new_table(mesh) for _ in range(3))
     cut = max(of_cut)
+    # Without it nothing is healed: what is fenced can be looked at in peace.
+    mesh.kill("admin")
     urls = [mesh.url, mesh.second_url]
     with Traffic(urls, cut_table) as one, Traffic(urls, flipped_table) as two:
         one.wait_for_writes(100)
@@ -123,7 +133,24 @@ def test_damage_is_fenced_replica_by_replica(mesh):
         until_fenced(mesh, min(of_cut), "log_damaged")
         one.every_key_moves()
         two.every_key_moves()
+        # Answers 200, or this raises: a node with fenced replicas serves the others.
+        harness.http_get(f"http://127.0.0.1:{mesh.port + 13}/readyz")
+
+        # The admin has all of them built anew, on the same node: there is no other in its zone.
+        damaged = set(groups(mesh))
+        mesh.start_one("admin")
+        harness.wait_until("all are healed", lambda: not fenced(mesh) and set(groups(mesh)) == damaged, timeout_s=120)
+        assert not list((data(mesh) / "replicas").glob("*/fenced")) + list((data(mesh) / "replicas").glob("*/crashed"))
+        one.every_key_moves(timeout_s=60)
+
+        # They hold everything: with one of the other nodes dead, every write needs them.
+        harness.wait_until("they have a vote and are in step", lambda: healthy(mesh), timeout_s=120)
+        mesh.kill("storage-1")
+        one.every_key_moves(timeout_s=60)
+        two.every_key_moves(timeout_s=60)
     one.check(mesh.url)
     two.check(mesh.url)
-    health = harness.http_get(f"http://127.0.0.1:{mesh.port + 13}/readyz")
-    assert health is not None, "a node with fenced replicas is ready"
+    found = harness.client(mesh.url, retries=4).get_item(
+        TableName=flipped_table, Key={"pk": {"S": "needle-in-the-log"}}, ConsistentRead=True
+    )
+    assert "Item" in found, "what rotted on one disk is had from the others"

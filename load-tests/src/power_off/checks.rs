@@ -16,8 +16,8 @@ use super::topology::Topology;
 
 /// A read of the checks is tried for so long: all is mended.
 const READ_MAX: Duration = Duration::from_secs(30);
-/// Replicas have so long to become equal.
-const EQUAL_MAX: Duration = Duration::from_secs(60);
+/// Replicas have so long to become equal: one that was lost late may still be built anew.
+const EQUAL_MAX: Duration = Duration::from_secs(90);
 /// All histories together are searched for so long.
 const SEARCH_MAX: Duration = Duration::from_secs(120);
 /// Pieces of evidence that are shown.

@@ -23,7 +23,8 @@ use crate::connection::Connection;
 use crate::signature::Signer;
 use crate::table;
 
-const TABLE: &str = "power-off";
+/// The table that is made and driven.
+pub const TABLE: &str = "power-off";
 /// For the whole mesh to be ready at the start.
 const START_MAX: Duration = Duration::from_secs(60);
 /// For what was struck to be ready again: a node may have to pull full copies.
@@ -93,7 +94,7 @@ async fn drill(
         cuts: links.is_some(),
         slow_links: links.is_some(),
         beyond: options.beyond,
-        healing: options.healing,
+        healing: !options.quick,
         only: options.only.clone(),
     };
     let plan = plan::draw(options.seed, &targets(topology), &terms);
@@ -102,34 +103,8 @@ async fn drill(
         "no fault fits into {} s",
         terms.length_ms / 1_000
     );
-    eprintln!("starting {} processes", processes.names().len());
+    let clients = start(topology, processes).await?;
     let names = processes.names().to_vec();
-    for name in &names {
-        processes.start(name)?;
-    }
-    let late = processes.wait_ready(&names, START_MAX).await;
-    let ends = processes.unexpected_ends();
-    if !late.is_empty() || !ends.is_empty() {
-        bail!(
-            "not ready within {} s: {late:?} {ends:?}",
-            START_MAX.as_secs()
-        );
-    }
-    let signer = Signer::new("evenkeel", "evenkeel");
-    let endpoints: Vec<String> = topology
-        .zones
-        .iter()
-        .map(|zone| zone.router.clone())
-        .collect();
-    make_table(&endpoints[0], &signer).await?;
-    let clients: Vec<Arc<Client>> = (0..endpoints.len())
-        .map(|zone| {
-            let mut own_first = endpoints.clone();
-            own_first.rotate_left(zone);
-            Arc::new(Client::new(own_first, signer.clone()))
-        })
-        .collect();
-
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
@@ -178,7 +153,7 @@ async fn drill(
     let run = Run {
         seed: options.seed,
         beyond: options.beyond,
-        healing: options.healing,
+        healing: !options.quick,
         quick: options.quick,
         rate: options.rate,
         started,
@@ -195,6 +170,40 @@ async fn drill(
         acknowledged_writes: record.acknowledged_writes(),
     };
     Ok(Report::new(run, record.calls(), samples, struck, found))
+}
+
+/// Starts all processes, waits until they are ready, makes the table; the clients of all zones, each with its own zone's router first.
+pub async fn start(
+    topology: &Topology,
+    processes: &mut Processes,
+) -> anyhow::Result<Vec<Arc<Client>>> {
+    eprintln!("starting {} processes", processes.names().len());
+    let names = processes.names().to_vec();
+    for name in &names {
+        processes.start(name)?;
+    }
+    let late = processes.wait_ready(&names, START_MAX).await;
+    let ends = processes.unexpected_ends();
+    if !late.is_empty() || !ends.is_empty() {
+        bail!(
+            "not ready within {} s: {late:?} {ends:?}",
+            START_MAX.as_secs()
+        );
+    }
+    let signer = Signer::new("evenkeel", "evenkeel");
+    let endpoints: Vec<String> = topology
+        .zones
+        .iter()
+        .map(|zone| zone.router.clone())
+        .collect();
+    make_table(&endpoints[0], &signer).await?;
+    Ok((0..endpoints.len())
+        .map(|zone| {
+            let mut own_first = endpoints.clone();
+            own_first.rotate_left(zone);
+            Arc::new(Client::new(own_first, signer.clone()))
+        })
+        .collect())
 }
 
 async fn make_table(endpoint: &str, signer: &Signer) -> anyhow::Result<()> {

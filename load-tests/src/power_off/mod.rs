@@ -8,6 +8,7 @@
 mod checks;
 mod client;
 mod drill;
+pub mod failover;
 mod network;
 mod page;
 mod plan;
@@ -40,9 +41,6 @@ pub struct Options {
     /// Also take all power at once: no availability is demanded meanwhile, only that nothing is lost.
     #[arg(long)]
     beyond: bool,
-    /// The mesh heals: nodes may stay dead for long, lose their disks, and be lost in turn.
-    #[arg(long)]
-    healing: bool,
     /// Only these kinds of fault (repeatable); see the report for their names.
     #[arg(long = "only")]
     only: Vec<String>,
@@ -56,14 +54,7 @@ pub struct Options {
 
 /// Runs the test. 0: all held; 1: something did not; 2: it could not be run.
 pub fn run(options: &Options) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(drill::run(options)),
-        Err(error) => Err(error.into()),
-    };
-    match outcome {
+    match block_on(drill::run(options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -71,4 +62,16 @@ pub fn run(options: &Options) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Measures what single faults cost.
+pub fn run_failover(options: &failover::Options) -> anyhow::Result<()> {
+    block_on(failover::run(options))
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(work)
 }

@@ -71,10 +71,9 @@ fn header(page: &mut String, report: &Report) {
     } else {
         ("bad", "✕ something did not hold")
     };
-    let mode = match (run.quick, run.beyond, run.healing) {
-        (true, ..) => "short form",
-        (_, true, _) => "with total losses of power",
-        (_, _, true) => "with long absences and empty disks",
+    let mode = match (run.quick, run.beyond) {
+        (true, _) => "short form",
+        (_, true) => "with total losses of power",
         _ => "one zone or link broken at a time",
     };
     let _ = write!(
@@ -268,9 +267,9 @@ fn timeline(page: &mut String, report: &Report) {
         lines: leading.collect(),
         marks: Vec::new(),
     });
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<section><h2>Timeline</h2><div id=\"timeline\">{}<div id=\"tip\" hidden></div></div></section>\n",
+        "<section><h2>Timeline</h2><div id=\"timeline\">{}<div id=\"tip\" hidden></div></div></section>",
         timeline.finish()
     );
 }
@@ -397,7 +396,6 @@ fn footer(page: &mut String, report: &Report) {
     }
     for (on, option) in [
         (run.beyond, " --beyond"),
-        (run.healing, " --healing"),
         (!run.no_namespaces.is_empty(), " --loopback"),
     ] {
         if on {

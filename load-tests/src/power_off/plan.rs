@@ -136,7 +136,10 @@ impl Strike {
 }
 
 /// A kind of strike: name, weight, whether the short form has it, whether it can be done at all.
-const KINDS: [(&str, usize, bool, fn(&Terms) -> bool); 17] = [
+type Kind = (&'static str, usize, bool, fn(&Terms) -> bool);
+
+/// All kinds.
+const KINDS: [Kind; 17] = [
     ("kill-storage", 3, true, |_| true),
     ("pause-storage", 2, true, |_| true),
     ("restart-storage", 1, false, |_| true),
@@ -224,7 +227,7 @@ fn strike(kind: &str, targets: &Targets, terms: &Terms, random: &mut SmallRng) -
         "cut" | "one-way" | "isolate" => lasts(5_000..=15_000),
         "slow-link" => lasts(8_000..=20_000),
         "wipe-storage" => lasts(3_000..=15_000),
-        "long-dead" => lasts(60_000..=120_000),
+        "long-dead" => lasts(40_000..=70_000),
         "two-in-turn" => 25_000,
         _ => lasts(3_000..=8_000),
     };

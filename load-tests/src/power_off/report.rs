@@ -383,3 +383,51 @@ impl fmt::Display for Report {
         writeln!(f, "\n{}", if self.passed { "PASSED" } else { "FAILED" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(at_ms: u64, took_ms: u64, done: bool) -> Call {
+        Call {
+            class: Class::Write,
+            at_us: at_ms * 1_000,
+            took_us: took_ms * 1_000,
+            zone: 0,
+            tries: 1,
+            errors: Vec::new(),
+            done,
+        }
+    }
+
+    #[test]
+    fn a_slow_call_is_not_good_and_a_failed_one_has_no_latency() {
+        let calls = [
+            call(0, 10, true),
+            call(1, 1_500, true),
+            call(2, 9_000, false),
+        ];
+        let tally = tally(calls.iter());
+        assert_eq!((tally.calls, tally.good, tally.failed), (3, 1, 1));
+        assert_eq!((tally.p50_ms, tally.max_ms), (10.0, 1_500.0));
+    }
+
+    #[test]
+    fn leaders_are_counted_where_they_arrive() {
+        let sample = |at_ms, nodes: &[(&str, u64)]| Sample {
+            at_ms,
+            nodes: nodes
+                .iter()
+                .map(|(node, led)| ((*node).to_owned(), *led))
+                .collect(),
+            ..Sample::default()
+        };
+        let samples = [
+            sample(1_000, &[("a", 4), ("b", 1)]),
+            sample(2_000, &[("b", 1)]),
+            sample(3_000, &[("a", 0), ("b", 5)]),
+            sample(9_000, &[("a", 5), ("b", 0)]),
+        ];
+        assert_eq!(leaders_moved(&samples, 1_500, 2_500), 4);
+    }
+}

@@ -108,7 +108,11 @@ impl Cluster {
             .three_zones_since_ms
             .is_some_and(|since| now_ms.saturating_sub(since) >= after_ms);
         waited
-            && self.nodes.values().all(|n| n.health.replicas == 0)
+            // What is fenced is data, too.
+            && self
+                .nodes
+                .values()
+                .all(|n| n.health.replicas == 0 && n.health.fenced.is_empty())
             && self.admins.keys().all(|&other| other >= me)
     }
 }
@@ -143,6 +147,11 @@ pub(crate) mod tests {
         cluster.heard(beat("storage", 3, "az3", 0), 100);
         assert!(cluster.may_found(1, 0, 100));
         assert!(!cluster.may_found(1, 1_000, 1_000), "too early");
+        let mut fenced = beat("storage", 3, "az3", 0);
+        fenced.storage.as_mut().unwrap().fenced = vec![paxos::GroupId(1)];
+        cluster.heard(fenced, 100);
+        assert!(!cluster.may_found(1, 0, 100), "what is fenced is data");
+        cluster.heard(beat("storage", 3, "az3", 0), 100);
         assert!(cluster.may_found(1, 1_000, 1_100));
         cluster.heard(beat("admin", 1, "az1", 0), 1_100);
         assert!(cluster.may_found(1, 0, 1_100));

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos::{GroupId, NodeId};
+use protocol::health::StorageHealth;
 use protocol::operate::Vitality;
 
 use crate::cluster::{Cluster, SILENT_MS, StorageNode};
@@ -129,7 +130,8 @@ impl Watch {
                 .silent_ms(node, now_ms)
                 .unwrap_or_else(|| now_ms.saturating_sub(self.started_ms));
             let report = reports.get(&node);
-            let vitality = self.judge(silent_ms, report);
+            let mute = known.is_some_and(|n| is_mute(&n.health));
+            let vitality = self.judge(silent_ms, report, mute);
             if vitality == Vitality::Alive {
                 self.alive_since_ms.entry(node).or_insert(now_ms);
             } else {
@@ -168,11 +170,12 @@ impl Watch {
         views
     }
 
-    fn judge(&self, silent_ms: u64, report: Option<&Report>) -> Vitality {
+    /// `mute`: that its peers hear nothing of it says nothing.
+    fn judge(&self, silent_ms: u64, report: Option<&Report>, mute: bool) -> Vitality {
         let silent = silent_ms >= SILENT_MS;
         // Most of those that say something of it; if nobody does, its own word is all there is.
         let lost = report.is_none_or(|r| r.deaf * 2 > r.peers);
-        let unheard = report.is_some_and(|r| r.deaf * 2 > r.peers && r.peers > 1);
+        let unheard = !mute && report.is_some_and(|r| r.deaf * 2 > r.peers && r.peers > 1);
         match (silent, lost) {
             (true, true) if silent_ms >= self.gone_after_ms => Vitality::Gone,
             (true, true) => Vitality::Dead,
@@ -207,6 +210,13 @@ impl Watch {
         // Of whom nobody says anything any more, nothing is known.
         self.slow.retain(|node, _| reports.contains_key(node));
     }
+}
+
+/// Whether a good part of a node's replicas is fenced. Those send nothing, and peers that share no others with it hear nothing: it must
+/// be taken at its own word, or it would never get the replicas that heal it.
+fn is_mute(health: &StorageHealth) -> bool {
+    let fenced = health.fenced.len() as u64;
+    fenced > 0 && fenced * 4 >= health.replicas
 }
 
 /// What the peers say of a node.
@@ -316,6 +326,29 @@ mod tests {
         heard(&mut cluster, 2, vec![peer(4, 60_000, 0)], 10);
         let views = look(&mut watch, &cluster, 10);
         assert_eq!(views[&NodeId(4)].vitality, Vitality::Suspect);
+    }
+
+    #[test]
+    fn a_node_whose_replicas_are_fenced_is_alive_although_its_peers_hear_nothing() {
+        let mut watch = Watch::new(0, 300_000);
+        let mut cluster = Cluster::default();
+        for node in 1..=3 {
+            heard(&mut cluster, node, vec![peer(4, 60_000, 0)], 0);
+        }
+        let mut vitality = |fenced: u64, replicas| {
+            let mut beat = beat("storage", 4, "az4", replicas);
+            beat.storage.as_mut().unwrap().fenced = (0..fenced).map(GroupId).collect();
+            cluster.heard(beat, 0);
+            look(&mut watch, &cluster, 0)[&NodeId(4)].vitality
+        };
+        assert_eq!(vitality(13, 0), Vitality::Alive);
+        assert_eq!(vitality(5, 8), Vitality::Alive, "half healed");
+        assert_eq!(
+            vitality(1, 12),
+            Vitality::Suspect,
+            "the others should be heard"
+        );
+        assert_eq!(vitality(0, 0), Vitality::Suspect);
     }
 
     #[test]

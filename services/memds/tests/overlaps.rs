@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use protocol::directory::{Lookup, LookupAnswer, PartitionInfo, PlacedMember, Push, TableRef};
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a test's few steps")]
 enum Step {
     Learn(PartitionInfo),
     Drop(GroupId),

@@ -164,7 +164,14 @@ async fn a_nearly_full_disk_sheds_writes_and_leadership_and_recovers_by_itself()
     for node in 1..=3 {
         fs::remove_file(ballast(node)).expect("removed");
     }
-    cluster.write_surely(put("after", 4)).await;
+    cluster
+        .until("writes are taken again", || async {
+            matches!(
+                cluster.write(put("after", 4)).await,
+                ItemReply::Written { .. }
+            )
+        })
+        .await;
     for node in 1..=3 {
         cluster.until_node_has(node, "after", 4).await;
     }

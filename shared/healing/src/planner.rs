@@ -211,7 +211,7 @@ impl Planner {
         }
         let idle: Vec<(NodeId, u64)> = learners()
             .filter(|l| self.place(now, view, l).is_none())
-            .filter(|l| !self.is_wanted(l))
+            .filter(|l| !self.is_wanted(now, l))
             .map(key)
             .collect();
         self.idle_since.retain(|at, _| idle.contains(at));
@@ -221,9 +221,12 @@ impl Planner {
     }
 
     /// The replacement has a use for this learner: it is the new one, or the one that goes.
-    fn is_wanted(&self, learner: &Member) -> bool {
-        self.replacement
-            .is_some_and(|r| [r.target, r.replaced].contains(&learner.node))
+    /// Not for ever: the admin repeats what it still wants.
+    fn is_wanted(&self, now: Millis, learner: &Member) -> bool {
+        self.replacement.is_some_and(|r| {
+            let stands = now.since(r.ordered) < self.settings.replacement_hold_ms;
+            stands && [r.target, r.replaced].contains(&learner.node)
+        })
     }
 
     /// For how long nothing came from a replica, milliseconds.
@@ -422,7 +425,10 @@ impl Planner {
         let node = replacement.target;
         let mut learners = view.configuration.learners.iter();
         if let Some(learner) = learners.find(|l| l.node == node) {
-            let made = replacement.made == Some(learner.incarnation);
+            // If its node is there and it is not, its disk is gone, and it is to be made once more.
+            let gone = self.is_silent(now, view, learner)
+                && view.takes_replicas(node, now, &self.settings);
+            let made = replacement.made == Some(learner.incarnation) && !gone;
             let lives = view.follower(learner).is_some_and(|f| f.heard.is_some());
             let another = replacement.replaced != node;
             if made || (lives && another) {

@@ -26,7 +26,7 @@ pub struct SenderId {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusSettings {
-    /// Servers, e.g. `nats://127.0.0.1:4222`; `tls://…` demands TLS.
+    /// Servers, e.g. `nats://127.0.0.1:4222`; `tls://…` demands TLS. Tried in this order: the own zone's server first.
     pub urls: Vec<String>,
     /// User name, together with `password`.
     pub user: Option<String>,

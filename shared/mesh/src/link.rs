@@ -166,6 +166,8 @@ fn options(
     let weak = Arc::downgrade(worker);
     let mut options = ConnectOptions::new()
         .name(format!("{}-{}-{lane}", identity.service, identity.instance))
+        // The nearest server is named first. In any other order, the loss of one zone or link would hit processes of all zones.
+        .retain_servers_order()
         .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
         .client_capacity(CLIENT_MESSAGES_MAX)
         .ping_interval(PING_EVERY)

@@ -32,10 +32,7 @@ impl Replica {
         };
         // Only a leader past its own first entry and all earlier leases: no older leader's lease, and no entry that an older
         // configuration could still commit, survives into the new one.
-        let ready = self.can_propose();
-        #[cfg(feature = "mutations")]
-        let ready = ready || self.mutated(crate::Mutation::ReconfigureEarly);
-        if !ready {
+        if !self.can_propose() {
             return Err(ReconfigureRefusal::NotServing);
         }
         let current = self.log.configuration();

@@ -50,8 +50,6 @@ pub enum Mutation {
     LeaveJointEarly,
     /// A second change starts before the first one is complete.
     TwoChanges,
-    /// A leader changes the members before its own first entry is committed and earlier leases are over.
-    ReconfigureEarly,
     /// A replica is told to go by a configuration that is not committed.
     RetireUncommitted,
     /// A promise to a new leader replaces the one to the leader before it (its own find).
@@ -63,7 +61,7 @@ pub enum Mutation {
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 27] = [
+pub const MUTATIONS: [Mutation; 26] = [
     Mutation::AckBeforeFsync,
     Mutation::PromiseBeforeFsync,
     Mutation::CountOldBallot,
@@ -86,7 +84,6 @@ pub const MUTATIONS: [Mutation; 27] = [
     Mutation::LearnerVotes,
     Mutation::LeaveJointEarly,
     Mutation::TwoChanges,
-    Mutation::ReconfigureEarly,
     Mutation::RetireUncommitted,
     Mutation::ForgetEarlierLease,
     Mutation::LeadAsLearner,

@@ -1,7 +1,7 @@
 //! A Perkle tree: Patricia (radix tree with compressed paths) + Merkle (each subtree knows a hash of what is in it), over keys,
 //! versions and values that are byte strings. Owns sorted access, what is newer than what, the hash of the content, and how two
 //! trees find their differences; never knows what a value means and never talks to anyone. Layout and hashing:
-//! docs/adr/0010-perkle-tree.md.
+//! docs/adr/0004-perkle-tree.md.
 
 mod arena;
 mod compare;

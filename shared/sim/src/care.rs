@@ -3,10 +3,11 @@
 
 use paxos::{Configuration, GroupId, Member, NodeId, Role};
 
+use crate::event::Event;
 use crate::host::Host;
 use crate::orders::Order;
 use crate::scenario::Members;
-use crate::world::{CARE_US, Event, Violation, World};
+use crate::world::{CARE_US, Violation, World};
 
 /// Storage members of a group.
 const COPIES: usize = 3;

@@ -5,7 +5,8 @@
 
 use paxos::{GroupId, NodeId};
 
-use crate::world::{Event, World};
+use crate::event::Event;
+use crate::world::World;
 
 /// How far the trap is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

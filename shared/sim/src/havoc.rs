@@ -2,9 +2,10 @@
 
 use paxos::{GroupId, Input, NodeId};
 
+use crate::event::Event;
 use crate::figure_eight::Trap;
 use crate::nemesis::Fault;
-use crate::world::{Event, Violation, World};
+use crate::world::{Violation, World};
 
 impl World {
     /// The next fault happens, and the one after is planned.

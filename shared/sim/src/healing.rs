@@ -4,8 +4,9 @@
 use healing::{Action, Node, Planner, Settings, View};
 use paxos::{Configuration, GroupId, Input, Member, Millis, NodeId, Role};
 
+use crate::event::Event;
 use crate::orders::Order;
-use crate::world::{Event, Violation, World};
+use crate::world::{Violation, World};
 
 /// A node says that it lives so often.
 const BEAT_US: u64 = 1_000_000;

@@ -8,6 +8,7 @@ mod churn;
 pub mod client;
 pub mod coverage;
 pub mod disk;
+mod event;
 mod figure_eight;
 pub mod fixture;
 mod havoc;

@@ -5,10 +5,14 @@ use paxos::{Configuration, GroupId, Identity, Input, Member, NodeId, Role};
 
 use crate::checks::blame;
 use crate::disk::{Disk, GroupDisk};
+use crate::event::Event;
 use crate::fixture::founding_state;
 use crate::invariants::Gone;
 use crate::scenario::Members;
-use crate::world::{Event, Violation, World};
+use crate::world::{Violation, World};
+
+/// Where the planner heals, disks are lost at least so long after each other.
+const BETWEEN_LOSSES_US: u64 = 4_000_000;
 
 /// An order to a node.
 #[derive(Clone, Debug)]
@@ -315,9 +319,12 @@ impl World {
 
     /// A node's disk is gone, with all replicas on it; the node comes back empty.
     pub(crate) fn lose_disk(&mut self, node: NodeId, down_ms: u64) -> Result<(), Violation> {
-        if !self.can_lose(node) {
+        // A planner knows of a loss only by silence: until then it may give a vote to a learner that is no more.
+        let healing = self.scenario.members == Members::Healing;
+        if !self.can_lose(node) || (healing && self.now < self.lost_at + BETWEEN_LOSSES_US) {
             return Ok(());
         }
+        self.lost_at = self.now;
         self.coverage.hit("disk lost");
         self.crash(node, down_ms)?;
         let groups: Vec<GroupId> = match self.hosts.get(&node) {

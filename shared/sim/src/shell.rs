@@ -4,10 +4,11 @@
 use paxos::{GroupId, Input, Message, NodeId, Output, ReadLog, Role, Standing};
 
 use crate::disk::Synced;
+use crate::event::Event;
 use crate::fixture::MapTree;
 use crate::host::Host;
 use crate::words;
-use crate::world::{Event, Violation, World, broken};
+use crate::world::{Violation, World, broken};
 
 /// Messages kept for much later, at most.
 const KEPT_MAX: usize = 40;

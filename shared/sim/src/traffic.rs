@@ -5,9 +5,10 @@ use paxos::{GroupId, Input, NodeId, Output, Refusal};
 use protocol::item::{ItemFault, ItemReply};
 
 use crate::client::{Call, Outcome, Wish};
+use crate::event::Event;
 use crate::fixture;
 use crate::registry::Known;
-use crate::world::{Event, Violation, World, broken};
+use crate::world::{Violation, World, broken};
 
 /// A client gives up on a request after so long.
 const CALL_US: u64 = 3_000_000;

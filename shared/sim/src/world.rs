@@ -4,19 +4,18 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use paxos::{GroupId, Identity, Input, Message, NodeId, ReadLog};
-use protocol::item::ItemReply;
+use paxos::{GroupId, Identity, Input, Message, NodeId};
 
 use crate::checks::blame;
 use crate::client::{Call, Client, Outcome};
 use crate::coverage::Coverage;
 use crate::disk::GroupDisk;
+use crate::event::Event;
 use crate::figure_eight::Trap;
 use crate::fixture::founding_state;
 use crate::host::{Clock, Host};
 use crate::invariants::{self, Invariant};
 use crate::network::Network;
-use crate::orders::Order;
 use crate::registry::Registry;
 use crate::rng::Rng;
 use crate::scenario::{Members, Scenario};
@@ -25,135 +24,6 @@ use linearizability::Operation;
 
 /// The stand-in for healing looks at the groups so often.
 pub(crate) const CARE_US: u64 = 500_000;
-
-/// Something that happens at a moment.
-#[derive(Debug)]
-pub(crate) enum Event {
-    Deliver {
-        from: NodeId,
-        to: NodeId,
-        group: GroupId,
-        incarnation: u64,
-        message: Box<Message>,
-    },
-    Tick {
-        node: NodeId,
-        birth: u64,
-        group: GroupId,
-    },
-    Synced {
-        node: NodeId,
-        life: u64,
-    },
-    LogRead {
-        node: NodeId,
-        birth: u64,
-        group: GroupId,
-        read: ReadLog,
-    },
-    FlushDue {
-        node: NodeId,
-        birth: u64,
-        group: GroupId,
-    },
-    Flushed {
-        node: NodeId,
-        birth: u64,
-        group: GroupId,
-        epoch: u64,
-    },
-    Copy {
-        node: NodeId,
-        birth: u64,
-        group: GroupId,
-    },
-    ClientWakes {
-        client: usize,
-    },
-    Request {
-        node: NodeId,
-        call: Box<Call>,
-    },
-    /// Evaluate what came in.
-    Inbox {
-        node: NodeId,
-        birth: u64,
-        group: GroupId,
-    },
-    Order {
-        node: NodeId,
-        order: Box<Order>,
-    },
-    /// The data of a replica that was told to go, is deleted.
-    Deleted {
-        node: NodeId,
-        life: u64,
-        group: GroupId,
-    },
-    /// A node says that it lives.
-    Beat {
-        node: NodeId,
-    },
-    /// A node hears that another one lives.
-    Beaten {
-        node: NodeId,
-        from: NodeId,
-    },
-    /// A node's leaders look at their groups.
-    Plan {
-        node: NodeId,
-    },
-    /// The stand-in for healing looks at all groups.
-    Care,
-    Reply {
-        call: u64,
-        reply: Box<ItemReply>,
-    },
-    TimedOut {
-        client: usize,
-        call: u64,
-    },
-    Fault,
-    Ambush {
-        node: NodeId,
-        life: u64,
-    },
-    Restart {
-        node: NodeId,
-        life: u64,
-    },
-    Heal,
-}
-
-impl Event {
-    /// The node whose process has to act; none: something else happens.
-    fn process(&self) -> Option<NodeId> {
-        match self {
-            Event::Deliver { to, .. } => Some(*to),
-            Event::Tick { node, .. }
-            | Event::Synced { node, .. }
-            | Event::LogRead { node, .. }
-            | Event::FlushDue { node, .. }
-            | Event::Flushed { node, .. }
-            | Event::Copy { node, .. }
-            | Event::Request { node, .. }
-            | Event::Inbox { node, .. }
-            | Event::Order { node, .. }
-            | Event::Beat { node }
-            | Event::Beaten { node, .. }
-            | Event::Plan { node }
-            | Event::Deleted { node, .. } => Some(*node),
-            Event::ClientWakes { .. }
-            | Event::Reply { .. }
-            | Event::TimedOut { .. }
-            | Event::Fault
-            | Event::Ambush { .. }
-            | Event::Restart { .. }
-            | Event::Heal
-            | Event::Care => None,
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Scheduled {
@@ -219,6 +89,8 @@ pub struct World {
     pub(crate) registry: Registry,
     /// Replacements that the admin wants: who goes, and where the new one is to be.
     pub(crate) intents: BTreeMap<GroupId, (NodeId, NodeId)>,
+    /// When the last disk was lost.
+    pub(crate) lost_at: u64,
     /// Replicas that were ordered to join so far.
     pub(crate) newcomers: u64,
 }
@@ -270,6 +142,7 @@ impl World {
             kept: VecDeque::new(),
             registry: Registry::new(&scenario.groups),
             intents: BTreeMap::new(),
+            lost_at: 0,
             newcomers: 0,
             scenario,
         };

@@ -74,6 +74,10 @@ fn seeds_that_found_something_hold() {
     for seed in [197, 551, 598, 623] {
         all_hold(seed..seed + 1, &with(Members::Healing));
     }
+    // A learner was kept for a replacement that nobody ordered any more.
+    all_hold(100_134..100_135, &Options::default());
+    // A replica that lost its disk while it was filled was never made again.
+    all_hold(107_190..107_191, &Options::default());
     // Removed replicas that knew only replicas that were gone, too.
     for seed in [59, 350] {
         all_hold(seed..seed + 1, &with(Members::Churn));

@@ -111,8 +111,6 @@ pub enum Sight {
     ChangeCompletedByAnother,
     /// A change is complete.
     Changed,
-    /// A candidate learned of a configuration while adopting, and had to ask its members, too.
-    AskedAdoptedMembers,
     /// A second leader serves, after the first.
     SecondServes,
     /// A transfer gave a new leader the right to serve before the old lease was over.
@@ -124,14 +122,13 @@ pub enum Sight {
 }
 
 /// All of them.
-pub const SIGHTS: [Sight; 11] = [
+pub const SIGHTS: [Sight; 10] = [
     Sight::Committed,
     Sight::ThreeBallots,
     Sight::AdoptedFromLogReplica,
     Sight::Truncated,
     Sight::ChangeCompletedByAnother,
     Sight::Changed,
-    Sight::AskedAdoptedMembers,
     Sight::SecondServes,
     Sight::ServedByTransfer,
     Sight::Retired,
@@ -150,7 +147,6 @@ impl Sight {
             Sight::Truncated => "a log is cut where the leader's differs",
             Sight::ChangeCompletedByAnother => "a change is completed by another leader",
             Sight::Changed => "a change is complete",
-            Sight::AskedAdoptedMembers => "a candidate asks the members of what it adopted",
             Sight::SecondServes => "a second leader serves",
             Sight::ServedByTransfer => "a successor serves before the old lease would have run out",
             Sight::Retired => "a removed replica retires",

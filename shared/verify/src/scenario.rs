@@ -49,12 +49,14 @@ pub enum Before {
     Change(u64, usize),
     /// It puts a command in the log.
     Propose(u64),
+    /// Time passes.
+    Tick,
+    /// This node's timer fires.
+    Wake(u64),
     /// From here on this node gets no messages (any more); they are lost.
     Deaf(u64),
     /// This node gets messages again.
     Hears(u64),
-    /// Messages sent to this node up to now stay in the network, instead of being lost before the model starts.
-    Keep,
 }
 
 /// A model.

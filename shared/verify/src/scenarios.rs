@@ -40,6 +40,7 @@ pub fn all() -> Vec<Scenario> {
         rejoin(),
         copies(),
         leases(),
+        terms(),
         restarts(),
         transfers(),
     ]
@@ -243,36 +244,66 @@ fn leases() -> Scenario {
         sync_at_once: true,
         campaigners: vec![2],
         bounds: Bounds {
-            campaigns: 2,
+            campaigns: 1,
             ticks: 3,
-            wakes: 1,
             ..Bounds::default()
         },
         expects: vec![Sight::SecondServes],
         ..plain(
             "leases",
-            "the leader's clock is slow, the others' are fast; another one tries to lead, twice",
+            "the leader's clock is slow, the others' are fast; another one takes over",
+        )
+    }
+}
+
+fn terms() -> Scenario {
+    Scenario {
+        before: vec![
+            Before::Elect(1),
+            Before::Deaf(2),
+            Before::Tick,
+            Before::Wake(1),
+            Before::Hears(2),
+        ],
+        clocks: Some(DRIFT.to_vec()),
+        sync_at_once: true,
+        campaigners: vec![2],
+        bounds: Bounds {
+            campaigns: 2,
+            ticks: 3,
+            ..Bounds::default()
+        },
+        expects: vec![Sight::SecondServes],
+        ..plain(
+            "terms",
+            "only the log replica renewed the leader's lease; another one takes over, twice",
         )
     }
 }
 
 fn restarts() -> Scenario {
     Scenario {
-        before: vec![Before::Elect(1)],
+        before: vec![
+            Before::Elect(1),
+            Before::Deaf(2),
+            Before::Tick,
+            Before::Wake(1),
+            Before::Hears(2),
+        ],
+        crashers: vec![3],
         clocks: Some(DRIFT.to_vec()),
         sync_at_once: true,
         campaigners: vec![2],
         bounds: Bounds {
             campaigns: 1,
             crashes: 1,
-            ticks: 4,
-            wakes: 1,
+            ticks: 3,
             ..Bounds::default()
         },
         expects: vec![Sight::SecondServes],
         ..plain(
             "restarts",
-            "who restarts does not know what lease it had promised",
+            "only the log replica renewed the lease, and may forget that it did; another one takes over",
         )
     }
 }
@@ -282,12 +313,10 @@ fn transfers() -> Scenario {
         before: vec![Before::Elect(1)],
         clocks: Some(DRIFT.to_vec()),
         sync_at_once: true,
-        campaigners: vec![2],
+        campaigners: vec![3],
         bounds: Bounds {
-            campaigns: 1,
             transfers: 1,
             ticks: 2,
-            wakes: 1,
             ..Bounds::default()
         },
         expects: vec![Sight::SecondServes, Sight::ServedByTransfer],

@@ -48,9 +48,13 @@ pub struct Outcome {
 
 /// A host in the middle of an event.
 pub struct Work<'a> {
+    /// What the model is about.
     pub scenario: &'a Scenario,
+    /// The host as it is now.
     pub host: Host,
+    /// Its clock.
     pub now: Millis,
+    /// Messages that go into the network.
     pub sends: Vec<Envelope>,
     /// Probes and their answers, for `campaign`.
     pub probes: Vec<Envelope>,

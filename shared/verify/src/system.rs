@@ -75,7 +75,6 @@ impl System {
     fn prepare(&self) -> State {
         let mut state = self.founding();
         let mut deaf: Vec<NodeId> = Vec::new();
-        let mut keep = false;
         for before in &self.scenario.before {
             let next = match *before {
                 Before::Elect(node) => {
@@ -88,6 +87,8 @@ impl System {
                     self.step(&state, Action::Change(node as u8 - 1, target as u8))
                 }
                 Before::Propose(node) => self.step(&state, Action::Propose(node as u8 - 1)),
+                Before::Tick => self.step(&state, Action::Tick),
+                Before::Wake(node) => self.step(&state, Action::Wake(node as u8 - 1)),
                 Before::Deaf(node) => {
                     deaf.push(NodeId(node));
                     None
@@ -96,17 +97,14 @@ impl System {
                     deaf.retain(|other| *other != NodeId(node));
                     None
                 }
-                Before::Keep => {
-                    keep = true;
-                    None
-                }
             };
             state = self.settle(next.unwrap_or(state), &deaf);
-            if !keep {
-                state.net.clear();
-            }
+            state.net.clear();
         }
-        state.used = Bounds::default();
+        state.used = Bounds {
+            ticks: state.used.ticks,
+            ..Bounds::default()
+        };
         state.seen = 0;
         state.adopted = 0;
         state
@@ -507,7 +505,7 @@ const ALWAYS: [Predicate; 14] = [
     holds::<12>,
     holds::<13>,
 ];
-const SOMETIMES: [Predicate; 11] = [
+const SOMETIMES: [Predicate; 10] = [
     seen::<0>, seen::<1>, seen::<2>, seen::<3>, seen::<4>, seen::<5>, seen::<6>, seen::<7>,
-    seen::<8>, seen::<9>, seen::<10>,
+    seen::<8>, seen::<9>,
 ];
