@@ -267,9 +267,9 @@ fn timeline(page: &mut String, report: &Report) {
         lines: leading.collect(),
         marks: Vec::new(),
     });
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<section><h2>Timeline</h2><div id=\"timeline\">{}<div id=\"tip\" hidden></div></div></section>\n",
+        "<section><h2>Timeline</h2><div id=\"timeline\">{}<div id=\"tip\" hidden></div></div></section>",
         timeline.finish()
     );
 }

@@ -188,7 +188,7 @@ impl Processes {
                 };
                 let answer =
                     samples::get(&running.spec.health, path, Duration::from_millis(500)).await;
-                if !answer.is_some_and(|(status, _)| status == 200) {
+                if answer.is_none_or(|(status, _)| status != 200) {
                     left.push(name);
                 }
             }

@@ -30,6 +30,9 @@ pub enum Axis {
     Count,
 }
 
+/// From a value to its height, 0 to 1.
+type Place = Box<dyn Fn(f64) -> f64>;
+
 /// A line.
 pub struct Line {
     name: String,
@@ -192,7 +195,7 @@ impl Timeline {
             .iter()
             .flat_map(|line| line.points.iter().map(|(_, value)| *value));
         let greatest = values.fold(1.0, f64::max);
-        let (ticks, place): (Vec<(f64, String)>, Box<dyn Fn(f64) -> f64>) = match panel.axis {
+        let (ticks, place): (Vec<(f64, String)>, Place) = match panel.axis {
             Axis::Percent => {
                 let ticks = [0.0, 25.0, 50.0, 75.0, 100.0]
                     .map(|v| (v, format!("{v} %")))
