@@ -77,6 +77,7 @@ def test_damage_is_fenced_replica_by_replica(mesh):
     cut = max(of_cut)
     # Without it nothing is healed: what is fenced can be looked at in peace.
     mesh.kill("admin")
+    mesh.kill("admin-2")
     urls = [mesh.url, mesh.second_url]
     with Traffic(urls, cut_table) as one, Traffic(urls, flipped_table) as two:
         one.wait_for_writes(100)
@@ -136,7 +137,7 @@ def test_damage_is_fenced_replica_by_replica(mesh):
         # Answers 200, or this raises: a node with fenced replicas serves the others.
         harness.http_get(f"http://127.0.0.1:{mesh.port + 13}/readyz")
 
-        # The admin has all of them built anew, on the same node: there is no other in its zone.
+        # An admin has all of them built anew, on the same node: there is no other in its zone.
         damaged = set(groups(mesh))
         mesh.start_one("admin")
         harness.wait_until("all are healed", lambda: not fenced(mesh) and set(groups(mesh)) == damaged, timeout_s=120)

@@ -138,7 +138,6 @@ impl Strike {
 /// A kind of strike: name, weight, whether the short form has it, whether it can be done at all.
 type Kind = (&'static str, usize, bool, fn(&Terms) -> bool);
 
-/// All kinds.
 const KINDS: [Kind; 17] = [
     ("kill-storage", 3, true, |_| true),
     ("pause-storage", 2, true, |_| true),
@@ -519,7 +518,14 @@ mod tests {
         let mut terms = terms(1);
         (terms.quick, terms.length_ms) = (true, 55_000);
         for seed in 0..100 {
-            assert_eq!(draw(seed, &targets(), &terms).len(), 6, "seed {seed}");
+            let plan = draw(seed, &targets(), &terms);
+            assert!((5..9).contains(&plan.len()), "seed {seed}: {}", plan.len());
+            let first = plan[..5].iter().flat_map(|strike| &strike.faults);
+            let kinds: BTreeSet<String> = first
+                .map(|timed| format!("{:?}", std::mem::discriminant(&timed.fault)))
+                .collect();
+            // Nodes and servers of the bus are killed alike.
+            assert_eq!(kinds.len(), 4, "seed {seed}");
         }
     }
 }

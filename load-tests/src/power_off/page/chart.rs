@@ -20,7 +20,7 @@ const PANEL: f64 = 150.0;
 /// Above the lanes, for slanted words.
 const WORDS: f64 = 118.0;
 /// Between two slanted words at least.
-const WORDS_APART: f64 = 13.0;
+const WORDS_APART: f64 = 16.0;
 
 /// How a panel's values are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub enum Axis {
     /// From 0 to the greatest.
     Count,
 }
+
+/// From a value to its height, 0 to 1.
+type Place = Box<dyn Fn(f64) -> f64>;
 
 /// A line.
 pub struct Line {
