@@ -13,7 +13,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use diagnosis::{copies, state_of};
+pub(crate) use diagnosis::{copies, state_of, voting_copies};
 pub(crate) use leaders::Leaders;
 pub(crate) use orphans::{Leaderless, orphans};
 pub(crate) use repairs::Repairs;

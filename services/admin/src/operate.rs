@@ -13,7 +13,7 @@ use protocol::operate::{
 use crate::autoadmin::Plan;
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
-use crate::healing::{View, copies, state_of};
+use crate::healing::{View, copies, state_of, voting_copies};
 use crate::partitions::Seen;
 use crate::placement::REPLICAS;
 use crate::records::{NodeRecord, SYSTEM_GROUP, SYSTEM_TABLE, Stored};
@@ -59,7 +59,7 @@ impl Admin {
                 view.nodes.values().filter(|n| test(n)).count() as u64
             };
             let endangered = view.partitions.iter();
-            let endangered = endangered.filter(|(_, seen)| copies(seen, view) < REPLICAS);
+            let endangered = endangered.filter(|(_, seen)| voting_copies(seen, view) < REPLICAS);
             (
                 plan.repairs.progress(),
                 of(|n| n.dead()),
@@ -212,7 +212,7 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
     let mut endangered: Vec<(usize, GroupId)> = view
         .partitions
         .iter()
-        .map(|(id, seen)| (copies(seen, view), id))
+        .map(|(id, seen)| (voting_copies(seen, view), id))
         .filter(|&(copies, _)| copies < REPLICAS)
         .collect();
     endangered.sort();

@@ -129,6 +129,18 @@ pub(crate) fn copies(seen: &Seen, view: &View) -> usize {
         .len()
 }
 
+/// Healthy storage copies with a vote, one a node, while nobody is coming or going: what the group can lose one of. A learner that is in
+/// step is a copy, but nobody can decide with it yet.
+pub(crate) fn voting_copies(seen: &Seen, view: &View) -> usize {
+    let members = seen.info.members.iter();
+    let healthy = members.filter(|m| healthy(m, seen, view));
+    let nodes: std::collections::BTreeSet<_> = healthy.map(|m| m.member.node).collect();
+    match seen.info.changing {
+        false => nodes.len(),
+        true => nodes.len().min(REPLICAS - 1),
+    }
+}
+
 /// How a replica is, in words for the operator.
 pub(crate) fn state_of(member: &PlacedMember, seen: &Seen, view: &View) -> String {
     let node = view.nodes.get(&member.member.node);
