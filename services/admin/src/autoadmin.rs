@@ -118,7 +118,8 @@ impl Admin {
                 .iter()
                 .map(|(&node, stored)| (node, stored.value.clone()))
                 .collect();
-            plan.watch.look(&self.cluster.read(), &records, now_ms)
+            let (cluster, partitions) = (self.cluster.read(), self.partitions.read());
+            plan.watch.look(&cluster, &records, &partitions, now_ms)
         };
         let nodes = plan.nodes.clone();
         let partitions = self.partitions.read();

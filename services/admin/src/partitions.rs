@@ -1,6 +1,6 @@
 //! The partitions as their leaders push them. Owns the newest word of each; never decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::TableId;
 use model::table::TableCounts;
@@ -104,6 +104,17 @@ impl Partitions {
             }
         }
         counts
+    }
+
+    /// Who talks to whom all the time: leaders and those who follow them.
+    pub(crate) fn talking(&self, now_ms: u64) -> BTreeSet<(NodeId, NodeId)> {
+        let mut pairs = BTreeSet::new();
+        for seen in self.seen.values().filter(|seen| seen.fresh(now_ms)) {
+            let leader = seen.info.leader.into_iter();
+            let followers = |leader| seen.replicas().map(move |m| (leader, m.member.node));
+            pairs.extend(leader.flat_map(followers));
+        }
+        pairs
     }
 
     /// Leaders by node.

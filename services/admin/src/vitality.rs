@@ -1,7 +1,8 @@
 //! Which storage nodes live, as seen from several places: their own heartbeats and what their peers say of them. Pure.
 //!
 //! A node is dead only when it is silent here *and* most of those that share groups with it hear nothing of it: a cut between it and the
-//! bus, the admin or one peer kills nobody.
+//! bus, the admin or one peer kills nobody. Only leaders and their followers talk to each other all the time, so only between them
+//! does silence mean anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use protocol::health::StorageHealth;
 use protocol::operate::Vitality;
 
 use crate::cluster::{Cluster, SILENT_MS, StorageNode};
+use crate::partitions::Partitions;
 use crate::records::NodeRecord;
 
 /// Heartbeats in a row in which a node must be slow to be called so, and not slow to be called well again.
@@ -110,9 +112,10 @@ impl Watch {
         &mut self,
         cluster: &Cluster,
         records: &BTreeMap<NodeId, NodeRecord>,
+        partitions: &Partitions,
         now_ms: u64,
     ) -> NodeViews {
-        let reports = peer_reports(cluster, now_ms);
+        let reports = peer_reports(cluster, &partitions.talking(now_ms), now_ms);
         let counts = self
             .looked_ms
             .is_none_or(|at| now_ms.saturating_sub(at) >= COUNT_EVERY_MS);
@@ -174,7 +177,7 @@ impl Watch {
     fn judge(&self, silent_ms: u64, report: Option<&Report>, mute: bool) -> Vitality {
         let silent = silent_ms >= SILENT_MS;
         // Most of those that say something of it; if nobody does, its own word is all there is.
-        let lost = report.is_none_or(|r| r.deaf * 2 > r.peers);
+        let lost = report.is_none_or(|r| r.peers == 0 || r.deaf * 2 > r.peers);
         let unheard = !mute && report.is_some_and(|r| r.deaf * 2 > r.peers && r.peers > 1);
         match (silent, lost) {
             (true, true) if silent_ms >= self.gone_after_ms => Vitality::Gone,
@@ -228,7 +231,11 @@ struct Report {
     acknowledged_us: u64,
 }
 
-fn peer_reports(cluster: &Cluster, now_ms: u64) -> BTreeMap<NodeId, Report> {
+fn peer_reports(
+    cluster: &Cluster,
+    talking: &BTreeSet<(NodeId, NodeId)>,
+    now_ms: u64,
+) -> BTreeMap<NodeId, Report> {
     let mut said: BTreeMap<NodeId, (Report, Vec<u64>)> = BTreeMap::new();
     for witness in cluster.alive(now_ms) {
         for peer in &witness.health.peers {
@@ -236,10 +243,11 @@ fn peer_reports(cluster: &Cluster, now_ms: u64) -> BTreeMap<NodeId, Report> {
                 continue;
             }
             let (report, times) = said.entry(peer.node).or_default();
-            report.peers += 1;
-            if peer.silent_ms >= SILENT_MS {
-                report.deaf += 1;
-            }
+            let heard = peer.silent_ms < SILENT_MS;
+            let pair = (witness.node, peer.node);
+            let expected = talking.contains(&pair) || talking.contains(&(pair.1, pair.0));
+            report.peers += usize::from(heard || expected);
+            report.deaf += usize::from(!heard && expected);
             if peer.acknowledged_us > 0 {
                 times.push(peer.acknowledged_us);
             }
@@ -267,6 +275,7 @@ fn median(values: &mut [u64]) -> u64 {
 mod tests {
     use super::*;
     use crate::cluster::tests::beat;
+    use crate::partitions::tests::{info, push};
     use protocol::health::PeerHealth;
 
     fn peer(node: u64, silent_ms: u64, acknowledged_us: u64) -> PeerHealth {
@@ -285,7 +294,15 @@ mod tests {
     }
 
     fn look(watch: &mut Watch, cluster: &Cluster, now_ms: u64) -> NodeViews {
-        watch.look(cluster, &BTreeMap::new(), now_ms)
+        watch.look(cluster, &BTreeMap::new(), &led_by_others(now_ms), now_ms)
+    }
+
+    /// Node 4 follows nodes 1, 2 and 3, each in one partition.
+    fn led_by_others(now_ms: u64) -> Partitions {
+        let led = |leader: u64| info(15 + leader, &[(leader, "azx"), (4, "az4")]);
+        let mut partitions = Partitions::default();
+        partitions.learn(push((1..=3).map(led).collect()), now_ms);
+        partitions
     }
 
     #[test]
@@ -352,6 +369,31 @@ mod tests {
     }
 
     #[test]
+    fn silence_between_followers_means_nothing() {
+        let mut watch = Watch::new(0, 300_000);
+        let mut cluster = Cluster::default();
+        heard(&mut cluster, 4, vec![], 0);
+        // Node 4 follows node 1 alone; 2 and 3 once shared a partition with it.
+        for (node, silent_ms) in [(1, 100), (2, 60_000), (3, 60_000)] {
+            heard(&mut cluster, node, vec![peer(4, silent_ms, 0)], 0);
+        }
+        let mut partitions = Partitions::default();
+        partitions.learn(
+            push(vec![info(16, &[(1, "az1"), (4, "az4"), (2, "az2")])]),
+            0,
+        );
+        let views = watch.look(&cluster, &BTreeMap::new(), &partitions, 0);
+        assert!(views[&NodeId(4)].alive());
+        // Its leader hears it still, so it is not dead when its heartbeats do not arrive; 2 and 3 have no say in it.
+        for node in 1..=3 {
+            let silent_ms = if node == 1 { 100 } else { 70_000 };
+            heard(&mut cluster, node, vec![peer(4, silent_ms, 0)], 10_000);
+        }
+        let views = watch.look(&cluster, &BTreeMap::new(), &partitions, 10_000);
+        assert_eq!(views[&NodeId(4)].vitality, Vitality::Suspect);
+    }
+
+    #[test]
     fn without_witnesses_a_nodes_own_silence_decides() {
         let mut watch = Watch::new(0, 300_000);
         let mut cluster = Cluster::default();
@@ -362,7 +404,7 @@ mod tests {
         let record = NodeRecord::noted(None, NodeId(9), "az9", 1).unwrap();
         let records = BTreeMap::from([(NodeId(9), record)]);
         let mut watch = Watch::new(1_000_000, 300_000);
-        let views = watch.look(&cluster, &records, 1_010_000);
+        let views = watch.look(&cluster, &records, &Partitions::default(), 1_010_000);
         let view = &views[&NodeId(9)];
         assert_eq!(
             (view.vitality, view.silent_ms, view.zone.as_str()),

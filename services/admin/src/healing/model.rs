@@ -428,7 +428,9 @@ impl Admin {
         now_ms: u64,
         work: impl FnOnce(&mut Repairs, &mut Leaders, &View) -> R,
     ) -> R {
-        self.nodes = self.watch.look(&self.cluster, &self.records, now_ms);
+        self.nodes = self
+            .watch
+            .look(&self.cluster, &self.records, &self.partitions, now_ms);
         let view = View {
             now_ms,
             nodes: &self.nodes,
