@@ -7,9 +7,6 @@ use super::super::plan::Fault;
 use super::super::report::Effect;
 use super::escape;
 
-/// Height of a value in a panel, 0 to 1.
-type Place = Box<dyn Fn(f64) -> f64>;
-
 /// Pixels left of the plots, for the axes' words.
 pub const LEFT: f64 = 64.0;
 /// Pixels of the plots.
