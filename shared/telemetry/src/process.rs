@@ -2,11 +2,15 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// The runtime that a service's actor system runs on: messages are dispatched by all cores, actors live on their arbiters.
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The runtime that a service's actor system runs on: messages are dispatched by all cores, actors live on their arbiters. Raises the
+/// limit of open files first.
 ///
 /// # Panics
 /// When the operating system gives no threads: nothing can run then.
 pub fn runtime() -> tokio::runtime::Runtime {
+    raise_open_files();
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("evenkeel")
@@ -14,6 +18,22 @@ pub fn runtime() -> tokio::runtime::Runtime {
     {
         Ok(runtime) => runtime,
         Err(error) => panic!("the runtime's threads can't be started: {error}"),
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: the usual 1,024 are used up by some 300 replicas (three files each) or a
+/// thousand clients. Where it can't be raised, the process goes on with what it has.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = ?limit.current, "the limit of open files can't be raised");
     }
 }
 
@@ -43,5 +63,17 @@ pub async fn wait_for_shutdown() {
             tracing::error!(%error, "signals can't be caught; running until killed");
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_as_high_as_it_may_be() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        raise_open_files();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
     }
 }
