@@ -117,7 +117,7 @@ async fn a_node_that_lost_its_log_serves_nothing_of_what_it_had() {
 
 #[actix::test]
 async fn a_nearly_full_disk_sheds_writes_and_leadership_and_recovers_by_itself() {
-    // By the quota, which counts files like the file system does; the test of processes fills a real one.
+    // By the quota, which counts files like the file system does.
     let cluster = Cluster::start_with(|settings| {
         settings.limits.wal_segment_bytes = 1 << 20;
         settings.limits.disk_bytes_max = 96 << 20;
