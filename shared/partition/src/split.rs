@@ -33,6 +33,12 @@ pub struct Filling {
 }
 
 impl Filling {
+    /// Everything is there.
+    pub const FULL: Filling = Filling {
+        cursor: None,
+        done: true,
+    };
+
     /// Whether a change of this key, which lies in the child's range, must be made in the child, too. What lies behind the cursor
     /// is copied later, as it is then.
     pub fn covers(&self, key: &[u8]) -> bool {
