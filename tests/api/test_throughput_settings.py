@@ -86,7 +86,7 @@ def test_quotas_of_tables_and_account(ddb, table_of):
         ddb.update_table(TableName=grown, ProvisionedThroughput=units(1, 39_000))
         settled(ddb, grown)
     error = fails("LimitExceededException", None, ddb.create_table, TableName="more", ProvisionedThroughput=units(1, 5_000), **KEYS)
-    message = error.response["Error"]["Message"]
+    message = error["Error"]["Message"]
     assert message.startswith(
         "This request would have caused the WriteCapacityUnits limit to be exceeded for the account in us-east-1. "
         "Current WriteCapacityUnits reserved by the account: "
@@ -105,7 +105,7 @@ def test_changes_of_provisioned_throughput(ddb, table_of):
     assert throughput["NumberOfDecreasesToday"] in (1, 2, 3, 4) and throughput["LastDecreaseDateTime"]
     if throughput["NumberOfDecreasesToday"] == 4:  # else it was midnight meanwhile
         error = fails("LimitExceededException", None, ddb.update_table, TableName=name, ProvisionedThroughput=units(5, 10))
-        assert "Number of decreases today: 4. Last decrease at " in error.response["Error"]["Message"]
+        assert "Number of decreases today: 4. Last decrease at " in error["Error"]["Message"]
     ddb.update_table(TableName=name, ProvisionedThroughput=units(6, 20))
     table = settled(ddb, name)
     assert table["ProvisionedThroughput"]["LastIncreaseDateTime"]
