@@ -94,9 +94,9 @@ fn a_wait_ends_at_midnight_at_the_latest() {
     }
     let error = units(5, 10).apply(&mut table, late + 1).unwrap_err();
     assert!(
-        error
-            .message
-            .ends_with("made at Saturday, October 5, 2024 at 12:00:00 AM Coordinated Universal Time"),
+        error.message.ends_with(
+            "made at Saturday, October 5, 2024 at 12:00:00 AM Coordinated Universal Time"
+        ),
         "{}",
         error.message
     );
