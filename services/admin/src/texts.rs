@@ -1,6 +1,6 @@
 //! Every message text of the control plane, in one place: Amazon changes wording region by region.
 
-use model::throughput::Direction;
+use model::capacity::Direction;
 use model::{ApiError, ErrorKind};
 
 const INVALID: &str = "One or more parameter values were invalid: ";
@@ -152,12 +152,6 @@ pub(crate) fn too_many_switches(max: usize, last: &str, next: &str) -> ApiError 
 fn limit_exceeded(text: String) -> ApiError {
     ApiError::new(ErrorKind::LimitExceeded, text)
 }
-fn word(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Read => "Read",
-        Direction::Write => "Write",
-    }
-}
 pub(crate) fn too_many_tables(limit: usize) -> ApiError {
     limit_exceeded(format!(
         "Subscriber limit exceeded: There is a limit of {limit} tables per subscriber"
@@ -169,7 +163,7 @@ pub(crate) fn above_table_quota(
     region: &str,
     quota: u64,
 ) -> ApiError {
-    let word = word(direction);
+    let word = direction.name();
     limit_exceeded(format!(
         "The requested {word}CapacityUnits, {units}, is above the per table maximum for the account in {region}. Per table \
          maximum: {quota}. {HIGHER_LIMITS}"
@@ -182,21 +176,21 @@ pub(crate) fn above_account_quota(
     quota: u64,
     units: u64,
 ) -> ApiError {
-    let word = word(direction);
+    let word = direction.name();
     limit_exceeded(format!(
         "This request would have caused the {word}CapacityUnits limit to be exceeded for the account in {region}. Current \
          {word}CapacityUnits reserved by the account: {reserved}. Limit: {quota}. Requested: {units}. {HIGHER_LIMITS}"
     ))
 }
 pub(crate) fn maximum_above_quota(direction: Direction, region: &str) -> ApiError {
-    let word = word(direction);
+    let word = direction.name();
     limit_exceeded(format!(
         "Subscriber limit exceeded: Requested Max{word}RequestUnits for OnDemandThroughput for table exceeds \
          TableMax{word}CapacityUnits of the account in region {region}"
     ))
 }
 pub(crate) fn warm_above_quota(direction: Direction, region: &str) -> ApiError {
-    let word = word(direction);
+    let word = direction.name();
     limit_exceeded(format!(
         "Subscriber limit exceeded: Requested {word}UnitsPerSecond for WarmThroughput for table exceeds \
          TableMax{word}CapacityUnits of the account in region {region}"

@@ -349,6 +349,7 @@ mod tests {
             table_version: 1,
             items: 0,
             bytes: 0,
+            ..PartitionInfo::default()
         }
     }
 

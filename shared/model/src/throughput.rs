@@ -3,26 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::Direction;
+use crate::error::ThroughputLimit;
 use crate::table::{BillingMode, TableDefinition};
 
 /// On-demand tables start with room for so many reads a second (developer guide, "Warm throughput").
 pub const ON_DEMAND_READ_UNITS: u64 = 12_000;
 /// On-demand tables start with room for so many writes a second.
 pub const ON_DEMAND_WRITE_UNITS: u64 = 4_000;
-
-/// Reads or writes: they are limited apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Direction {
-    /// GetItem, Query, Scan and what is like them.
-    Read,
-    /// PutItem, UpdateItem, DeleteItem and what is like them.
-    Write,
-}
-
-impl Direction {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
-}
 
 /// Units a second, in both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,17 +68,6 @@ impl OnDemandThroughput {
     }
 }
 
-/// Which of a table's limits a request met; it decides how the API words the refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum ThroughputLimit {
-    /// What the table was provisioned with.
-    Provisioned,
-    /// What an on-demand table has room for by now: starting values, earlier peaks, warm throughput.
-    OnDemand,
-    /// The maximum that its owner put on an on-demand table.
-    OnDemandMaximum,
-}
-
 impl BillingMode {
     /// What a table of this mode can serve without any history.
     pub fn base_rates(self) -> UnitRates {
@@ -116,8 +93,8 @@ impl TableDefinition {
         self.warm.max(self.billing.base_rates())
     }
 
-    /// What the table may consume in one direction by its definition, and which limit that is. An on-demand table whose traffic grew
-    /// lately may have more (its own maximum stays).
+    /// What the table may consume in one direction by its definition, units a second, and which limit that is. An on-demand table whose
+    /// traffic grew lately may have more (its own maximum stays): it is refused like one whose partitions have not grown yet.
     pub fn limit(&self, direction: Direction) -> (u64, ThroughputLimit) {
         let base = self.billing.base_rates().of(direction);
         match self.billing {
@@ -125,8 +102,8 @@ impl TableDefinition {
             BillingMode::PayPerRequest => {
                 let warm = self.warm_rates().of(direction);
                 match self.on_demand_max.of(direction) {
-                    Some(max) if max <= warm => (max, ThroughputLimit::OnDemandMaximum),
-                    _ => (warm, ThroughputLimit::OnDemand),
+                    Some(max) if max <= warm => (max, ThroughputLimit::MaxOnDemand),
+                    _ => (warm, ThroughputLimit::KeyRange),
                 }
             }
         }

@@ -67,5 +67,6 @@ pub(crate) fn partition(
         table_version: 1,
         items: 0,
         bytes: 0,
+        ..PartitionInfo::default()
     }
 }

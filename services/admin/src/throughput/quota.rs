@@ -2,7 +2,7 @@
 
 use model::table::{BillingMode, TableDefinition};
 use model::throughput::UnitRates;
-use model::{ApiError, throughput::Direction};
+use model::{ApiError, capacity::Direction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

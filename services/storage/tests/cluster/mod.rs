@@ -478,6 +478,7 @@ pub fn page() -> Page {
         filter: None,
         projection: None,
         count_only: false,
+        believed: None,
     }
 }
 

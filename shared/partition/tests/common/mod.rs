@@ -98,6 +98,10 @@ pub fn state() -> PartitionState {
         members: Vec::new(),
         items: 0,
         bytes: 0,
+        parent: None,
+        split: None,
+        installed: false,
+        filling: None,
     }
 }
 
@@ -207,6 +211,7 @@ pub fn page() -> Page {
         filter: None,
         projection: None,
         count_only: false,
+        believed: None,
     }
 }
 
