@@ -170,8 +170,7 @@ pub(crate) mod tests {
             table_version: 1,
             items: 10,
             bytes: 100,
-            parent: None,
-            split: None,
+            ..PartitionInfo::default()
         }
     }
 

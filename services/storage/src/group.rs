@@ -114,6 +114,7 @@ impl Group {
             bytes: state.bytes,
             parent: state.parent,
             split: self.split_progress(state),
+            ..PartitionInfo::default()
         })
     }
 

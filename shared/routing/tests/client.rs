@@ -50,6 +50,8 @@ fn music() -> TableDefinition {
         table_class: None,
         tags: Default::default(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 
@@ -82,8 +84,7 @@ fn partition(id: u64, start: &str, end: &str, leader: u64, round: u64) -> Partit
         table_version: 1,
         items: 0,
         bytes: 0,
-        parent: None,
-        split: None,
+        ..PartitionInfo::default()
     }
 }
 
