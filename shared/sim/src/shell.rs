@@ -343,6 +343,7 @@ impl World {
         }
         hosted.flushing = None;
         hosted.partition.flushed(index);
+        self.check_children(node, group)?;
         self.step(node, group, Input::Flushed { index })
     }
 

@@ -49,6 +49,8 @@ pub struct Children {
     pub split: Split,
     /// Left and right, if they are made.
     pub trees: [Option<ChildDisk>; 2],
+    /// Greatest position of a batch that any of them got: after a crash they may be ahead of the parent.
+    pub reached: u64,
     /// A cursor that is to be moved in a transaction of its own: a deliberate bug.
     owed: [Option<Filling>; 2],
 }
@@ -58,6 +60,7 @@ impl Children {
         Children {
             split: split.clone(),
             trees: [None, None],
+            reached: 0,
             owed: [None, None],
         }
     }
@@ -67,6 +70,7 @@ impl Children {
         let Some(child) = &mut self.trees[side as usize] else {
             return;
         };
+        self.reached = self.reached.max(batch.state.applied);
         for (key, item) in split::changes_for(batch, &child.state) {
             match item {
                 Some(item) => drop(child.tree.0.insert(key, item)),
@@ -312,6 +316,38 @@ impl World {
             }
             Task::Install => self.install_children(node, group),
         }
+    }
+
+    /// After a flush: up to the cursor, the children are what the parent's B-tree is.
+    pub(crate) fn check_children(&self, node: NodeId, group: GroupId) -> Result<(), Violation> {
+        let Some(host) = self.hosts.get(&node) else {
+            return Ok(());
+        };
+        let (Some(disk), Some(children)) =
+            (host.disk.groups.get(&group), host.disk.children.get(&group))
+        else {
+            return Ok(());
+        };
+        if disk.state.applied < children.reached {
+            return Ok(());
+        }
+        for child in children.trees.iter().flatten() {
+            let Some(filling) = &child.state.filling else {
+                continue;
+            };
+            let taken = |(key, _): &(&Bytes, &Bytes)| {
+                child.state.range.contains(key) && filling.covers(key)
+            };
+            let held = disk.tree.0.iter().filter(taken);
+            if !held.eq(child.tree.0.iter().filter(taken)) {
+                let what = format!("node {} of group {}: {filling:?}", node.0, group.0);
+                return broken(
+                    "children hold what their parent holds, up to the cursor",
+                    what,
+                );
+            }
+        }
+        Ok(())
     }
 
     fn create_children(&mut self, node: NodeId, group: GroupId) {
