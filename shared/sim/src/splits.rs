@@ -771,6 +771,15 @@ impl World {
             return Some("a parent is still there");
         }
         let begun = |host: &Host| {
+            // What was made for a change that was undone hears of nothing.
+            let known = self.registry.get(group);
+            let identity = host.disk.groups.get(&group).map(|disk| disk.identity);
+            let named = known.zip(identity).is_some_and(|(known, identity)| {
+                known.committed.contains(host.node, identity.incarnation)
+            });
+            if !named {
+                return false;
+            }
             let hosted = host.groups.get(&group);
             let begun = hosted.is_some_and(|hosted| hosted.partition.state().split.is_some());
             begun || host.disk.children.contains_key(&group)
