@@ -18,6 +18,7 @@ use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
 use crate::fence::Reason;
+use crate::forwarder::FORWARDS_MAX;
 use crate::inbox::Inbox;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
@@ -52,6 +53,10 @@ pub(crate) struct Node {
     pub(crate) runtime: Handle,
     /// Bounds them.
     pub(crate) joins: Semaphore,
+    /// Limits the requests passed on to other nodes.
+    pub(crate) forwards: Arc<Semaphore>,
+    /// Item requests refused since the node closed.
+    pub(crate) refused: AtomicU64,
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
     space: Mutex<Space>,
@@ -124,6 +129,8 @@ impl Node {
             epoch: AtomicU64::new(0),
             runtime,
             joins: Semaphore::new(JOINS_MAX),
+            forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
+            refused: AtomicU64::new(0),
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             space: Mutex::default(),
