@@ -10,3 +10,4 @@ pub mod operate;
 pub mod replication;
 pub mod split;
 pub mod subjects;
+pub mod tokens;
