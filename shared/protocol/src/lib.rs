@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod control;
+pub mod cost;
 pub mod directory;
 pub mod health;
 pub mod item;
