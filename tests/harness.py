@@ -132,7 +132,7 @@ class Dev:
 
 
 class Mesh:
-    """NATS, three storage nodes, two memds, two routers and two admins as processes of their own, on free ports."""
+    """NATS, three storage nodes, two memds, two GAC instances, two routers and two admins as processes of their own, on free ports."""
 
     kind = "mesh"
 
