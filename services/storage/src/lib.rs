@@ -5,6 +5,7 @@
 //! copies and orders. A request comes in on a thread of the bus, waits in its shard's inbox, and is answered by the shard.
 
 pub mod btree;
+mod capacity;
 mod copier;
 pub mod copy;
 mod env;

@@ -81,6 +81,16 @@ pub fn encode_write(
     out.freeze()
 }
 
+/// Sizes of the item before and after an encoded write, bytes; none for other commands.
+pub fn sizes(command: &[u8]) -> Option<(u64, u64)> {
+    let head = command.get(..WRITE_HEAD_BYTES)?;
+    let write = head[0] == VERSION && matches!(head[1], PUT | DELETE);
+    write.then(|| {
+        let fixed = &head[HEAD_BYTES..];
+        (be(&fixed[..4]), be(&fixed[4..8]))
+    })
+}
+
 /// Where the item lies within an encoded Put, so that the leader's after-image can share the command's buffer.
 pub(crate) fn image_of(command: &Bytes, key: &[u8]) -> Bytes {
     command.slice(WRITE_HEAD_BYTES + key.len()..)
