@@ -29,4 +29,4 @@ mod shard;
 mod space;
 
 pub use running::{Running, incarnation, start};
-pub use settings::{Limits, StorageSettings};
+pub use settings::{Admission, Limits, StorageSettings};

@@ -178,3 +178,21 @@ fn be(bytes: &[u8]) -> u64 {
         .iter()
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_of_a_write_are_read_without_decoding_it() {
+        let put = encode_write(1, b"k", Some(b"item"), 3, u64::from(u32::MAX));
+        assert_eq!(sizes(&put), Some((3, u64::from(u32::MAX))));
+        let delete = encode_write(1, b"", None, 1024, 0);
+        assert_eq!(sizes(&delete), Some((1024, 0)));
+        assert_eq!(sizes(&delete[..delete.len() - 1]), None, "cut off");
+        assert_eq!(sizes(b""), None);
+        let mut other = delete.to_vec();
+        other[1] = SET_TABLE;
+        assert_eq!(sizes(&other), None);
+    }
+}

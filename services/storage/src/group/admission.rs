@@ -31,7 +31,7 @@ pub(crate) struct Charge {
 }
 
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Line {
     /// None: no limit.
     bucket: Option<PartitionBucket>,
@@ -39,7 +39,7 @@ struct Line {
 }
 
 /// Buckets and rates of one replica.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Admission {
     /// The table's definition that the buckets follow; none at first.
     version: Option<u64>,
@@ -259,5 +259,222 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
             true => &page.range.end,
             false => &page.range.start,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
+    use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
+
+    use super::*;
+
+    fn table(id: u64, version: u64, billing: BillingMode) -> TableDefinition {
+        TableDefinition {
+            id: TableId(id),
+            name: "t".to_owned(),
+            version,
+            keys: KeySchema {
+                partition: KeyAttribute {
+                    name: "pk".to_owned(),
+                    kind: ScalarType::S,
+                },
+                sort: None,
+            },
+            billing,
+            status: TableStatus::Active,
+            created_ms: 0,
+            uuid: String::new(),
+            deletion_protection: false,
+            table_class: None,
+            tags: BTreeMap::new(),
+            throughput_changes: Default::default(),
+            on_demand_max: Default::default(),
+            warm: Default::default(),
+        }
+    }
+
+    fn provisioned(read_units: u64, write_units: u64) -> BillingMode {
+        BillingMode::Provisioned {
+            read_units,
+            write_units,
+        }
+    }
+
+    /// A replica of a partition of such a table.
+    fn replica(settings: &Settings, table: &TableDefinition) -> Admission {
+        let mut admission = Admission::default();
+        admission.follow(Millis(0), settings, table);
+        admission
+    }
+
+    /// Offers a write of one unit, `per_ms` times in each of these milliseconds; how many are admitted.
+    fn offer(
+        admission: &mut Admission,
+        ms: std::ops::Range<u64>,
+        per_ms: u64,
+        room: impl Fn(Millis) -> bool,
+    ) -> u64 {
+        let mut admitted = 0;
+        for now in ms.map(Millis) {
+            for _ in 0..per_ms {
+                let taken = admission.take(now, Direction::Write, Units::ONE, || room(now));
+                admitted += u64::from(taken.is_some());
+            }
+        }
+        admitted
+    }
+
+    #[test]
+    fn a_hot_partition_gets_exactly_its_cap() {
+        let settings = Settings::default();
+        let mut admission = replica(&settings, &table(20, 1, BillingMode::PayPerRequest));
+        offer(&mut admission, 0..1_000, 5, |_| true);
+        for second in 1..20 {
+            let ms = second * 1_000..(second + 1) * 1_000;
+            assert_eq!(offer(&mut admission, ms, 5, |_| true), 1_000, "{second}");
+        }
+        // A day of rest saves no more than one second's worth above the cap.
+        let ms = 86_400_000..86_401_000;
+        assert_eq!(offer(&mut admission, ms, 5, |_| true), 1_000 + 999);
+    }
+
+    #[test]
+    fn bursts_need_room_here_and_those_of_writes_also_where_the_other_members_are() {
+        let settings = Settings {
+            node_read_units: 500,
+            node_write_units: 500,
+            ..Settings::default()
+        };
+        let admission = replica(&settings, &table(20, 1, provisioned(100, 100)));
+        let node = NodeCapacity::new(&settings);
+        let second = 200_000..201_000;
+        let now = Millis(second.start);
+        let members = [NodeId(2), NodeId(3)];
+        let room = |now, direction| {
+            let full = node.full_peers(now);
+            has_room(now, direction, &node, &full, members.into_iter())
+        };
+        let writes = |now| room(now, Direction::Write);
+        let admitted = || offer(&mut admission.clone(), second.clone(), 2, writes);
+        // 110 a second are allocated, and 100 seconds were idle: all 2,000 fit, below the cap of 1,000 + 999.
+        assert_eq!(admitted(), 1_999);
+
+        let says = |write| {
+            let beat = Heartbeat {
+                service: "storage".to_owned(),
+                instance: 3,
+                zone: "az3".to_owned(),
+                incarnation: 1,
+                http: String::new(),
+                ready: true,
+                draining: false,
+                version: String::new(),
+                storage: Some(StorageHealth {
+                    room: Some(NodeRoom {
+                        read: Units::ZERO,
+                        write,
+                    }),
+                    ..StorageHealth::default()
+                }),
+            };
+            node.hear(now, &beat);
+        };
+        says(Units::ZERO);
+        assert_eq!(admitted(), 110 + 109, "only what is allocated");
+        assert!(room(now, Direction::Read), "reads are decided here alone");
+        says(Units::ONE);
+        assert_eq!(admitted(), 1_999);
+
+        node.charge(now, Direction::Write, Units::new(1_000_000));
+        assert_eq!(admitted(), 110 + 109, "this node is full for a second");
+        assert!(room(now, Direction::Read));
+        node.charge(now, Direction::Read, Units::new(1_000_000));
+        assert!(!room(now, Direction::Read));
+    }
+
+    #[test]
+    fn what_is_refused_changes_nothing_and_what_was_not_executed_is_given_back() {
+        let settings = Settings::default();
+        let mut admission = replica(&settings, &table(20, 1, provisioned(1, 1)));
+        let take = |admission: &mut Admission, units| {
+            admission.take(Millis(5_000), Direction::Write, Units::new(units), || true)
+        };
+        let charge = take(&mut admission, 400).expect("a full bucket admits anything");
+        let before = format!("{admission:?}");
+        assert_eq!(take(&mut admission, 1), None);
+        assert_eq!(format!("{admission:?}"), before);
+        let unexecuted = ItemReply::Fault(ItemFault::NotReady);
+        admission.settle(charge, charge.cost(&unexecuted, true));
+        assert!(take(&mut admission, 1).is_some());
+    }
+
+    #[test]
+    fn costs_follow_the_answers() {
+        let charge = Charge {
+            direction: Direction::Write,
+            sure: Units::new(3),
+            grant: None,
+        };
+        let item = |size_bytes| ItemReply::Item {
+            item: None,
+            size_bytes,
+        };
+        assert_eq!(charge.cost(&item(4097), true), Units::new(2));
+        assert_eq!(charge.cost(&item(0), false), Units::HALF);
+        let written = |old_size_bytes, new_size_bytes| ItemReply::Written {
+            attributes: None,
+            old_size_bytes,
+            new_size_bytes,
+        };
+        assert_eq!(charge.cost(&written(1025, 10), true), Units::new(2));
+        assert_eq!(charge.cost(&written(10, 2049), true), Units::new(3));
+        assert_eq!(charge.cost(&written(0, 0), true), Units::ONE);
+        let failed = |size_bytes| {
+            ItemReply::Fault(ItemFault::ConditionFailed {
+                item: None,
+                size_bytes,
+            })
+        };
+        assert_eq!(
+            charge.cost(&failed(0), true),
+            Units::new(3),
+            "what was sent"
+        );
+        assert_eq!(
+            charge.cost(&failed(4097), true),
+            Units::new(5),
+            "what is there"
+        );
+        let page = ItemReply::Page(protocol::item::PageReply {
+            bytes_read: 8193,
+            ..Default::default()
+        });
+        assert_eq!(charge.cost(&page, false), Units::from_thousandths(1500));
+    }
+
+    #[test]
+    fn system_tables_and_caps_of_zero_are_not_limited() {
+        let none = Settings {
+            partition_read_units_max: 0,
+            partition_write_units_max: 0,
+            ..Settings::default()
+        };
+        for (settings, id) in [(Settings::default(), 1), (none, 20)] {
+            let mut admission = replica(&settings, &table(id, 1, provisioned(1, 1)));
+            assert_eq!(offer(&mut admission, 0..10, 1_000, |_| false), 10_000);
+        }
+    }
+
+    #[test]
+    fn a_new_definition_counts_at_once() {
+        let settings = Settings::default();
+        let mut admission = replica(&settings, &table(20, 1, provisioned(10, 10)));
+        assert_eq!(offer(&mut admission, 0..10_001, 2, |_| false), 11 + 110);
+        let more = table(20, 2, provisioned(100, 100));
+        admission.follow(Millis(10_001), &settings, &more);
+        assert_eq!(offer(&mut admission, 10_001..20_002, 2, |_| false), 1_100);
     }
 }
