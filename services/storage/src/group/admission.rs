@@ -400,7 +400,7 @@ mod tests {
         let settings = Settings::default();
         let mut admission = replica(&settings, &table(20, 1, provisioned(1, 1)));
         let take = |admission: &mut Admission, units| {
-            admission.take(Millis(5_000), Direction::Write, Units::new(units), || true)
+            admission.take(Millis(5_000), Direction::Write, Units::new(units), || false)
         };
         let charge = take(&mut admission, 400).expect("a full bucket admits anything");
         let before = format!("{admission:?}");
