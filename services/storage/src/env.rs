@@ -12,6 +12,7 @@ use crate::copy::CopySource;
 use crate::flusher::FlushJob;
 use crate::inbox::{Caller, Event, Inbox};
 use crate::log_reader::LogJob;
+use crate::middle::MiddleJob;
 use crate::node::Node;
 use crate::orders::OrderJob;
 use crate::outgoing::Outgoing;
@@ -49,6 +50,7 @@ pub(crate) struct Env {
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) middles: Jobs<MiddleJob>,
     pub(crate) copies: Arc<CopySource>,
     outgoing: Outgoing,
     /// Appends, and their bytes, that the WAL has not made durable yet.
@@ -63,6 +65,7 @@ pub(crate) struct DiskJobs {
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) middles: Jobs<MiddleJob>,
     pub(crate) copies: Arc<CopySource>,
 }
 
@@ -73,6 +76,7 @@ impl Env {
             log_reader,
             copier,
             orders,
+            middles,
             copies,
         } = jobs;
         Self {
@@ -91,6 +95,7 @@ impl Env {
             log_reader,
             copier,
             orders,
+            middles,
             copies,
             outgoing: Outgoing::default(),
             appends: 0,

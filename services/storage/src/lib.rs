@@ -6,6 +6,7 @@
 
 pub mod btree;
 mod capacity;
+mod children;
 mod copier;
 pub mod copy;
 mod env;
@@ -16,6 +17,7 @@ mod inbox;
 mod joiner;
 mod log_reader;
 mod metrics;
+mod middle;
 mod node;
 mod orders;
 mod outgoing;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use partition::Partition;
+use partition::{Partition, PartitionState};
 use paxos::{Millis, NodeId};
 use protocol::item::Write;
 
 use super::admission::{Admission, Charge};
 use super::flush::Flush;
+use super::split::Splitting;
 use crate::btree::ReplicaTree;
 use crate::inbox::Caller;
 
@@ -17,6 +18,10 @@ use crate::inbox::Caller;
 pub(crate) struct Store {
     pub(crate) partition: Partition<Caller>,
     pub(crate) tree: Arc<ReplicaTree>,
+    /// The state in the B-tree, as of the last flush.
+    pub(super) durable: PartitionState,
+    /// The split that is being carried out.
+    pub(crate) splitting: Option<Splitting>,
     /// Bytes of its files, as of the last flush.
     pub(crate) tree_bytes: u64,
     /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
@@ -42,6 +47,8 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(partition: Partition<Caller>, tree: ReplicaTree) -> Self {
         Self {
+            durable: partition.state().clone(),
+            splitting: None,
             partition,
             tree_bytes: tree.disk_bytes(),
             tree: Arc::new(tree),
