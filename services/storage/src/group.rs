@@ -122,7 +122,6 @@ impl Group {
             refused_units_s,
             parent: state.parent,
             split: self.split_progress(state),
-            ..PartitionInfo::default()
         })
     }
 

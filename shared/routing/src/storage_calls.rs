@@ -52,7 +52,7 @@ impl Client {
                 // Exactly the keys that this partition is believed to hold: a node whose partition is smaller by now can tell.
                 page.range = range.intersection(&info.range);
                 page.believed = Some(info.range.clone());
-                page.name_last = goes_on(&range, &info.range, page.reverse);
+                page.name_last = goes_on(range, &info.range, page.reverse);
             }
             let next = match attempts.next(&info, &self.shared.settings.zone) {
                 None => Next::LookUp,
