@@ -141,8 +141,8 @@ class Dev:
 
 
 class Mesh:
-    """NATS, three storage nodes, two memds, two routers and two admins as processes of their own, on free ports; `settings` are
-    environment variables."""
+    """NATS, three storage nodes, two memds, two GAC instances, two routers and two admins as processes of their own, on free ports;
+    `settings` are environment variables."""
 
     kind = "mesh"
 

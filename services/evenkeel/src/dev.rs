@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use admin::AdminSettings;
 use anyhow::{Context as _, bail};
+use gac::GacSettings;
 use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh};
-use router::RouterSettings;
+use router::{RouterSettings, TokenSettings};
 use serde::Deserialize;
 use storage::StorageSettings;
 
@@ -150,10 +151,15 @@ async fn serve(
         started.with_context(|| format!("storage node {node}"))
     };
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;
+    let gac = gac::start(GacSettings::default(), join("gac", 1)).await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
             accept_any_key: true,
+            tokens: TokenSettings {
+                routers_expected: 1,
+                ..TokenSettings::default()
+            },
             ..RouterSettings::default()
         },
         join("router", 1),
@@ -173,6 +179,7 @@ async fn serve(
     println!("Stopping …");
     // From the client inwards; each bounds its own draining.
     router.stop().await;
+    gac.stop().await;
     admin.stop().await;
     tokio::join!(nodes.0.stop(), nodes.1.stop(), nodes.2.stop());
     memds.stop().await;
