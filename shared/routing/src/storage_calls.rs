@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh::{CallError, Deadline, TraceContext};
-use model::{ApiError, EncodedKey, TableId};
+use model::{ApiError, EncodedKey, KeyRange, TableId};
 use paxos::NodeId;
 use protocol::directory::PartitionInfo;
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply};
@@ -58,6 +58,7 @@ impl Client {
                 // Exactly the keys that this partition is believed to hold: a node whose partition is smaller by now can tell.
                 page.range = range.intersection(&info.range);
                 page.believed = Some(info.range.clone());
+                page.name_last = goes_on(range, &info.range, page.reverse);
             }
             let leaving = |node| self.shared.reach.read().leaving(node);
             let next = match attempts.next(&info, &self.shared.settings.zone, leaving) {
@@ -223,6 +224,14 @@ fn judge_call_error(error: &CallError, is_write: bool) -> Next {
             Next::Done(Err(errors::unknown()))
         }
     }
+}
+
+/// Whether a range goes on behind a partition, in reading direction.
+fn goes_on(range: &KeyRange, partition: &KeyRange, reverse: bool) -> bool {
+    if reverse {
+        return range.start < partition.start;
+    }
+    !partition.end.is_empty() && (range.end.is_empty() || partition.end < range.end)
 }
 
 fn need(operation: &ItemOperation) -> Need {
