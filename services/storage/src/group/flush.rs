@@ -122,8 +122,9 @@ impl Group {
             }
             Err((error, _)) => return Err(error.into()),
         }
-        // A copy may have waited for the flush.
+        // A copy may have waited for the flush, or the next step of a split.
         self.start_copy(env);
+        env.touch(self.id, &mut self.touched);
         Ok(())
     }
 
