@@ -179,7 +179,9 @@ impl Admin {
             .call::<_, OrderReply>(&subject, &call, deadline, &trace)
             .await
         {
-            Ok(OrderReply::Done | OrderReply::Joined { .. }) => Outcome::Done,
+            Ok(OrderReply::Done | OrderReply::Joined { .. } | OrderReply::Middle(_)) => {
+                Outcome::Done
+            }
             Ok(OrderReply::NotLeader) => Outcome::NotLeader,
             Ok(OrderReply::Stale(newer)) => Outcome::Stale(newer),
             Ok(OrderReply::Refused(why)) => Outcome::Refused(why),

@@ -170,6 +170,8 @@ pub(crate) mod tests {
             table_version: 1,
             items: 10,
             bytes: 100,
+            parent: None,
+            split: None,
         }
     }
 

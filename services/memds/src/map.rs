@@ -347,6 +347,8 @@ mod tests {
             table_version: 1,
             items: 0,
             bytes: 0,
+            parent: None,
+            split: None,
         }
     }
 

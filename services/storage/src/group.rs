@@ -108,6 +108,8 @@ impl Group {
             table_version: state.table.version,
             items: state.items,
             bytes: state.bytes,
+            parent: None,
+            split: None,
         })
     }
 

@@ -379,6 +379,11 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
                 node.inbox(partition)
                     .event(Event::Transfer(partition, to, caller));
             }
+            Ok(
+                Order::SplitPartition { .. }
+                | Order::AbandonSplit { .. }
+                | Order::FindMiddle { .. },
+            ) => caller.refused("this node does not split partitions"),
             Err(error) => caller.refused(error.to_string()),
         }
     };

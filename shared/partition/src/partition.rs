@@ -237,6 +237,9 @@ impl<C> Partition<C> {
             )));
         }
         let foreign = !self.state.range.contains(key);
-        foreign.then_some(ItemReply::Fault(ItemFault::WrongRange { partition: None }))
+        foreign.then_some(ItemReply::Fault(ItemFault::WrongRange {
+            partition: None,
+            children: Vec::new(),
+        }))
     }
 }

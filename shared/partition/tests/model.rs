@@ -37,6 +37,7 @@ enum Step {
         limit: Option<u32>,
         after: Option<u8>,
         reverse: bool,
+        believed: None,
     },
 }
 

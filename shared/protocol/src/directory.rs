@@ -5,6 +5,8 @@ use model::{EncodedKey, KeyRange, TableDefinition, TableId};
 use paxos::{Ballot, GroupId, Member, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::split::SplitProgress;
+
 /// A partition as its leader describes it. Newer = larger (`generation`, `ballot`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartitionInfo {
@@ -39,6 +41,12 @@ pub struct PartitionInfo {
     /// Their sizes, summed, bytes.
     #[serde(default)]
     pub bytes: u64,
+    /// The partition that it was split off from; none for a partition that its table was made with.
+    #[serde(default)]
+    pub parent: Option<GroupId>,
+    /// The split of this partition that is under way or done.
+    #[serde(default)]
+    pub split: Option<SplitProgress>,
 }
 
 /// A follower as its leader sees it.

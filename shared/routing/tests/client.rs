@@ -82,6 +82,8 @@ fn partition(id: u64, start: &str, end: &str, leader: u64, round: u64) -> Partit
         table_version: 1,
         items: 0,
         bytes: 0,
+        parent: None,
+        split: None,
     }
 }
 
@@ -569,6 +571,7 @@ async fn pages(client: &Client, reverse: bool, limit: Option<u32>, bytes_max: u6
             filter: None,
             projection: None,
             count_only: false,
+            believed: None,
         };
         let deadline = Deadline::after(Duration::from_secs(2));
         let reply = client

@@ -60,6 +60,8 @@ impl Partition {
             table_version: self.table.version,
             items: self.items.len() as u64,
             bytes: 0,
+            parent: None,
+            split: None,
         }
     }
 }

@@ -476,6 +476,7 @@ pub fn page() -> Page {
         filter: None,
         projection: None,
         count_only: false,
+        believed: None,
     }
 }
 

@@ -196,6 +196,7 @@ pub fn page() -> Page {
         range: KeyRange {
             start: Bytes::new(),
             end: Bytes::new(),
+            believed: None,
         },
         after: None,
         reverse: false,
