@@ -37,7 +37,6 @@ enum Step {
         limit: Option<u32>,
         after: Option<u8>,
         reverse: bool,
-        believed: None,
     },
 }
 

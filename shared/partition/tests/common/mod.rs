@@ -196,7 +196,6 @@ pub fn page() -> Page {
         range: KeyRange {
             start: Bytes::new(),
             end: Bytes::new(),
-            believed: None,
         },
         after: None,
         reverse: false,
@@ -206,6 +205,7 @@ pub fn page() -> Page {
         filter: None,
         projection: None,
         count_only: false,
+        believed: None,
     }
 }
 
