@@ -66,7 +66,7 @@ impl Admin {
             settings.on_demand_partitions,
             settings.partitions_max,
         );
-        let (id, first) = self.take_numbers(u64::from(count)).await?;
+        let (id, first) = self.take_numbers(1, u64::from(count)).await?;
         let definition = TableDefinition {
             id,
             name: new.name,
@@ -85,6 +85,7 @@ impl Admin {
         let record = TableRecord {
             definition,
             partitions,
+            splits: Vec::new(),
         };
         let key = records::table_key(&record.definition.name);
         match self.catalog.put(&key, &record, None).await {
@@ -94,8 +95,12 @@ impl Admin {
         }
     }
 
-    /// Takes a table number and `partitions` partition numbers (the first is returned) that nobody else gets.
-    async fn take_numbers(&self, partitions: u64) -> Result<(TableId, u64), ApiError> {
+    /// Takes so many table and partition numbers (the first ones are returned) that nobody else gets.
+    pub(crate) async fn take_numbers(
+        &self,
+        tables: u64,
+        partitions: u64,
+    ) -> Result<(TableId, u64), ApiError> {
         for _ in 0..NUMBER_TRIES_MAX {
             let stored = self.catalog.get::<Counters>(records::COUNTERS).await?;
             let (counters, token) = match stored {
@@ -103,7 +108,7 @@ impl Admin {
                 None => (Counters::default(), None),
             };
             let next = Counters {
-                next_table: counters.next_table + 1,
+                next_table: counters.next_table + tables,
                 next_partition: counters.next_partition + partitions,
             };
             match self
@@ -186,6 +191,7 @@ impl Admin {
                 &TableRecord {
                     definition: active,
                     partitions,
+                    splits: Vec::new(),
                 },
                 Some(&token),
             )
@@ -224,6 +230,7 @@ impl Admin {
                 range,
                 members,
                 dropping: false,
+                parent: None,
             };
             // Lost against another admin: its placement counts, in the next round.
             self.catalog

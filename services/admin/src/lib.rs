@@ -19,10 +19,11 @@ mod records;
 mod requests;
 mod service;
 mod settings;
+mod splitting;
 mod tagging;
 mod texts;
 mod update;
 mod vitality;
 
 pub use service::{Running, start};
-pub use settings::{AdminSettings, HealingSettings};
+pub use settings::{AdminSettings, HealingSettings, SplitSettings};

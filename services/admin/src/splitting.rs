@@ -27,4 +27,7 @@ pub(crate) struct SplitView<'a> {
     pub(crate) tables: &'a [TableRecord],
     pub(crate) partitions: &'a Partitions,
     pub(crate) settings: &'a SplitSettings,
+    /// Partitions of an on-demand table, and of any table for its throughput at most.
+    pub(crate) on_demand_partitions: u32,
+    pub(crate) partitions_max: u32,
 }

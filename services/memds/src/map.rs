@@ -347,8 +347,7 @@ mod tests {
             table_version: 1,
             items: 0,
             bytes: 0,
-            parent: None,
-            split: None,
+            ..PartitionInfo::default()
         }
     }
 

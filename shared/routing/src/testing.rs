@@ -65,7 +65,6 @@ pub(crate) fn partition(
         table_version: 1,
         items: 0,
         bytes: 0,
-        parent: None,
-        split: None,
+        ..PartitionInfo::default()
     }
 }

@@ -82,8 +82,7 @@ fn partition(id: u64, start: &str, end: &str, leader: u64, round: u64) -> Partit
         table_version: 1,
         items: 0,
         bytes: 0,
-        parent: None,
-        split: None,
+        ..PartitionInfo::default()
     }
 }
 

@@ -10,11 +10,11 @@ use model::{EncodedKey, Units};
 use paxos::{GroupId, NodeId, Role};
 
 use super::SplitView;
+use crate::create::partition_count;
 use crate::partitions::Seen;
 use crate::placement::REPLICAS;
 use crate::records::{SplitCause, SplitPhase, TableRecord};
 use crate::settings::SplitSettings;
-use crate::throughput::partitions_needed;
 
 /// A partition that was hot is so until its consumption is below this share of the threshold, thousandths: hysteresis.
 const COOL_SHARE: u64 = 800;
@@ -197,7 +197,11 @@ impl Wishes {
         let open = table.splits.iter();
         let open = open.filter(|split| split.phase != SplitPhase::Settled);
         let there = table.partitions.len() + open.count();
-        let needed = partitions_needed(&table.definition, view.settings);
+        let needed = partition_count(
+            table.definition.billing,
+            view.on_demand_partitions,
+            view.partitions_max,
+        );
         let missing = (needed as usize).saturating_sub(there);
         let mut widest: Vec<_> = calm
             .iter()

@@ -60,8 +60,7 @@ impl Partition {
             table_version: self.table.version,
             items: self.items.len() as u64,
             bytes: 0,
-            parent: None,
-            split: None,
+            ..PartitionInfo::default()
         }
     }
 }
