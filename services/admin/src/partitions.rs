@@ -122,9 +122,8 @@ impl Partitions {
         let mut counts = TableCounts::default();
         let superseded = self.superseded();
         let counted = |(id, seen): &(&GroupId, &Seen)| {
-            let waits = |parent: &GroupId| {
-                self.seen.contains_key(parent) && !superseded.contains(parent)
-            };
+            let waits =
+                |parent: &GroupId| self.seen.contains_key(parent) && !superseded.contains(parent);
             seen.info.table == table
                 && !superseded.contains(id)
                 && !seen.info.parent.as_ref().is_some_and(waits)

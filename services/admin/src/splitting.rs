@@ -13,7 +13,7 @@ mod tests;
 
 pub(crate) use course::Courses;
 pub(crate) use rounds::Splits;
-pub(crate) use wishes::Wishes;
+pub(crate) use wishes::{Wishes, heat_permille};
 
 use crate::partitions::Partitions;
 use crate::records::TableRecord;

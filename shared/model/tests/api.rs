@@ -1,10 +1,10 @@
-//! Error answers, table descriptions and capacity reports, as the API shows them.
+//! Error answers and table descriptions, as the API shows them.
 
 mod values;
 
-use model::capacity::{ConsumedCapacity, ReturnConsumedCapacity, read_units, write_units};
+use model::capacity::Direction;
 use model::codec::encode_item;
-use model::error::texts;
+use model::error::{ThroughputLimit, texts};
 use model::table::{
     BillingMode, KeyAttribute, KeySchema, ScalarType, TableCounts, TableStatus, ThroughputChanges,
 };
@@ -100,6 +100,84 @@ fn error_bodies_look_like_the_services() {
     assert_eq!(
         texts::table_not_found("t"),
         "Requested resource not found: Table: t not found"
+    );
+}
+
+#[test]
+fn throttling_names_its_exception_text_and_reason() {
+    let provisioned = BillingMode::Provisioned {
+        read_units: 5,
+        write_units: 5,
+    };
+    let on_demand = BillingMode::PayPerRequest;
+    let table = model::table::table_arn("eu-west-1", "orders");
+    let index = format!("{table}/index/by_day");
+    for (limit, direction, billing, arn, name, reason) in [
+        (
+            ThroughputLimit::KeyRange,
+            Direction::Read,
+            provisioned,
+            &table,
+            "ProvisionedThroughputExceededException",
+            "TableReadKeyRangeThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::Provisioned,
+            Direction::Write,
+            provisioned,
+            &index,
+            "ProvisionedThroughputExceededException",
+            "IndexWriteProvisionedThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::KeyRange,
+            Direction::Write,
+            on_demand,
+            &table,
+            "ThrottlingException",
+            "TableWriteKeyRangeThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::MaxOnDemand,
+            Direction::Read,
+            on_demand,
+            &index,
+            "ThrottlingException",
+            "IndexReadMaxOnDemandThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::Account,
+            Direction::Read,
+            on_demand,
+            &table,
+            "RequestLimitExceeded",
+            "TableReadAccountLimitExceeded",
+        ),
+    ] {
+        let error = ApiError::throttled(limit, direction, billing, arn);
+        assert_eq!(error.http_status(), 400);
+        assert_eq!(error.kind.short_name(), name);
+        assert!(error.is_throttling() && !error.message.is_empty());
+        let field = match name {
+            "ThrottlingException" => "throttlingReasons",
+            _ => "ThrottlingReasons",
+        };
+        let mut wanted = json!({"__type": error.type_name(), "message": error.message});
+        wanted[field] = json!([{"reason": reason, "resource": arn}]);
+        assert_eq!(body(&error), wanted);
+        let text = serde_json::to_string(&error).unwrap();
+        assert_eq!(serde_json::from_str::<ApiError>(&text).unwrap(), error);
+    }
+    let exceeded = ApiError::throttled(
+        ThroughputLimit::Provisioned,
+        Direction::Read,
+        provisioned,
+        &table,
+    );
+    assert_eq!(
+        exceeded.message,
+        "The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning \
+         level with the UpdateTable API."
     );
 }
 
@@ -244,48 +322,4 @@ fn definitions_survive_their_serde_form() {
     fields.insert("new".to_owned(), json!(1));
     let read: TableDefinition = serde_json::from_value(tree).unwrap();
     assert_eq!((read.name, read.tags.len()), (table.name, 0));
-}
-
-#[test]
-fn capacity_units_are_rounded_up() {
-    for (bytes, strong, units) in [
-        (0, true, 1.0),
-        (0, false, 0.5),
-        (4096, true, 1.0),
-        (4097, true, 2.0),
-        (8193, false, 1.5),
-    ] {
-        assert_eq!(read_units(bytes, strong), units, "{bytes}");
-    }
-    for (bytes, units) in [
-        (0, 1.0),
-        (1, 1.0),
-        (1024, 1.0),
-        (1025, 2.0),
-        (409_600, 400.0),
-    ] {
-        assert_eq!(write_units(bytes), units, "{bytes}");
-    }
-}
-
-#[test]
-fn capacity_is_reported_as_asked() {
-    let report = |asked| ConsumedCapacity::of_table("t", 1.5, asked);
-    assert_eq!(report(ReturnConsumedCapacity::None), None);
-    let total = report(ReturnConsumedCapacity::Total).unwrap();
-    assert_eq!(
-        serde_json::to_string(&total).unwrap(),
-        r#"{"TableName":"t","CapacityUnits":1.5}"#
-    );
-    let mut indexes = report(ReturnConsumedCapacity::Indexes).unwrap();
-    indexes.merge(&indexes.clone());
-    assert_eq!(
-        serde_json::to_string(&indexes).unwrap(),
-        r#"{"TableName":"t","CapacityUnits":3.0,"Table":{"CapacityUnits":3.0}}"#
-    );
-    for name in ReturnConsumedCapacity::NAMES {
-        let asked = ReturnConsumedCapacity::from_name(name).unwrap();
-        assert_eq!(serde_json::to_value(asked).unwrap(), json!(name));
-    }
-    assert_eq!(ReturnConsumedCapacity::from_name("total"), None);
 }

@@ -80,7 +80,7 @@ impl<C> Partition<C> {
     /// The keys to read: the page's range within the partition, behind `after`; none when nothing is left.
     fn clip(&self, page: &Page) -> Result<Option<KeyRange>, ItemFault> {
         let own = &self.state.range;
-        if page.believed.as_ref().is_some_and(|range| range != own) {
+        if page.believed.as_ref().is_some_and(|range| range != own) || self.has_ended() {
             return Err(ItemFault::WrongRange {
                 partition: None,
                 children: Vec::new(),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use expression::{Condition, Projection, Update};
+use model::capacity::Direction;
 use model::{ApiError, EncodedKey, KeyRange};
 use paxos::GroupId;
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,11 @@ pub enum ItemFault {
     NotReady,
     /// Not executed: a bound was reached (queue, in-flight bytes). Shed.
     Overloaded,
+    /// Not executed: the partition has no capacity units left. Final: the client backs off.
+    Throttled {
+        /// Which of its units.
+        direction: Direction,
+    },
     /// It may or may not have been executed (leadership lost while in flight, time-out). Never retried as if it had not.
     Unknown,
 }

@@ -110,7 +110,9 @@ impl Client {
             Err(error) => return judge_call_error(&error, is_write),
         };
         match fault {
-            ItemFault::ConditionFailed { .. } => Next::Done(Ok(ItemReply::Fault(fault))),
+            ItemFault::ConditionFailed { .. } | ItemFault::Throttled { .. } => {
+                Next::Done(Ok(ItemReply::Fault(fault)))
+            }
             ItemFault::Api(error) => Next::Done(Err(error)),
             ItemFault::NotHere { partition: hint } => {
                 if let Some(hint) = hint {

@@ -69,6 +69,10 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         members: Vec::new(),
         items: 0,
         bytes: 0,
+        parent: None,
+        split: None,
+        installed: false,
+        filling: None,
     }
 }
 

@@ -231,12 +231,7 @@ impl Course {
         }
     }
 
-    fn next(
-        &mut self,
-        split: &SplitRecord,
-        record: &TableRecord,
-        view: &SplitView,
-    ) -> Option<Act> {
+    fn next(&mut self, split: &SplitRecord, record: &TableRecord, view: &SplitView) -> Option<Act> {
         let children = children(split, view);
         match (split.phase, children) {
             (SplitPhase::Settled, children) => self.end(split, children, record, view),
@@ -290,12 +285,7 @@ impl Course {
     }
 
     /// The children have leaders: they are what counts from now on.
-    fn settle(
-        &self,
-        split: &SplitRecord,
-        children: [&Seen; 2],
-        record: &TableRecord,
-    ) -> Act {
+    fn settle(&self, split: &SplitRecord, children: [&Seen; 2], record: &TableRecord) -> Act {
         for child in children {
             let info = &child.info;
             if !self.recorded.contains(&info.partition) {

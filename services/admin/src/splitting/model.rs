@@ -165,7 +165,9 @@ impl Mesh {
                 let (start, end) = (parent.range.start.clone(), parent.range.end.clone());
                 for (child, start, end) in [(left, start, point.clone()), (right, point, end)] {
                     let range = KeyRange { start, end };
-                    let old = self.groups.insert(child, Group::child(child, &parent, range));
+                    let old = self
+                        .groups
+                        .insert(child, Group::child(child, &parent, range));
                     assert!(old.is_none(), "a number was used twice");
                 }
             }

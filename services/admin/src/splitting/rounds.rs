@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::key::hash_middle;
 use model::table::TableStatus;
 use model::{ApiError, EncodedKey};
 use parking_lot::Mutex;
@@ -16,7 +17,9 @@ use super::wishes::Wish;
 use super::{Courses, SplitView, Wishes};
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
-use crate::records::{self, PartitionRecord, SplitCause, SplitPhase, SplitRecord, Stored, TableRecord};
+use crate::records::{
+    self, PartitionRecord, SplitCause, SplitPhase, SplitRecord, Stored, TableRecord,
+};
 
 /// Tries to change a table's record that others change, too.
 const TRIES_MAX: usize = 10;
@@ -61,6 +64,22 @@ impl NotBegun {
             Self::Refused(why) => why.clone(),
             Self::Api(error) => format!("the system table can't be had: {error}"),
         }
+    }
+}
+
+fn few_items() -> NotBegun {
+    NotBegun::Refused("it has fewer than two items".to_owned())
+}
+
+/// Marks a partition as one whose split is being decided.
+struct Beginning<'a> {
+    splits: &'a Splits,
+    parent: GroupId,
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        self.splits.beginning.lock().remove(&self.parent);
     }
 }
 
@@ -116,7 +135,10 @@ impl Admin {
         let touched: BTreeSet<GroupId> = {
             let plan = self.plan.lock();
             let all = self.with_splits(|view| {
-                let all = view.tables.iter().flat_map(|t| t.partitions.iter().copied());
+                let all = view
+                    .tables
+                    .iter()
+                    .flat_map(|t| t.partitions.iter().copied());
                 all.collect::<Vec<_>>()
             });
             let touched = all.into_iter().filter(|&id| plan.repairs.touches(id));
@@ -132,24 +154,113 @@ impl Admin {
     /// Begins a split that the planner wants.
     async fn grant(self: Arc<Self>, wish: Wish) {
         let parent = wish.parent;
+        let beginning = Beginning {
+            splits: &self.splits,
+            parent,
+        };
         let begun = match wish.point {
             Some(point) => Ok(point),
-            None => self.middle_of(parent).await,
+            None => self
+                .middle_of(parent)
+                .await
+                .and_then(|m| m.ok_or_else(few_items)),
         };
         let begun = match begun {
-            Ok(point) => self.begin_split(&wish.table, parent, point, wish.cause).await,
+            Ok(point) => {
+                self.begin_split(&wish.table, parent, point, wish.cause)
+                    .await
+            }
             Err(why) => Err(why),
         };
-        self.splits.beginning.lock().remove(&parent);
+        drop(beginning);
         if let Err(why) = begun {
             let why = why.words();
-            tracing::info!(partition = parent.0, why, "a partition can't be split at the moment");
+            tracing::info!(
+                partition = parent.0,
+                why,
+                "a partition can't be split at the moment"
+            );
             self.with_splits(|view| self.splits.wishes.lock().failed(parent, &why, view));
         }
     }
 
-    /// The key that halves the bytes of a partition, as its leader finds it.
-    pub(crate) async fn middle_of(&self, partition: GroupId) -> Result<EncodedKey, NotBegun> {
+    /// Begins a split that the operator wants: in the middle, if he names no point.
+    pub(crate) async fn split_now(
+        self: &Arc<Self>,
+        table: &str,
+        parent: GroupId,
+        point: Option<EncodedKey>,
+    ) -> Result<(GroupId, GroupId), NotBegun> {
+        if !self.splits.beginning.lock().insert(parent) {
+            return refused("its leader is looking for the middle already");
+        }
+        let _begun = Beginning {
+            splits: &self.splits,
+            parent,
+        };
+        let point = match point {
+            Some(point) => point,
+            None => match self.middle_of(parent).await? {
+                Some(point) => point,
+                // As good as any other.
+                None => match self.partition(parent).await?.map(|p| p.value.range) {
+                    Some(range) => hash_middle(&range).ok_or_else(few_items)?,
+                    None => return refused("there is no such partition"),
+                },
+            },
+        };
+        self.begin_split(table, parent, point, SplitCause::Operator)
+            .await
+    }
+
+    /// How a partition's split goes, or why it is not split, in words.
+    pub(crate) fn split_words(&self, partition: GroupId) -> String {
+        if self.splits.beginning.lock().contains(&partition) {
+            return "its leader is looking for the middle".to_owned();
+        }
+        let tables = self.tables.read();
+        let split = tables.iter().find_map(|t| t.split_of(partition));
+        match split {
+            Some(split) => {
+                let how = self.splits.courses.lock().words(split);
+                format!(
+                    "split into {} and {} ({}): {how}",
+                    split.left.0,
+                    split.right.0,
+                    split.cause.words()
+                )
+            }
+            None => {
+                let wishes = self.splits.wishes.lock();
+                wishes.words(partition).unwrap_or_default().to_owned()
+            }
+        }
+    }
+
+    /// The children of a split that is under way.
+    pub(crate) fn children_of(&self, partition: GroupId) -> Vec<GroupId> {
+        let tables = self.tables.read();
+        let split = tables.iter().find_map(|t| t.split_of(partition));
+        split.map_or(Vec::new(), |split| vec![split.left, split.right])
+    }
+
+    /// Numbers for the metrics.
+    pub(crate) fn split_numbers(&self) -> telemetry::Values {
+        let running = {
+            let tables = self.tables.read();
+            tables.iter().map(|t| t.splits.len() as u64).sum()
+        };
+        let counts = self.splits.courses.lock().counts();
+        vec![
+            ("splits_running", running),
+            ("splits_waiting", self.splits.wishes.lock().waiting() as u64),
+            ("splits_done_total", counts.done),
+            ("splits_abandoned_total", counts.abandoned),
+        ]
+    }
+
+    /// The key that halves the bytes of a partition, as its leader finds it; none: it has fewer than two items.
+    async fn middle_of(&self, partition: GroupId) -> Result<Option<EncodedKey>, NotBegun> {
         let leader = {
             let partitions = self.partitions.read();
             let seen = partitions.get(partition);
@@ -162,8 +273,7 @@ impl Admin {
         let time = Duration::from_millis(self.settings.splits.middle_ms_max);
         let order = Order::FindMiddle { partition };
         match self.ask(leader, &order, time).await {
-            Some(OrderReply::Middle(Some(point))) => Ok(point),
-            Some(OrderReply::Middle(None)) => refused("it has fewer than two items"),
+            Some(OrderReply::Middle(point)) => Ok(point),
             Some(OrderReply::NotLeader) => refused("its leader has changed"),
             Some(OrderReply::Refused(why)) => refused(format!("its leader refuses: {why}")),
             Some(_) => refused("another admin gives the orders now"),
@@ -172,7 +282,7 @@ impl Admin {
     }
 
     /// Records a split, from where it takes its course: gives the numbers of the children.
-    pub(crate) async fn begin_split(
+    async fn begin_split(
         self: &Arc<Self>,
         table: &str,
         parent: GroupId,
@@ -249,11 +359,7 @@ impl Admin {
     }
 
     /// Does one thing. `Silent`: somebody else wrote the record meanwhile.
-    async fn act(
-        &self,
-        stored: &mut Stored<TableRecord>,
-        act: &Act,
-    ) -> Result<Outcome, ApiError> {
+    async fn act(&self, stored: &mut Stored<TableRecord>, act: &Act) -> Result<Outcome, ApiError> {
         let before = stored.value.clone();
         let outcome = match act {
             Act::Order { to, parent, order } => self.order(*to, &order.order(*parent)).await,

@@ -109,9 +109,8 @@ impl Wishes {
                 candidates.extend(self.for_itself(table, id, seen, view));
             }
         }
-        candidates.sort_by_key(|(wish, urgency)| {
-            (wish.cause, std::cmp::Reverse(*urgency), wish.parent)
-        });
+        candidates
+            .sort_by_key(|(wish, urgency)| (wish.cause, std::cmp::Reverse(*urgency), wish.parent));
         let mut used = Used::of(view);
         let mut wishes: BTreeMap<GroupId, Wish> = BTreeMap::new();
         for (wish, _) in candidates {
@@ -278,7 +277,10 @@ pub(crate) fn heat_permille(seen: &Seen, settings: &SplitSettings) -> u64 {
 /// It is led, complete and nothing happens to it.
 fn calm(seen: &Seen, view: &SplitView) -> bool {
     let info = &seen.info;
-    let storage = info.members.iter().filter(|m| m.member.role == Role::Storage);
+    let storage = info
+        .members
+        .iter()
+        .filter(|m| m.member.role == Role::Storage);
     seen.fresh(view.now_ms)
         && info.leader.is_some()
         && !info.changing

@@ -57,6 +57,10 @@ pub(crate) fn state(applied: Index) -> PartitionState {
         members: vec![],
         items: 77,
         bytes: 78,
+        parent: None,
+        split: None,
+        installed: false,
+        filling: None,
     }
 }
 

@@ -96,6 +96,10 @@ pub fn state() -> PartitionState {
         members: Vec::new(),
         items: 0,
         bytes: 0,
+        parent: None,
+        split: None,
+        installed: false,
+        filling: None,
     }
 }
 
