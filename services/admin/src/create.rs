@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::key::split_table_range;
 use model::table::{BillingMode, TableStatus};
+use model::throughput::UnitRates;
 use model::{ApiError, TableDefinition, TableId};
 use paxos::GroupId;
 use protocol::control::Order;
@@ -31,17 +32,25 @@ const PARTITION_READ_UNITS: u64 = 3_000;
 /// Write units that one partition serves.
 const PARTITION_WRITE_UNITS: u64 = 1_000;
 
-/// How many partitions a new table gets.
-pub(crate) fn partition_count(billing: BillingMode, on_demand: u32, max: u32) -> u32 {
+/// How many partitions a table's throughput needs: `warm` is what its owner wants it to serve at once, beyond its mode.
+pub(crate) fn partition_count(
+    billing: BillingMode,
+    warm: UnitRates,
+    on_demand: u32,
+    max: u32,
+) -> u32 {
+    let for_rates = |reads: u64, writes: u64| {
+        let reads = reads.div_ceil(PARTITION_READ_UNITS);
+        reads.max(writes.div_ceil(PARTITION_WRITE_UNITS))
+    };
     let wanted = match billing {
         BillingMode::PayPerRequest => u64::from(on_demand),
         BillingMode::Provisioned {
             read_units,
             write_units,
-        } => read_units
-            .div_ceil(PARTITION_READ_UNITS)
-            .max(write_units.div_ceil(PARTITION_WRITE_UNITS)),
+        } => for_rates(read_units, write_units),
     };
+    let wanted = wanted.max(for_rates(warm.read_units, warm.write_units));
     u32::try_from(wanted)
         .unwrap_or(u32::MAX)
         .clamp(1, max.max(1))
@@ -61,14 +70,16 @@ impl Admin {
             });
         }
         let settings = &self.settings;
+        let reserving = self.reserve_beside(&new.name).await?;
+        settings.quotas.check_count(reserving.tables)?;
         let count = partition_count(
             new.billing,
+            new.warm,
             settings.on_demand_partitions,
             settings.partitions_max,
         );
-        let (id, first) = self.take_numbers(1, u64::from(count)).await?;
-        let definition = TableDefinition {
-            id,
+        let mut definition = TableDefinition {
+            id: TableId::default(),
             name: new.name,
             version: 1,
             keys: new.keys,
@@ -80,7 +91,14 @@ impl Admin {
             table_class: new.class,
             tags: new.tags,
             throughput_changes: Default::default(),
+            on_demand_max: new.maximum,
+            warm: new.warm,
         };
+        let (quotas, region) = (&settings.quotas, &settings.region);
+        quotas.check_table(region, None, &definition)?;
+        quotas.check_account(region, reserving.rates, None, &definition)?;
+        let (id, first) = self.take_numbers(1, u64::from(count)).await?;
+        definition.id = id;
         let partitions = (first..first + u64::from(count)).map(GroupId).collect();
         let record = TableRecord {
             definition,
@@ -267,11 +285,21 @@ mod tests {
             read_units,
             write_units,
         };
-        assert_eq!(partition_count(BillingMode::PayPerRequest, 4, 64), 4);
-        assert_eq!(partition_count(provisioned(1, 1), 4, 64), 1);
-        assert_eq!(partition_count(provisioned(3_000, 1_000), 4, 64), 1);
-        assert_eq!(partition_count(provisioned(3_001, 1_000), 4, 64), 2);
-        assert_eq!(partition_count(provisioned(1, 2_001), 4, 64), 3);
-        assert_eq!(partition_count(provisioned(u64::MAX, 1), 4, 64), 64);
+        let count = |billing, max| partition_count(billing, UnitRates::default(), 4, max);
+        assert_eq!(count(BillingMode::PayPerRequest, 64), 4);
+        assert_eq!(count(provisioned(1, 1), 64), 1);
+        assert_eq!(count(provisioned(3_000, 1_000), 64), 1);
+        assert_eq!(count(provisioned(3_001, 1_000), 64), 2);
+        assert_eq!(count(provisioned(1, 2_001), 64), 3);
+        assert_eq!(count(provisioned(u64::MAX, 1), 64), 64);
+        let warm = |read_units, write_units| {
+            let warm = UnitRates {
+                read_units,
+                write_units,
+            };
+            partition_count(BillingMode::PayPerRequest, warm, 4, 64)
+        };
+        assert_eq!(warm(12_000, 4_000), 4);
+        assert_eq!(warm(12_000, 9_500), 10);
     }
 }

@@ -17,13 +17,16 @@ mod partitions;
 mod placement;
 mod records;
 mod requests;
+mod reservations;
 mod service;
 mod settings;
 mod splitting;
 mod tagging;
 mod texts;
+mod throughput;
 mod update;
 mod vitality;
 
 pub use service::{Running, start};
 pub use settings::{AdminSettings, HealingSettings, SplitSettings};
+pub use throughput::Quotas;

@@ -317,6 +317,8 @@ mod tests {
             table_class: None,
             tags: BTreeMap::new(),
             throughput_changes: Default::default(),
+            on_demand_max: Default::default(),
+            warm: Default::default(),
         }
     }
 

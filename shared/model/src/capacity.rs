@@ -23,6 +23,9 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
+
     /// `Read`, `Write`: as in the reasons of throttling.
     pub fn name(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ pub mod key;
 pub mod number;
 pub mod size;
 pub mod table;
+pub mod throughput;
 pub mod units;
 pub mod value;
 

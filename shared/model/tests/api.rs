@@ -6,8 +6,10 @@ use model::capacity::Direction;
 use model::codec::encode_item;
 use model::error::{ThroughputLimit, texts};
 use model::table::{
-    BillingMode, KeyAttribute, KeySchema, ScalarType, TableCounts, TableStatus, ThroughputChanges,
+    BillingMode, DAY_MS, KeyAttribute, KeySchema, ScalarType, TableCounts, TableStatus,
+    ThroughputChanges,
 };
+use model::throughput::UnitRates;
 use model::{ApiError, AttributeValue, ErrorKind, Item, Number, TableDefinition, TableId};
 use serde_json::{Value, json};
 
@@ -193,6 +195,8 @@ fn errors_survive_their_serde_form() {
     );
 }
 
+const NOW_MS: u64 = 1_700_000_003_000;
+
 fn table() -> TableDefinition {
     let key = |name: &str, kind| KeyAttribute {
         name: name.to_owned(),
@@ -220,6 +224,8 @@ fn table() -> TableDefinition {
             increased_ms: 1_700_000_001_000,
             ..Default::default()
         },
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 
@@ -231,7 +237,8 @@ fn provisioned_tables_are_described() {
             TableCounts {
                 items: 7,
                 size_bytes: 900
-            }
+            },
+            NOW_MS
         ),
         json!({
             "AttributeDefinitions": [
@@ -274,7 +281,7 @@ fn on_demand_tables_are_described() {
         table_class: None,
         ..table()
     };
-    let described = table.describe("local", TableCounts::default());
+    let described = table.describe("local", TableCounts::default(), NOW_MS);
     assert_eq!(
         described["BillingModeSummary"],
         json!({
@@ -295,8 +302,72 @@ fn on_demand_tables_are_described() {
         write_units: 1,
     };
     assert_eq!(
-        table.describe("local", TableCounts::default())["BillingModeSummary"]["BillingMode"],
+        table.describe("local", TableCounts::default(), NOW_MS)["BillingModeSummary"]["BillingMode"],
         json!("PROVISIONED")
+    );
+}
+
+#[test]
+fn decreases_are_counted_by_days() {
+    let mut table = table();
+    table.throughput_changes.decreased_ms = 1_700_000_000_000;
+    table.throughput_changes.decreases_today = 3;
+    let decreases = |now_ms| {
+        table.describe("local", TableCounts::default(), now_ms)["ProvisionedThroughput"]["NumberOfDecreasesToday"].clone()
+    };
+    assert_eq!(decreases(NOW_MS), json!(3));
+    assert_eq!(decreases(NOW_MS + DAY_MS), json!(0));
+}
+
+#[test]
+fn limits_follow_billing_warm_throughput_and_maximum() {
+    let mut table = table();
+    assert_eq!(
+        table.limit(Direction::Read),
+        (5, ThroughputLimit::Provisioned)
+    );
+    table.warm = UnitRates {
+        read_units: 50,
+        write_units: 1,
+    };
+    assert_eq!(
+        table.limit(Direction::Read),
+        (5, ThroughputLimit::Provisioned)
+    );
+    assert_eq!(
+        table.warm_rates(),
+        UnitRates {
+            read_units: 50,
+            write_units: 6
+        }
+    );
+    table.billing = BillingMode::PayPerRequest;
+    assert_eq!(
+        table.limit(Direction::Read),
+        (12_000, ThroughputLimit::KeyRange)
+    );
+    table.warm.read_units = 30_000;
+    assert_eq!(
+        table.limit(Direction::Read),
+        (30_000, ThroughputLimit::KeyRange)
+    );
+    table.on_demand_max.max_read_units = Some(7);
+    assert_eq!(
+        table.limit(Direction::Read),
+        (7, ThroughputLimit::MaxOnDemand)
+    );
+    assert_eq!(
+        table.limit(Direction::Write),
+        (4_000, ThroughputLimit::KeyRange)
+    );
+    let described = table.describe("local", TableCounts::default(), NOW_MS);
+    assert_eq!(
+        described["OnDemandThroughput"],
+        json!({"MaxReadRequestUnits": 7})
+    );
+    assert_eq!(
+        described["WarmThroughput"],
+        json!({"ReadUnitsPerSecond": 30_000, "WriteUnitsPerSecond": 4_000, "Status": "ACTIVE"})
     );
 }
 
@@ -316,6 +387,8 @@ fn definitions_survive_their_serde_form() {
         "table_class",
         "tags",
         "throughput_changes",
+        "on_demand_max",
+        "warm",
     ] {
         fields.remove(optional);
     }

@@ -96,6 +96,8 @@ fn table() -> TableDefinition {
         table_class: None,
         tags: BTreeMap::new(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 

@@ -198,6 +198,7 @@ impl Wishes {
         let there = table.partitions.len() + open.count();
         let needed = partition_count(
             table.definition.billing,
+            table.definition.warm,
             view.on_demand_partitions,
             view.partitions_max,
         );
