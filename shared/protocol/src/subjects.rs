@@ -50,3 +50,9 @@ pub const ADMIN_API: &str = "admin.api";
 pub const ADMIN_NUDGE: &str = "admin.nudge";
 /// Operator's commands: `operate::Command` → `operate::Answer`. Every admin hears them, the active one answers.
 pub const ADMIN_OPERATE: &str = "admin.operate";
+/// Tables' tokens from one GAC instance: `tokens::TokenRequest` → `tokens::TokenReply`.
+pub fn gac_tokens(instance: u64) -> String {
+    format!("gac.{instance}.tokens")
+}
+/// What on-demand tables can serve by now, from GAC instances to admins, one way: `tokens::WarmReport`.
+pub const ADMIN_WARM: &str = "admin.warm";
