@@ -27,7 +27,7 @@ pub(crate) enum Act {
     /// Write a child's record, unless there is one.
     RecordPartition(PartitionRecord),
     /// Write the table's record, unless somebody else did since.
-    RecordTable(TableRecord),
+    RecordTable(Box<TableRecord>),
     /// Note in the parent's record that its replicas are to be dropped, on these members too.
     EndParent {
         parent: GroupId,
@@ -106,7 +106,7 @@ impl Courses {
             return None;
         }
         if let Some(found) = self.found(record, view) {
-            return Some(Act::RecordTable(found));
+            return Some(Act::RecordTable(Box::new(found)));
         }
         record.splits.iter().find_map(|split| {
             let course = self.courses.entry(split.parent);
@@ -236,7 +236,7 @@ impl Course {
         match (split.phase, children) {
             (SplitPhase::Settled, children) => self.end(split, children, record, view),
             (_, Some(children)) => Some(self.settle(split, children, record)),
-            (_, None) if self.given_up => Some(Act::RecordTable(without(record, split))),
+            (_, None) if self.given_up => Some(Act::RecordTable(Box::new(without(record, split)))),
             (phase, None) => {
                 let seen = view.partitions.get(split.parent);
                 let seen = seen.filter(|seen| seen.fresh(view.now_ms))?;
@@ -245,7 +245,7 @@ impl Course {
                 let order = match phase {
                     SplitPhase::Ordered if self.hopeless(split, seen, view) => {
                         let abandoning = with_phase(record, split, SplitPhase::Abandoning);
-                        return Some(Act::RecordTable(abandoning));
+                        return Some(Act::RecordTable(Box::new(abandoning)));
                     }
                     SplitPhase::Ordered if self.progress.is_some() => return None,
                     SplitPhase::Ordered => OrderKind::Split {
@@ -303,7 +303,7 @@ impl Course {
         let at = next.partitions.iter().position(|&p| p == split.parent);
         let at = at.map_or(0..0, |at| at..at + 1);
         next.partitions.splice(at, [split.left, split.right]);
-        Act::RecordTable(next)
+        Act::RecordTable(Box::new(next))
     }
 
     /// Once all of the children's replicas are there, nobody needs the parent's log any more.
@@ -315,7 +315,7 @@ impl Course {
         view: &SplitView,
     ) -> Option<Act> {
         if self.ended {
-            return Some(Act::RecordTable(without(record, split)));
+            return Some(Act::RecordTable(Box::new(without(record, split))));
         }
         let children = children?;
         if !children.iter().all(|child| whole(child, view)) {

@@ -256,7 +256,7 @@ impl Mesh {
                 if self.record != *before {
                     return Outcome::Silent;
                 }
-                self.record = record.clone();
+                self.record = (**record).clone();
                 Outcome::Done
             }
             Act::EndParent { parent, .. } => {

@@ -367,7 +367,7 @@ impl Admin {
             Act::RecordTable(record) => match self.put_table(record, &stored.token).await {
                 Ok(token) => {
                     *stored = Stored {
-                        value: record.clone(),
+                        value: (**record).clone(),
                         token,
                     };
                     Outcome::Done
