@@ -23,6 +23,8 @@ pub struct StorageSettings {
     pub timing: Timing,
     /// When and how leaders heal their groups.
     pub healing: healing::Settings,
+    /// How leaders sample what is consumed of a partition, for splits.
+    pub heat: heat::Settings,
     /// Limits of this service.
     pub limits: Limits,
     /// How many capacity units partitions and the node spend.
@@ -40,6 +42,7 @@ impl Default for StorageSettings {
             http: String::new(),
             timing: Timing::default(),
             healing: healing::Settings::default(),
+            heat: heat::Settings::default(),
             limits: Limits::default(),
             admission: Admission::default(),
         }
