@@ -144,6 +144,8 @@ impl Catalog {
                 filter: None,
                 projection: None,
                 count_only: false,
+                believed: None,
+                name_last: false,
             };
             let (deadline, trace) = (self.deadline(), TraceContext::default());
             let reply = self

@@ -20,6 +20,7 @@ use crate::backend::{Backend, MeshBackend};
 use crate::http::{App, handle};
 use crate::settings::RouterSettings;
 use crate::supervisor::{Drain, Ready, Supervisor};
+use crate::tokens::{Exchange, Limited, TableLine};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
@@ -30,6 +31,8 @@ pub struct Running {
     supervisor: Addr<Supervisor>,
     thread: Option<JoinHandle<()>>,
     health: Option<HealthServer>,
+    /// Ends with the router.
+    exchange: Option<Exchange>,
 }
 
 impl Running {
@@ -51,6 +54,7 @@ impl Running {
                 tracing::error!("the router's thread panicked");
             }
         }
+        drop(self.exchange.take());
         if let Some(health) = self.health.take() {
             health.stop().await;
         }
@@ -63,6 +67,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         mesh.clone(),
         ClientSettings {
             calls_in_flight_max: settings.calls_in_flight_max,
+            region: settings.arn_region().to_owned(),
             ..ClientSettings::new(settings.zone.as_str())
         },
     )
@@ -70,7 +75,34 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     .context("cannot start the routing client")?;
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
-    start_with(settings, mesh.clone(), MeshBackend { mesh, client }, ready).await
+    let identity = mesh.identity();
+    let shares = settings.tokens.core();
+    let line = TableLine::new(
+        shares,
+        settings.instance,
+        identity.incarnation,
+        settings.arn_region(),
+    );
+    let answer_max = Duration::from_millis(shares.answer_ms_max);
+    let exchange = Exchange::start(line.clone(), mesh.clone(), answer_max)
+        .await
+        .context("cannot start the exchange with GAC")?;
+    let exported = line.clone();
+    telemetry::export(
+        "evenkeel_router_tokens",
+        "Tables' throughput at this router.",
+        move || exported.numbers(),
+    );
+    let backend = Limited {
+        backend: MeshBackend {
+            mesh: mesh.clone(),
+            client,
+        },
+        line,
+    };
+    let mut running = start_with(settings, mesh, backend, ready).await?;
+    running.exchange = Some(exchange);
+    Ok(running)
 }
 
 /// Starts a router in front of any backend.
@@ -123,6 +155,7 @@ async fn start_with<B: Backend>(
         supervisor,
         thread: Some(thread),
         health: health_server,
+        exchange: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a shard's groups share while they are driven: the time of the turn, the ways out (WAL, bus, disk threads), and what the
 //! turn has gathered. Owns no group.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use paxos::{GroupId, Message, Millis, NodeId, PersistOp, Token};
@@ -11,6 +12,7 @@ use crate::copy::CopySource;
 use crate::flusher::FlushJob;
 use crate::inbox::{Caller, Event, Inbox};
 use crate::log_reader::LogJob;
+use crate::middle::MiddleJob;
 use crate::node::Node;
 use crate::orders::OrderJob;
 use crate::outgoing::Outgoing;
@@ -42,10 +44,13 @@ pub(crate) struct Env {
     pub(crate) retired: Vec<GroupId>,
     /// What was heard of the other nodes.
     pub(crate) peers: Peers,
+    /// Nodes that have no room for a burst of writes, as of the last tick.
+    pub(crate) full_peers: BTreeSet<NodeId>,
     pub(crate) flusher: Jobs<FlushJob>,
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) middles: Jobs<MiddleJob>,
     pub(crate) copies: Arc<CopySource>,
     outgoing: Outgoing,
     /// Appends, and their bytes, that the WAL has not made durable yet.
@@ -60,6 +65,7 @@ pub(crate) struct DiskJobs {
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) middles: Jobs<MiddleJob>,
     pub(crate) copies: Arc<CopySource>,
 }
 
@@ -70,6 +76,7 @@ impl Env {
             log_reader,
             copier,
             orders,
+            middles,
             copies,
         } = jobs;
         Self {
@@ -83,10 +90,12 @@ impl Env {
             directory_changed: false,
             retired: Vec::new(),
             peers: Peers::default(),
+            full_peers: BTreeSet::new(),
             flusher,
             log_reader,
             copier,
             orders,
+            middles,
             copies,
             outgoing: Outgoing::default(),
             appends: 0,

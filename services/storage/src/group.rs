@@ -1,16 +1,20 @@
 //! One replica of one replication group on this node: the replication core, the partition and the B-tree, and the order in
 //! which they are told what. Runs on its shard's thread only; never blocks (disks are other threads' work).
 
+mod admission;
 mod flush;
 mod healing;
 mod requests;
+mod split;
 mod store;
 
 use ::healing::Nodes;
+use model::Units;
+use model::capacity::{self, Direction};
 use partition::PartitionError;
 use paxos::{
-    Body, Entry, FollowerStatus, GroupId, Input, Member, Millis, NodeId, Output, PersistOp,
-    Replica, Standing, Token,
+    Body, Entry, FollowerStatus, GroupId, Input, Member, Millis, NodeId, Output, Payload,
+    PersistOp, Replica, Standing, Token,
 };
 use protocol::directory::{PartitionInfo, PlacedMember, ReplicaProgress};
 use protocol::health::LeaderlessReplica;
@@ -19,6 +23,7 @@ use protocol::replication::GroupMessage;
 
 use crate::env::Env;
 use crate::group::healing::Healing;
+use crate::group::split::SplitWatch;
 pub(crate) use crate::group::store::Store;
 use crate::log_reader::LogJob;
 use crate::orders::Founder;
@@ -39,6 +44,7 @@ pub(crate) struct Group {
     token: Option<Token>,
     /// At a leader: what it does about the others.
     healing: Healing,
+    split_watch: SplitWatch,
     /// Since when this replica is here, or last heard from a leader.
     led_at: Millis,
     /// In the environment's list of groups to finish in this turn.
@@ -59,6 +65,7 @@ impl Group {
             operations: Vec::new(),
             token: None,
             healing: Healing::new(id, now),
+            split_watch: SplitWatch::default(),
             led_at: now,
             touched: false,
             push_due: false,
@@ -94,6 +101,8 @@ impl Group {
             copying: follower.copying,
             in_step: follower.in_step,
         };
+        let (read_units_s, write_units_s, refused_units_s) =
+            self.store.as_ref()?.admission.rates(env.now);
         Some(PartitionInfo {
             partition: self.id,
             table: state.table.id,
@@ -108,6 +117,11 @@ impl Group {
             table_version: state.table.version,
             items: state.items,
             bytes: state.bytes,
+            read_units_s,
+            write_units_s,
+            refused_units_s,
+            parent: state.parent,
+            split: self.split_progress(state),
         })
     }
 
@@ -177,8 +191,9 @@ impl Group {
     /// This replica goes: answers everybody who waits for it.
     pub(crate) fn abandon(&mut self, env: &mut Env) {
         self.lose(env);
+        self.release_children(env);
         if let Some(store) = &mut self.store {
-            let not_done = |(_, caller)| (caller, ItemReply::Fault(ItemFault::NotReady));
+            let not_done = |(_, caller, _)| (caller, ItemReply::Fault(ItemFault::NotReady));
             env.answers.extend(store.writes.drain(..).map(not_done));
         }
     }
@@ -246,13 +261,20 @@ impl Group {
     }
 
     fn apply(&mut self, env: &mut Env, committed: &[Entry]) -> Result<(), PartitionError> {
+        if !self.leads() {
+            // A leader was charged when it evaluated them.
+            let written = committed.iter().filter_map(write_units).sum();
+            env.node.capacity.charge(env.now, Direction::Write, written);
+        }
         let Some(store) = &mut self.store else {
             // A log replica has nothing to apply them to.
             return Ok(());
         };
         let news = |store: &Store| {
             let state = store.partition.state();
-            (state.configuration.generation, state.table.version)
+            let split = state.split.as_ref();
+            let split = split.map(|split| (split.left, split.committed.is_some()));
+            (state.configuration.generation, state.table.version, split)
         };
         let before = news(store);
         for entry in committed {
@@ -306,8 +328,18 @@ impl Group {
             env.touch(self.id, &mut self.touched);
         }
         self.tick_flush(env);
+        self.tick_split(env)?;
         self.heal(env)
     }
+}
+
+/// What a write in the log costs the node that writes it.
+fn write_units(entry: &Entry) -> Option<Units> {
+    let Payload::Command(command) = &entry.payload else {
+        return None;
+    };
+    let (old, new) = partition::command::sizes(command)?;
+    Some(capacity::write_units(old.max(new)))
 }
 
 /// Zone of a node: as it says itself, else as it is stored with the partition.

@@ -17,7 +17,9 @@ use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
+use crate::capacity::NodeCapacity;
 use crate::fence::Reason;
+use crate::forwarder::FORWARDS_MAX;
 use crate::inbox::Inbox;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
@@ -42,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) ready: Arc<AtomicBool>,
     /// Going away: takes nothing new.
     pub(crate) draining: AtomicBool,
+    /// Whatever it led is handed over: item requests are refused.
+    pub(crate) closed: AtomicBool,
     /// The storage nodes, as their heartbeats show them.
     pub(crate) nodes: RwLock<Nodes>,
     /// Greatest epoch of an admin that gave an order since the start.
@@ -50,9 +54,18 @@ pub(crate) struct Node {
     pub(crate) runtime: Handle,
     /// Bounds them.
     pub(crate) joins: Semaphore,
+    /// Limits the requests passed on to other nodes.
+    pub(crate) forwards: Arc<Semaphore>,
+    /// Item requests refused since the node closed.
+    pub(crate) refused: AtomicU64,
+    /// Bounds the replicas whose children are filled.
+    pub(crate) fillings: Arc<Semaphore>,
+    /// When the next chunk may be copied into a child.
+    split_at: Mutex<Millis>,
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
     space: Mutex<Space>,
+    pub(crate) capacity: NodeCapacity,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -117,13 +130,19 @@ impl Node {
             batch_readers: RwLock::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             nodes: RwLock::default(),
             epoch: AtomicU64::new(0),
             runtime,
             joins: Semaphore::new(JOINS_MAX),
+            forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
+            refused: AtomicU64::new(0),
+            fillings: Arc::new(Semaphore::new(settings.limits.splits_max.max(1))),
+            split_at: Mutex::default(),
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             space: Mutex::default(),
+            capacity: NodeCapacity::new(&settings.admission),
             origin: Instant::now(),
             settings,
         }
@@ -172,6 +191,10 @@ impl Node {
 
     pub(crate) fn partition_limits(&self) -> PartitionLimits {
         partition_limits(&self.settings)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -243,6 +266,14 @@ impl Node {
         let fenced = reports.iter().flat_map(|report| report.fenced.keys());
         let fenced: BTreeSet<GroupId> = fenced.copied().collect();
         fenced.into_iter().take(FENCED_NAMED_MAX).collect()
+    }
+
+    /// Takes so many bytes out of what splits may write: when their taker may go on.
+    pub(crate) fn pace_split(&self, now: Millis, bytes: u64) -> Millis {
+        let rate = self.settings.limits.split_bytes_per_second_max.max(1);
+        let mut at = self.split_at.lock();
+        *at = (*at).max(now).plus(bytes.saturating_mul(1_000) / rate);
+        *at
     }
 
     /// Space on the disk, as it was measured last.
@@ -318,6 +349,9 @@ impl Node {
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);
         set(&metrics.flush_queue, flush_queue as u64);
+        let room = self.capacity.room(self.now());
+        set(&metrics.room_read_units, room.read.thousandths() / 1000);
+        set(&metrics.room_write_units, room.write.thousandths() / 1000);
         let counts = self.inboxes.iter().map(|inbox| inbox.counts());
         let counts = counts.fold([0; 4], |sum: [usize; 4], one| {
             std::array::from_fn(|i| sum[i] + one[i])

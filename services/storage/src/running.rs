@@ -17,6 +17,7 @@ use protocol::control::{Order, OrderCall};
 use protocol::health::Heartbeat;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
 use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
+use protocol::split::{Split, SplitReport};
 use protocol::subjects;
 use telemetry::{Health, HttpServer};
 use tokio::sync::oneshot;
@@ -26,10 +27,12 @@ use crate::copier::CopyJob;
 use crate::copy::{CopySource, SourceOptions};
 use crate::env::{DiskJobs, Env};
 use crate::flusher::FlushJob;
+use crate::forwarder::forward;
 use crate::group::{Group, Store};
 use crate::inbox::{Caller, Event, Inbox, InboxLimits, Request};
 use crate::log_reader::LogJob;
 use crate::metrics::Metrics;
+use crate::middle::MiddleJob;
 use crate::node::{self, Node, Parts};
 use crate::orders::{OrderCaller, OrderJob};
 use crate::pool::Pool;
@@ -42,8 +45,14 @@ use crate::shard::Shard;
 const REQUEST_OVERHEAD_BYTES: usize = 512;
 /// Jobs that may wait for each kind of disk thread.
 const DISK_JOBS_MAX: usize = 4_096;
+/// Searches for the middle of a partition that may wait.
+const MIDDLES_MAX: usize = 64;
 /// Copies pulled or waiting at the same time.
 const COPIES_MAX: usize = 16;
+/// A node that ends refuses requests until none came for so long: far above the time that a request is under way.
+const QUIET: Duration = Duration::from_millis(100);
+/// It waits for that no longer than so many times.
+const QUIET_STEPS_MAX: usize = 20;
 
 /// The threads for work that blocks.
 struct Disks {
@@ -51,6 +60,7 @@ struct Disks {
     log_reader: Pool<LogJob>,
     copier: Pool<CopyJob>,
     orders: Pool<OrderJob>,
+    middles: Pool<MiddleJob>,
     copies: Arc<CopySource>,
 }
 
@@ -124,6 +134,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let replication = vec![
         serve_replication(&node).await?,
         serve_copies(&node).await?,
+        serve_splits(&node).await?,
         serve_hydrate(&node).await?,
         watch_nodes(&node).await?,
     ];
@@ -233,6 +244,7 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
         orders: Pool::start("storage-orders", 1, DISK_JOBS_MAX, move |job: OrderJob| {
             job.run(&orders)
         })?,
+        middles: Pool::start("storage-middle", 1, MIDDLES_MAX, MiddleJob::run)?,
         copies: Arc::new(CopySource::start(copy_options)?),
     })
 }
@@ -263,6 +275,7 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         log_reader: disks.log_reader.jobs(),
         copier: disks.copier.jobs(),
         orders: disks.orders.jobs(),
+        middles: disks.middles.jobs(),
         copies: disks.copies.clone(),
     };
     let start = |(number, (groups, fenced)): (usize, (Vec<Group>, BTreeMap<_, _>))| {
@@ -291,8 +304,9 @@ async fn serve_items(node: &Arc<Node>) -> anyhow::Result<Subscription> {
 }
 
 /// Runs on a thread of the bus.
-fn take_item(node: &Node, delivery: Delivery) {
-    if node.is_draining() {
+fn take_item(node: &Arc<Node>, delivery: Delivery) {
+    if node.is_closed() {
+        node.refused.fetch_add(1, Ordering::Relaxed);
         return delivery.reply(&ItemReply::Fault(ItemFault::NotReady));
     }
     let call = match delivery.decode::<ItemCall>() {
@@ -304,6 +318,9 @@ fn take_item(node: &Node, delivery: Delivery) {
             return delivery.reply(&ItemReply::Fault(ItemFault::Api(error)));
         }
     };
+    if let Some(to) = call.forward_to.filter(|to| *to != node.id) {
+        return forward(node, call, to, delivery);
+    }
     let inbox = node.inbox(call.partition);
     let bytes = delivery.body.len() + REQUEST_OVERHEAD_BYTES;
     if !inbox.admit(bytes) {
@@ -379,6 +396,30 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
                 node.inbox(partition)
                     .event(Event::Transfer(partition, to, caller));
             }
+            Ok(Order::SplitPartition {
+                partition,
+                generation,
+                point,
+                left,
+                right,
+            }) => {
+                let split = Split {
+                    point,
+                    left,
+                    right,
+                    committed: None,
+                };
+                let event = Event::Split(partition, generation, split, caller);
+                node.inbox(partition).event(event);
+            }
+            Ok(Order::AbandonSplit { partition, left }) => {
+                node.inbox(partition)
+                    .event(Event::AbandonSplit(partition, left, caller));
+            }
+            Ok(Order::FindMiddle { partition }) => {
+                node.inbox(partition)
+                    .event(Event::FindMiddle(partition, caller));
+            }
             Err(error) => caller.refused(error.to_string()),
         }
     };
@@ -447,6 +488,22 @@ async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     Ok(mesh.serve(&subject, None, take).await?)
 }
 
+async fn serve_splits(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_split(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| match delivery.decode::<SplitReport>() {
+        Ok(report) => {
+            let inbox = node.inbox(report.partition);
+            inbox.event(Event::SplitReported(report));
+        }
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not a split report");
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
 /// Keeps an eye on the other nodes' heartbeats.
 async fn watch_nodes(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     let node = node.clone();
@@ -454,7 +511,9 @@ async fn watch_nodes(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     // Heartbeats of other services, and what cannot be read, say nothing about nodes.
     let take = move |delivery: Delivery| {
         if let Ok(heartbeat) = delivery.decode::<Heartbeat>() {
-            node.nodes.write().hear(node.now(), &heartbeat);
+            let now = node.now();
+            node.capacity.hear(now, &heartbeat);
+            node.nodes.write().hear(now, &heartbeat);
         }
     };
     Ok(mesh.serve(subjects::HEALTH, None, take).await?)
@@ -482,7 +541,7 @@ impl Running {
         self.node.metrics.copies_installed.get()
     }
 
-    /// Takes nothing new, hands leadership over, brings everything into the B-trees (each for a bounded time), and ends.
+    /// Takes no orders, serves what it leads until that is handed over, takes nothing new, brings everything into the B-trees (each for a bounded time), and ends.
     pub async fn stop(mut self) {
         let limits = self.node.settings.limits.clone();
         self.node.draining.store(true, Ordering::Relaxed);
@@ -491,10 +550,24 @@ impl Running {
         if limits.transfer_ms_max > 0 {
             self.ask_all(Event::HandOver, limits.transfer_ms_max).await;
         }
-        self.requests.clear();
+        self.node.closed.store(true, Ordering::Relaxed);
         self.ask_all(Event::FlushAll, limits.drain_ms_max).await;
+        self.outlast_requests().await;
+        self.requests.clear();
         self.node.mesh.drain(Duration::from_secs(1)).await;
         self.end().await;
+    }
+
+    /// Goes on refusing requests until none come any more: one that meets no subscription on its way between two servers of the bus is
+    /// lost without a word, and its sender waits in vain.
+    async fn outlast_requests(&self) {
+        for _ in 0..QUIET_STEPS_MAX {
+            let before = self.node.refused.load(Ordering::Relaxed);
+            tokio::time::sleep(QUIET).await;
+            if self.node.refused.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
     }
 
     /// Ends at once, as if the process had died: no handing over, no flush. Closes what is open, so that the node can be started
@@ -502,6 +575,7 @@ impl Running {
     pub async fn halt(mut self) {
         self.node.draining.store(true, Ordering::Relaxed);
         self.node.ready.store(false, Ordering::Relaxed);
+        self.node.closed.store(true, Ordering::Relaxed);
         self.requests.clear();
         self.end().await;
     }
@@ -526,6 +600,7 @@ impl Running {
                 let _ = arbiter.join();
             }
             disks.orders.close();
+            disks.middles.close();
             disks.copier.close();
             drop(disks.copies);
             disks.log_reader.close();

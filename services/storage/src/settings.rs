@@ -26,6 +26,8 @@ pub struct StorageSettings {
     pub healing: healing::Settings,
     /// Limits of this service.
     pub limits: Limits,
+    /// How many capacity units partitions and the node spend.
+    pub admission: Admission,
 }
 
 impl Default for StorageSettings {
@@ -40,6 +42,7 @@ impl Default for StorageSettings {
             timing: Timing::default(),
             healing: healing::Settings::default(),
             limits: Limits::default(),
+            admission: Admission::default(),
         }
     }
 }
@@ -99,6 +102,12 @@ pub struct Limits {
     pub copy_chunk_ms_max: u64,
     /// What a node gives away in full copies, bytes a second over all of them: copies must not starve the service.
     pub copy_bytes_per_second_max: u64,
+    /// What a node writes into the B-trees of splits' children, bytes a second over all of them: splits must not starve the service.
+    pub split_bytes_per_second_max: u64,
+    /// Bytes copied in one transaction of a split: flushes wait for it.
+    pub split_chunk_bytes: usize,
+    /// Replicas of a node whose children are filled at the same time; others wait.
+    pub splits_max: usize,
     /// Size of a WAL segment, bytes.
     pub wal_segment_bytes: u32,
     /// Above this size of the WAL on disk, bytes, the groups that keep its oldest segments alive are made to let go.
@@ -132,11 +141,44 @@ impl Default for Limits {
             drain_ms_max: 10_000,
             copy_chunk_ms_max: 5_000,
             copy_bytes_per_second_max: 32 << 20,
+            split_bytes_per_second_max: 32 << 20,
+            split_chunk_bytes: 1 << 20,
+            splits_max: 4,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,
             disk_reserve_bytes: 512 << 20,
             disk_bytes_max: 0,
             map_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Capacity units that may be spent (section `storage.admission`). Equal on all nodes, or a table's throughput depends on where
+/// its leaders are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admission {
+    /// Read units a second that one partition serves at each of its replicas; 0 = no limit, whatever the table's throughput.
+    pub partition_read_units_max: u64,
+    /// Write units a second that one partition takes; 0 = no limit, whatever the table's throughput.
+    pub partition_write_units_max: u64,
+    /// Seconds for which what a partition did not use of its rate is kept for a burst; 0 = no bursts.
+    pub burst_s: u64,
+    /// Read units a second that the node's hardware is rated for: above it there are no bursts; 0 = bursts always.
+    pub node_read_units: u64,
+    /// Write units a second, those of followers included; 0 = bursts always.
+    pub node_write_units: u64,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        // DynamoDB's caps and burst; a small node's rates.
+        Self {
+            partition_read_units_max: 3_000,
+            partition_write_units_max: 1_000,
+            burst_s: 300,
+            node_read_units: 20_000,
+            node_write_units: 7_000,
         }
     }
 }

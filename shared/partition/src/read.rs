@@ -74,12 +74,52 @@ impl<C> Partition<C> {
                 break;
             }
         }
+        let last = match page.name_last && !reader.stopped && reader.reply.scanned_count > 0 {
+            true => self.last_of(base, range, page)?,
+            false => None,
+        };
+        if let Some(last) = last {
+            reader.reply.end_key = last.last_key;
+            reader.reply.end_key_item = last.last_key_item;
+        }
         reader.finish()
+    }
+
+    /// The page of the last item of a range, in the reading direction of `page`.
+    fn last_of(
+        &self,
+        base: &impl BTree,
+        range: KeyRange,
+        page: &Page,
+    ) -> Result<Option<PageReply>, PartitionError> {
+        let backwards = Page {
+            range,
+            after: None,
+            reverse: !page.reverse,
+            strong: page.strong,
+            limit: Some(1),
+            bytes_max: page.bytes_max,
+            filter: None,
+            projection: None,
+            count_only: true,
+            believed: None,
+            name_last: false,
+        };
+        Ok(match self.page(base, &backwards)? {
+            ItemReply::Page(reply) => Some(reply),
+            _ => None,
+        })
     }
 
     /// The keys to read: the page's range within the partition, behind `after`; none when nothing is left.
     fn clip(&self, page: &Page) -> Result<Option<KeyRange>, ItemFault> {
         let own = &self.state.range;
+        if page.believed.as_ref().is_some_and(|range| range != own) || self.has_ended() {
+            return Err(ItemFault::WrongRange {
+                partition: None,
+                children: Vec::new(),
+            });
+        }
         let bounds = [&page.range.start, &page.range.end]
             .into_iter()
             .chain(&page.after);
@@ -97,7 +137,10 @@ impl<C> Partition<C> {
         }
         let is_empty = |range: &KeyRange| !range.end.is_empty() && range.start >= range.end;
         if is_empty(&range) && !is_empty(&page.range) {
-            return Err(ItemFault::WrongRange { partition: None });
+            return Err(ItemFault::WrongRange {
+                partition: None,
+                children: Vec::new(),
+            });
         }
         match &page.after {
             // The first key behind `after` is `after` and a zero byte.

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use expression::{Condition, Projection, Update};
+use model::capacity::Direction;
 use model::{ApiError, EncodedKey, KeyRange};
-use paxos::GroupId;
+use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::PartitionInfo;
@@ -17,6 +18,9 @@ pub struct ItemCall {
     /// The request.
     #[serde(rename = "o")]
     pub operation: ItemOperation,
+    /// The storage node that shall answer, if the sender cannot reach it: the receiver passes the call on, without this.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub forward_to: Option<NodeId>,
 }
 
 /// What is asked for.
@@ -89,7 +93,7 @@ pub enum ReturnValues {
 }
 
 /// Read one page of a contiguous key range within the partition, in key order or reverse.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Page {
     /// Keys to read; the node clips it to the partition's own range.
     pub range: KeyRange,
@@ -115,6 +119,14 @@ pub struct Page {
     /// Return counts only.
     #[serde(default)]
     pub count_only: bool,
+    /// The partition's range as the sender knows it; the node refuses with `WrongRange` if it is another one, so that no keys are
+    /// passed over in silence. None: the sender says nothing of it.
+    #[serde(default)]
+    pub believed: Option<KeyRange>,
+    /// Name the last evaluated item also when the range is read to its end: the request goes on in another partition, which may
+    /// have no capacity left for it.
+    #[serde(default)]
+    pub name_last: bool,
 }
 
 /// Answer to an `ItemCall`.
@@ -157,6 +169,12 @@ pub struct PageReply {
     pub last_key: Option<EncodedKey>,
     /// … and that item's key attributes (table keys) as an encoded item.
     pub last_key_item: Option<Bytes>,
+    /// With `Page::name_last`, of a range that was read to its end: encoded key of the last evaluated item, if there is one …
+    #[serde(default)]
+    pub end_key: Option<EncodedKey>,
+    /// … and its key attributes.
+    #[serde(default)]
+    pub end_key_item: Option<Bytes>,
 }
 
 /// Why an item request failed.
@@ -176,15 +194,23 @@ pub enum ItemFault {
         /// The newest membership that the node knows.
         partition: Option<Box<PartitionInfo>>,
     },
-    /// Not executed: the key is outside of the partition's range. Look it up again.
+    /// Not executed: the key is outside of the partition's range, or the partition was split. Look it up again.
     WrongRange {
-        /// The range that this partition really has.
+        /// The range that this partition really has; none if it was split.
         partition: Option<Box<PartitionInfo>>,
+        /// The partitions that it was split into, as far as this node knows them.
+        #[serde(default)]
+        children: Vec<PartitionInfo>,
     },
     /// Not executed: no lease yet, starting, draining. Try again shortly.
     NotReady,
     /// Not executed: a bound was reached (queue, in-flight bytes). Shed.
     Overloaded,
+    /// Not executed: the partition has no capacity units left. Final: the client backs off.
+    Throttled {
+        /// Which of its units.
+        direction: Direction,
+    },
     /// It may or may not have been executed (leadership lost while in flight, time-out). Never retried as if it had not.
     Unknown,
 }

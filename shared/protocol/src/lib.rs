@@ -3,9 +3,12 @@
 
 pub mod batch;
 pub mod control;
+pub mod cost;
 pub mod directory;
 pub mod health;
 pub mod item;
 pub mod operate;
 pub mod replication;
+pub mod split;
 pub mod subjects;
+pub mod tokens;

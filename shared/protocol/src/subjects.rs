@@ -14,6 +14,10 @@ pub fn node_replication(node: NodeId) -> String {
 pub fn node_bulk(node: NodeId) -> String {
     format!("node.{}.bulk", node.0)
 }
+/// How far replicas are with splits, to the leader's node, one way: `split::SplitReport`.
+pub fn node_split(node: NodeId) -> String {
+    format!("node.{}.split", node.0)
+}
 /// Orders to a storage node: `control::OrderCall` → `control::OrderReply`.
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)
@@ -46,3 +50,9 @@ pub const ADMIN_API: &str = "admin.api";
 pub const ADMIN_NUDGE: &str = "admin.nudge";
 /// Operator's commands: `operate::Command` → `operate::Answer`. Every admin hears them, the active one answers.
 pub const ADMIN_OPERATE: &str = "admin.operate";
+/// Tables' tokens from one GAC instance: `tokens::TokenRequest` → `tokens::TokenReply`.
+pub fn gac_tokens(instance: u64) -> String {
+    format!("gac.{instance}.tokens")
+}
+/// What on-demand tables can serve by now, from GAC instances to admins, one way: `tokens::WarmReport`.
+pub const ADMIN_WARM: &str = "admin.warm";

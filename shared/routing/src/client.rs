@@ -1,19 +1,22 @@
 //! The client's public face: tables, items, pages, partitions. Owns the shared state of all clones.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh::{Deadline, Mesh, MeshError, Subscription, TraceContext};
-use model::{ApiError, EncodedKey, ErrorKind, KeyRange, TableDefinition, TableId};
+use model::capacity::Direction;
+use model::error::ThroughputLimit;
+use model::{ApiError, EncodedKey, KeyRange, TableDefinition, TableId};
 use parking_lot::RwLock;
 use paxos::GroupId;
 use protocol::directory::{Lookup, LookupAnswer, PartitionInfo, TableRef};
 use protocol::health::Heartbeat;
-use protocol::item::{ItemOperation, ItemReply};
+use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
 use tokio::sync::Semaphore;
 
 use crate::lookups::Lookups;
+use crate::reach::Reach;
 use crate::resolve::Resolved;
 use crate::routes::{Routes, RoutesLimits};
 
@@ -25,6 +28,8 @@ const SYSTEM_PREFIX: &str = "evenkeel.";
 pub struct ClientSettings {
     /// Availability zone of the caller: eventual reads prefer its replicas.
     pub zone: String,
+    /// Region of the ARNs that throttling errors name.
+    pub region: String,
     /// Requests to storage under way at once; above it they are shed with a ThrottlingException.
     pub calls_in_flight_max: usize,
     /// How long one try of a read may take before another replica is asked.
@@ -38,6 +43,7 @@ impl ClientSettings {
     pub fn new(zone: impl Into<String>) -> Self {
         Self {
             zone: zone.into(),
+            region: "us-east-1".to_owned(),
             calls_in_flight_max: 16_384,
             // Far above a slow disk's p99.9, and several tries fit into a client's patience.
             read_try: Duration::from_millis(800),
@@ -57,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) settings: ClientSettings,
     pub(crate) routes: Arc<RwLock<Routes>>,
     pub(crate) lookups: Arc<Lookups>,
+    pub(crate) reach: Arc<RwLock<Reach>>,
+    pub(crate) started: Instant,
     pub(crate) calls: Semaphore,
     _heartbeats: Subscription,
 }
@@ -87,11 +95,16 @@ impl Client {
             routes.clone(),
             settings.zone.clone(),
         ));
-        let listener = lookups.clone();
+        let reach = Arc::new(RwLock::new(Reach::new(settings.zone.clone())));
+        let started = Instant::now();
+        let (listener, nodes) = (lookups.clone(), reach.clone());
         let heartbeats = mesh
             .serve(subjects::HEALTH, None, move |delivery| {
                 match delivery.decode::<Heartbeat>() {
-                    Ok(beat) => listener.heard(&beat),
+                    Ok(beat) => {
+                        listener.heard(&beat);
+                        nodes.write().heard(&beat, ms_since(started));
+                    }
                     Err(error) => tracing::debug!(%error, "not a heartbeat"),
                 }
             })
@@ -102,6 +115,8 @@ impl Client {
             settings,
             routes,
             lookups,
+            reach,
+            started,
             calls,
             _heartbeats: heartbeats,
         };
@@ -152,7 +167,7 @@ impl Client {
     /// One item request (`Get`, `Write`, or one `Page` of the partition that holds `key`). The only fault that comes back inside
     /// `Ok` is `ItemFault::ConditionFailed`; all others are retried or turned into an `ApiError`: a write whose outcome is
     /// unknown is an InternalServerError, one that was certainly not done in time a ServiceUnavailable, shed work a
-    /// ThrottlingException.
+    /// ThrottlingException, a partition without capacity units what `ApiError::throttled` says.
     pub async fn item(
         &self,
         table: &TableDefinition,
@@ -161,9 +176,21 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<ItemReply, ApiError> {
-        self.call_storage(table.id, key, operation, deadline, trace)
-            .await
-            .map(|(reply, _)| reply)
+        let (reply, _) = self
+            .call_storage(table.id, key, operation, deadline, trace)
+            .await?;
+        match reply {
+            ItemReply::Fault(ItemFault::Throttled { direction }) => {
+                Err(self.throttled(table, direction))
+            }
+            reply => Ok(reply),
+        }
+    }
+
+    /// A partition of `table` has no capacity units left.
+    pub(crate) fn throttled(&self, table: &TableDefinition, direction: Direction) -> ApiError {
+        let arn = table.arn(&self.shared.settings.region);
+        ApiError::throttled(ThroughputLimit::KeyRange, direction, table.billing, &arn)
     }
 
     /// The partitions that cover `range`, in key order.
@@ -331,16 +358,19 @@ impl Client {
     }
 }
 
+impl Shared {
+    /// Since the client's start: the clock of `reach`.
+    pub(crate) fn now_ms(&self) -> u64 {
+        ms_since(self.started)
+    }
+}
+
+fn ms_since(start: Instant) -> u64 {
+    start.elapsed().as_millis() as u64
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.lookups.close();
     }
-}
-
-/// Whether retrying an error of this client elsewhere could help; for callers that answer partial results.
-pub fn is_shed(error: &ApiError) -> bool {
-    matches!(
-        error.kind,
-        ErrorKind::Throttling | ErrorKind::ProvisionedThroughputExceeded
-    )
 }

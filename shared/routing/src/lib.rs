@@ -8,12 +8,13 @@ mod errors;
 mod fleet;
 mod lookups;
 mod pages;
+mod reach;
 mod resolve;
 mod routes;
 mod storage_calls;
 #[cfg(test)]
 mod testing;
 
-pub use client::{Client, ClientSettings, ClientStats, is_shed};
+pub use client::{Client, ClientSettings, ClientStats};
 pub use routes::{Routes, RoutesLimits};
 pub use storage_calls::REQUEST_TIME;

@@ -113,6 +113,8 @@ pub(super) async fn execute<B: Backend>(
             filter,
             projection,
             count_only: counts_only,
+            believed: None,
+            name_last: false,
         };
         backend.page(&table, page, context).await?
     };

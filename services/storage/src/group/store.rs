@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use partition::Partition;
+use partition::{Partition, PartitionState};
 use paxos::{Millis, NodeId};
 use protocol::item::Write;
 
+use super::admission::{Admission, Charge};
 use super::flush::Flush;
+use super::split::Splitting;
 use crate::btree::ReplicaTree;
 use crate::inbox::Caller;
 
@@ -16,11 +18,17 @@ use crate::inbox::Caller;
 pub(crate) struct Store {
     pub(crate) partition: Partition<Caller>,
     pub(crate) tree: Arc<ReplicaTree>,
+    /// The state in the B-tree, as of the last flush.
+    pub(super) durable: PartitionState,
+    /// The split that is being carried out.
+    pub(crate) splitting: Option<Splitting>,
     /// Bytes of its files, as of the last flush.
     pub(crate) tree_bytes: u64,
     /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
     /// it syncs, a proposal would only wait for the next sync, and cost every follower a message and a sync of its own.
-    pub(super) writes: Vec<(Box<Write>, Caller)>,
+    pub(super) writes: Vec<(Box<Write>, Caller, Charge)>,
+    /// What requests may spend.
+    pub(super) admission: Admission,
     /// Commands evaluated in this turn, to be proposed together.
     pub(super) commands: Vec<Bytes>,
     pub(super) flush: Flush,
@@ -39,10 +47,13 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(partition: Partition<Caller>, tree: ReplicaTree) -> Self {
         Self {
+            durable: partition.state().clone(),
+            splitting: None,
             partition,
             tree_bytes: tree.disk_bytes(),
             tree: Arc::new(tree),
             writes: Vec::new(),
+            admission: Admission::default(),
             commands: Vec::new(),
             flush: Flush::Idle,
             unflushed_since: None,
