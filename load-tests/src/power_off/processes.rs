@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::samples;
+use crate::health;
 use super::topology::{Kind, Process, Topology};
 
 /// A process that was told to end has so long.
@@ -187,7 +187,7 @@ impl Processes {
                     "/readyz"
                 };
                 let answer =
-                    samples::get(&running.spec.health, path, Duration::from_millis(500)).await;
+                    health::get(&running.spec.health, path, Duration::from_millis(500)).await;
                 if answer.is_none_or(|(status, _)| status != 200) {
                     left.push(name);
                 }
