@@ -43,6 +43,9 @@ pub struct Options {
     /// Seconds for the admin to build full storage replicas elsewhere while the node stays away; then it is started again.
     #[arg(long, default_value_t = 90)]
     patience: u64,
+    /// Nothing else: restarts every storage node in turn (SIGTERM), so many times.
+    #[arg(long, default_value_t = 0)]
+    rolling: usize,
 }
 
 /// The newest of each partition.
@@ -170,6 +173,23 @@ async fn measure(
     let traffic = Traffic::start(&shared, &clients, options.rate, 1);
     tokio::time::sleep(SETTLE).await;
     let mut rows = Vec::new();
+
+    if options.rolling > 0 {
+        let mut restarted = Vec::new();
+        for round in 1..=options.rolling {
+            for process in &topology.processes {
+                if process.kind == Kind::Storage {
+                    let name = &process.name;
+                    let what = format!("round {round}: {name} restarted");
+                    let span = restart(processes, name, &directory, &record).await?;
+                    restarted.push((what, span));
+                }
+            }
+        }
+        traffic.finish().await;
+        print_waits(&record.calls(), &restarted);
+        return Ok(());
+    }
 
     eprintln!("steady traffic");
     let from = record.now_us();
@@ -334,6 +354,63 @@ async fn measure(
         bail!("{ends:?}");
     }
     Ok(())
+}
+
+/// A node is restarted, and the admin gives leaders back to it. From when to when that took, and how many it led.
+async fn restart(
+    processes: &mut Processes,
+    name: &str,
+    directory: &Directory,
+    record: &Record,
+) -> anyhow::Result<(u64, u64, usize)> {
+    let leads = directory
+        .all()
+        .iter()
+        .filter(|info| {
+            info.leader
+                .is_some_and(|node| name == format!("storage-{}", node.0))
+        })
+        .count();
+    eprintln!("restart of {name}, which leads {leads}");
+    let from = record.now_us();
+    processes.restart(name).await?;
+    tokio::time::sleep(SETTLE).await;
+    Ok((from, record.now_us(), leads))
+}
+
+/// What clients noticed of restarts.
+fn print_waits(calls: &[Call], restarts: &[(String, (u64, u64, usize))]) {
+    println!(
+        "| | led | calls | over 100 ms | tried again | failed | longest write s | longest strong read s | longest eventual read s |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    );
+    for (what, (from, to, led)) in restarts {
+        let within = || {
+            calls
+                .iter()
+                .filter(|call| (*from..*to).contains(&call.at_us))
+        };
+        let longest = |class: Class| {
+            let took = within()
+                .filter(|call| call.class == class)
+                .map(|call| call.took_us);
+            took.max().unwrap_or_default() as f64 / 1e6
+        };
+        println!(
+            "| {what} | {led} | {} | {} | {} | {} | {:.2} | {:.2} | {:.2} |",
+            within().count(),
+            within().filter(|call| call.took_us > 100_000).count(),
+            within().filter(|call| call.tries > 1).count(),
+            within().filter(|call| !call.done).count(),
+            longest(Class::Write),
+            longest(Class::Strong),
+            longest(Class::Eventual),
+        );
+        for call in within().filter(|call| call.took_us > 200_000).take(6) {
+            let after_ms = (call.at_us - from) / 1_000;
+            eprintln!("{what}, after {after_ms} ms: {call:?}");
+        }
+    }
 }
 
 /// How far partitions came, and when.

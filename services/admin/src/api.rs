@@ -39,12 +39,7 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "TagResource" => tag(admin, from_slice(body)?).await,
         "UntagResource" => untag(admin, from_slice(body)?).await,
         "ListTagsOfResource" => list_tags(admin, from_slice(body)?).await,
-        "DescribeLimits" => Ok(json!({
-            "AccountMaxReadCapacityUnits": 80_000,
-            "AccountMaxWriteCapacityUnits": 80_000,
-            "TableMaxReadCapacityUnits": 40_000,
-            "TableMaxWriteCapacityUnits": 40_000,
-        })),
+        "DescribeLimits" => Ok(admin.settings.quotas.describe()),
         "DescribeTimeToLive" => {
             find(admin, from_slice(body)?).await?;
             Ok(json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "DISABLED" } }))
@@ -70,7 +65,7 @@ fn now_ms() -> u64 {
 impl Admin {
     fn describe(&self, definition: &TableDefinition) -> Value {
         let counts = self.partitions.read().counts(definition.id);
-        definition.describe(&self.settings.region, counts)
+        definition.describe(&self.settings.region, counts, now_ms())
     }
 
     fn answer_wait(&self) -> Duration {

@@ -144,6 +144,7 @@ impl Catalog {
                 filter: None,
                 projection: None,
                 count_only: false,
+                believed: None,
             };
             let (deadline, trace) = (self.deadline(), TraceContext::default());
             let reply = self

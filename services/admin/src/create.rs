@@ -61,14 +61,15 @@ impl Admin {
             });
         }
         let settings = &self.settings;
+        let reserving = self.reserve_beside(&new.name).await?;
+        settings.quotas.check_count(reserving.tables)?;
         let count = partition_count(
             new.billing,
             settings.on_demand_partitions,
             settings.partitions_max,
         );
-        let (id, first) = self.take_numbers(u64::from(count)).await?;
-        let definition = TableDefinition {
-            id,
+        let mut definition = TableDefinition {
+            id: TableId::default(),
             name: new.name,
             version: 1,
             keys: new.keys,
@@ -80,7 +81,14 @@ impl Admin {
             table_class: new.class,
             tags: new.tags,
             throughput_changes: Default::default(),
+            on_demand_max: new.maximum,
+            warm: new.warm,
         };
+        let (quotas, region) = (&settings.quotas, &settings.region);
+        quotas.check_table(region, None, &definition)?;
+        quotas.check_account(region, reserving.rates, None, &definition)?;
+        let (id, first) = self.take_numbers(u64::from(count)).await?;
+        definition.id = id;
         let partitions = (first..first + u64::from(count)).map(GroupId).collect();
         let record = TableRecord {
             definition,

@@ -45,6 +45,8 @@ pub(crate) struct Admin {
     pub(crate) lease: Mutex<Lease>,
     pub(crate) plan: Mutex<Plan>,
     pub(crate) calls: Semaphore,
+    /// Held while quotas are looked at and used.
+    pub(crate) reserving: tokio::sync::Mutex<()>,
     orders: Semaphore,
     driving: Mutex<BTreeSet<String>>,
     started: Instant,
@@ -110,6 +112,7 @@ impl Admin {
             client,
             cluster: RwLock::default(),
             calls: Semaphore::new(settings.calls_max.max(1)),
+            reserving: tokio::sync::Mutex::default(),
             orders: Semaphore::new(ORDERS_MAX),
             driving: Mutex::default(),
             started: Instant::now(),
@@ -179,7 +182,9 @@ impl Admin {
             .call::<_, OrderReply>(&subject, &call, deadline, &trace)
             .await
         {
-            Ok(OrderReply::Done | OrderReply::Joined { .. }) => Outcome::Done,
+            Ok(OrderReply::Done | OrderReply::Joined { .. } | OrderReply::Middle(_)) => {
+                Outcome::Done
+            }
             Ok(OrderReply::NotLeader) => Outcome::NotLeader,
             Ok(OrderReply::Stale(newer)) => Outcome::Stale(newer),
             Ok(OrderReply::Refused(why)) => Outcome::Refused(why),

@@ -17,12 +17,15 @@ mod partitions;
 mod placement;
 mod records;
 mod requests;
+mod reservations;
 mod service;
 mod settings;
 mod tagging;
 mod texts;
+mod throughput;
 mod update;
 mod vitality;
 
 pub use service::{Running, start};
 pub use settings::{AdminSettings, HealingSettings};
+pub use throughput::Quotas;

@@ -170,6 +170,7 @@ pub(crate) mod tests {
             table_version: 1,
             items: 10,
             bytes: 100,
+            ..PartitionInfo::default()
         }
     }
 

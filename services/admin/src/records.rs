@@ -162,6 +162,8 @@ pub(crate) fn system_table() -> TableDefinition {
         table_class: None,
         tags: BTreeMap::new(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use model::ApiError;
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType};
+use model::throughput::{OnDemandThroughput, UnitRates};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::constraints::{Constraints, table_of};
 use crate::tagging::{Tag, constrain_tags, tags};
 use crate::texts;
+use crate::throughput::{self, OnDemand, Throughput, ThroughputChange, Warm};
 
-/// Most capacity units that can be asked for at all.
-const UNITS_MAX: i64 = 1_000_000_000_000;
 /// Prefix of the mesh's own tables.
 const RESERVED: &str = "evenkeel.";
 
@@ -34,13 +34,6 @@ struct KeyElement {
     key_type: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Throughput {
-    read_capacity_units: Option<i64>,
-    write_capacity_units: Option<i64>,
-}
-
 /// Body of CreateTable.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -50,6 +43,8 @@ pub(crate) struct CreateTable {
     key_schema: Option<Vec<KeyElement>>,
     billing_mode: Option<String>,
     provisioned_throughput: Option<Throughput>,
+    on_demand_throughput: Option<OnDemand>,
+    warm_throughput: Option<Warm>,
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
     tags: Option<Vec<Tag>>,
@@ -63,6 +58,8 @@ pub(crate) struct NewTable {
     pub(crate) name: String,
     pub(crate) keys: KeySchema,
     pub(crate) billing: BillingMode,
+    pub(crate) maximum: OnDemandThroughput,
+    pub(crate) warm: UnitRates,
     pub(crate) class: Option<String>,
     pub(crate) protection: bool,
     pub(crate) tags: BTreeMap<String, String>,
@@ -82,17 +79,17 @@ impl CreateTable {
                 "GlobalSecondaryIndexes",
                 "StreamSpecification",
                 "SSESpecification",
-                "OnDemandThroughput",
-                "WarmThroughput",
                 "ResourcePolicy",
                 "GlobalTableSourceArn",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;
-        let billing = billing(
+        let billing = throughput::billing(
             self.billing_mode.as_deref(),
             self.provisioned_throughput.as_ref(),
         )?;
+        let maximum = throughput::maximum(billing, self.on_demand_throughput.as_ref())?;
+        let warm = throughput::warm(billing, self.warm_throughput.as_ref())?;
         let definitions = self.attribute_definitions.unwrap_or_default();
         let keys = keys(&definitions, &self.key_schema.unwrap_or_default())?;
         let tags = tags(self.tags.unwrap_or_default())?;
@@ -103,6 +100,8 @@ impl CreateTable {
             name,
             keys,
             billing,
+            maximum,
+            warm,
             class: self.table_class,
             protection: self.deletion_protection_enabled.unwrap_or(false),
             tags,
@@ -116,7 +115,7 @@ impl CreateTable {
         }
         constraints.table_name(self.table_name.as_deref());
         constraints.one_of("billingMode", self.billing_mode.as_deref(), BILLING_MODES);
-        constrain_throughput(constraints, self.provisioned_throughput.as_ref());
+        throughput::constrain(constraints, self.provisioned_throughput.as_ref());
         match &self.key_schema {
             None => constraints.present("keySchema", false),
             Some(elements) => constrain_keys(constraints, elements),
@@ -134,6 +133,8 @@ pub(crate) struct UpdateTable {
     attribute_definitions: Option<Vec<Definition>>,
     billing_mode: Option<String>,
     provisioned_throughput: Option<Throughput>,
+    on_demand_throughput: Option<OnDemand>,
+    warm_throughput: Option<Warm>,
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
     #[serde(flatten)]
@@ -144,8 +145,7 @@ pub(crate) struct UpdateTable {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TableChange {
     pub(crate) name: String,
-    mode: Option<String>,
-    units: Option<(u64, u64)>,
+    pub(crate) throughput: ThroughputChange,
     pub(crate) class: Option<String>,
     pub(crate) protection: Option<bool>,
 }
@@ -159,7 +159,7 @@ impl UpdateTable {
         }
         constraints.table_name(self.table_name.as_deref());
         constraints.one_of("billingMode", self.billing_mode.as_deref(), BILLING_MODES);
-        constrain_throughput(&mut constraints, self.provisioned_throughput.as_ref());
+        throughput::constrain(&mut constraints, self.provisioned_throughput.as_ref());
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
         constraints.check()?;
         refuse_unsupported(
@@ -169,59 +169,38 @@ impl UpdateTable {
                 "StreamSpecification",
                 "SSESpecification",
                 "ReplicaUpdates",
-                "OnDemandThroughput",
-                "WarmThroughput",
                 "MultiRegionConsistency",
                 "GlobalTableWitnessUpdates",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;
-        let nothing = self.billing_mode.is_none()
-            && self.provisioned_throughput.is_none()
-            && self.table_class.is_none()
-            && self.deletion_protection_enabled.is_none();
-        if nothing {
-            return Err(texts::nothing_to_update());
-        }
         let mode = self.billing_mode.as_deref();
         let units = match (mode, &self.provisioned_throughput) {
             (Some("PAY_PER_REQUEST"), Some(_)) => return Err(texts::throughput_with_on_demand()),
-            (_, Some(throughput)) => Some(units(throughput)?),
+            (_, Some(asked)) => Some(throughput::units(asked)?),
             (_, None) => None,
         };
-        Ok(TableChange {
-            name: table_of(self.table_name.as_deref().unwrap_or_default()).to_owned(),
+        let mut throughput = ThroughputChange {
             mode: self.billing_mode,
             units,
+            on_demand: self.on_demand_throughput,
+            warm: self.warm_throughput,
+            alone: false,
+        };
+        let more = self.table_class.is_some() || self.deletion_protection_enabled.is_some();
+        if !more && !throughput.says_something() {
+            return Err(texts::nothing_to_update());
+        }
+        throughput.alone = !more && throughput.on_demand.is_none() && throughput.warm.is_none();
+        if let Some(asked) = &throughput.on_demand {
+            throughput::maximum_in_range(asked)?;
+        }
+        Ok(TableChange {
+            name: table_of(self.table_name.as_deref().unwrap_or_default()).to_owned(),
+            throughput,
             class: self.table_class,
             protection: self.deletion_protection_enabled,
         })
-    }
-}
-
-impl TableChange {
-    /// The billing that a table with `current` billing has afterwards.
-    pub(crate) fn billing(&self, current: BillingMode) -> Result<BillingMode, ApiError> {
-        let provisioned = |(read_units, write_units)| BillingMode::Provisioned {
-            read_units,
-            write_units,
-        };
-        match (self.mode.as_deref(), self.units, current) {
-            (Some("PAY_PER_REQUEST"), _, _) => Ok(BillingMode::PayPerRequest),
-            (Some(_), None, BillingMode::PayPerRequest) => {
-                Err(texts::provisioned_without_throughput())
-            }
-            (None, Some(_), BillingMode::PayPerRequest) => Err(texts::throughput_with_on_demand()),
-            (mode, Some(units), BillingMode::Provisioned { .. }) => {
-                let only_units = self.class.is_none() && self.protection.is_none();
-                if provisioned(units) == current && mode.is_none() && only_units {
-                    return Err(texts::same_throughput(units.0, units.1));
-                }
-                Ok(provisioned(units))
-            }
-            (Some(_), Some(units), BillingMode::PayPerRequest) => Ok(provisioned(units)),
-            (_, None, current) => Ok(current),
-        }
     }
 }
 
@@ -315,23 +294,6 @@ fn constrain_keys(constraints: &mut Constraints, elements: &[KeyElement]) {
     }
 }
 
-fn constrain_throughput(constraints: &mut Constraints, throughput: Option<&Throughput>) {
-    let Some(throughput) = throughput else { return };
-    for (field, value) in [
-        (
-            "provisionedThroughput.writeCapacityUnits",
-            throughput.write_capacity_units,
-        ),
-        (
-            "provisionedThroughput.readCapacityUnits",
-            throughput.read_capacity_units,
-        ),
-    ] {
-        constraints.present(field, value.is_some());
-        constraints.between(field, value, 1, i64::MAX);
-    }
-}
-
 /// Parameters that mean something only when they switch something on.
 fn switched_off(parameter: &str, value: &Value) -> bool {
     match (parameter, value) {
@@ -351,36 +313,6 @@ fn refuse_unsupported(rest: &BTreeMap<String, Value>, names: &[&str]) -> Result<
         }
     }
     Ok(())
-}
-
-fn billing(mode: Option<&str>, throughput: Option<&Throughput>) -> Result<BillingMode, ApiError> {
-    match (mode, throughput) {
-        (Some("PAY_PER_REQUEST"), Some(_)) => Err(texts::throughput_with_on_demand()),
-        (Some("PAY_PER_REQUEST"), None) => Ok(BillingMode::PayPerRequest),
-        (None, None) => Err(texts::no_throughput()),
-        (Some(_), None) => Err(texts::provisioned_without_throughput()),
-        (_, Some(throughput)) => {
-            let (read_units, write_units) = units(throughput)?;
-            Ok(BillingMode::Provisioned {
-                read_units,
-                write_units,
-            })
-        }
-    }
-}
-
-fn units(throughput: &Throughput) -> Result<(u64, u64), ApiError> {
-    let bounded = |value: Option<i64>, what| {
-        let value = value.unwrap_or(0);
-        u64::try_from(value)
-            .ok()
-            .filter(|_| value <= UNITS_MAX)
-            .ok_or_else(|| texts::units_out_of_bounds(value, what))
-    };
-    Ok((
-        bounded(throughput.read_capacity_units, "ReadCapacityUnits")?,
-        bounded(throughput.write_capacity_units, "WriteCapacityUnits")?,
-    ))
 }
 
 fn keys(definitions: &[Definition], elements: &[KeyElement]) -> Result<KeySchema, ApiError> {

@@ -54,7 +54,8 @@ fn billing_and_throughput_must_fit() {
     );
     assert_eq!(
         refused(json!({"BillingMode": null})),
-        "No provisioned throughput specified for the table"
+        "One or more parameter values were invalid: ReadCapacityUnits and WriteCapacityUnits must both be specified when \
+         BillingMode is PROVISIONED"
     );
     assert_eq!(
         refused(json!({"BillingMode": "PROVISIONED"})),
@@ -174,42 +175,108 @@ fn update(body: Value) -> Result<TableChange, ApiError> {
 }
 
 #[test]
-fn updates_depend_on_the_table() {
-    let provisioned = BillingMode::Provisioned {
-        read_units: 5,
-        write_units: 6,
+fn updates_are_validated_as_far_as_they_can_be_without_the_table() {
+    let refused = |change: Value| {
+        let mut body = json!({"TableName": "music"});
+        for (key, value) in change.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        update(body).unwrap_err().message
     };
+    assert!(refused(json!({})).contains("At least one"));
+    assert!(refused(json!({"OnDemandThroughput": {}})).contains("At least one"));
+    let units = json!({"ReadCapacityUnits": 5, "WriteCapacityUnits": 6});
+    assert!(
+        refused(json!({"ProvisionedThroughput": units, "BillingMode": "PAY_PER_REQUEST"}))
+            .contains("Neither ReadCapacityUnits")
+    );
+    for value in [0, -2, i64::MIN] {
+        assert_eq!(
+            refused(json!({"OnDemandThroughput": {"MaxWriteRequestUnits": value}})),
+            "One or more parameter values were invalid: Requested MaxWriteRequestUnits for OnDemandThroughput for table is \
+             outside of valid range"
+        );
+    }
     let name = "music";
-    assert!(
-        update(json!({"TableName": name}))
-            .unwrap_err()
-            .message
-            .contains("At least one")
-    );
-    let same = json!({"ReadCapacityUnits": 5, "WriteCapacityUnits": 6});
-    let change = update(json!({"TableName": name, "ProvisionedThroughput": same})).unwrap();
-    let message = change.billing(provisioned).unwrap_err().message;
-    assert!(message.starts_with("The provisioned throughput for the table will not change."));
-    let message = change
-        .billing(BillingMode::PayPerRequest)
-        .unwrap_err()
-        .message;
-    assert!(message.contains("Neither ReadCapacityUnits"));
-    let change = update(json!({"TableName": name, "BillingMode": "PAY_PER_REQUEST"})).unwrap();
-    assert_eq!(change.billing(provisioned), Ok(BillingMode::PayPerRequest));
-    let change = update(json!({"TableName": name, "BillingMode": "PROVISIONED"})).unwrap();
-    assert!(change.billing(BillingMode::PayPerRequest).is_err());
-    assert_eq!(change.billing(provisioned), Ok(provisioned));
+    let none = json!({"TableName": name, "OnDemandThroughput": {"MaxWriteRequestUnits": -1}});
+    assert!(update(none).is_ok());
+    let change = update(json!({"TableName": name, "ProvisionedThroughput": units})).unwrap();
+    assert_eq!(change.throughput.units, Some((5, 6)));
+    assert!(change.throughput.alone);
+    let more = json!({"TableName": name, "ProvisionedThroughput": units, "TableClass": "STANDARD"});
+    assert!(!update(more).unwrap().throughput.alone);
     let change = update(json!({"TableName": name, "DeletionProtectionEnabled": true})).unwrap();
-    assert_eq!(change.billing(provisioned), Ok(provisioned));
     assert_eq!(change.protection, Some(true));
-    let index = json!({"TableName": name, "GlobalSecondaryIndexUpdates": []});
-    assert!(
-        update(index)
+    let index = json!({"GlobalSecondaryIndexUpdates": []});
+    assert!(refused(index).contains("not supported yet by Evenkeel"));
+}
+
+#[test]
+fn maximum_and_warm_throughput_of_a_new_table() {
+    let table = create(json!({
+        "OnDemandThroughput": {"MaxReadRequestUnits": 100},
+        "WarmThroughput": {"ReadUnitsPerSecond": 12_001},
+    }))
+    .unwrap();
+    assert_eq!(table.maximum.max_read_units, Some(100));
+    assert_eq!(table.maximum.max_write_units, None);
+    assert_eq!(table.warm.read_units, 12_001);
+    for value in [0, -1, -2] {
+        assert_eq!(
+            refused(json!({"OnDemandThroughput": {"MaxReadRequestUnits": value}})),
+            "One or more parameter values were invalid: Requested MaxReadRequestUnits for OnDemandThroughput for table is \
+             outside of valid range"
+        );
+    }
+    for value in [11_999, 0, -1] {
+        assert_eq!(
+            refused(json!({"WarmThroughput": {"ReadUnitsPerSecond": value}})),
+            "One or more parameter values were invalid: Requested ReadUnitsPerSecond for WarmThroughput for table is lower \
+             than initial throughput for OnDemand. See: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/\
+             on-demand-capacity-mode.html#on-demand-capacity-mode-initial"
+        );
+    }
+    let provisioned = json!({
+        "BillingMode": "PROVISIONED",
+        "ProvisionedThroughput": {"ReadCapacityUnits": 10, "WriteCapacityUnits": 10},
+    });
+    let with = |field: &str, value: Value| {
+        let mut body = provisioned.clone();
+        body[field] = value;
+        body
+    };
+    assert_eq!(
+        refused(with(
+            "OnDemandThroughput",
+            json!({"MaxReadRequestUnits": 100})
+        )),
+        "One or more parameter values were invalid: MaxReadRequestUnits for OnDemandThroughput cannot be specified when table \
+         BillingMode is PROVISIONED."
+    );
+    assert_eq!(
+        refused(with("WarmThroughput", json!({"WriteUnitsPerSecond": 5}))),
+        "One or more parameter values were invalid: Requested WriteUnitsPerSecond for WarmThroughput for table is lower than \
+         WriteCapacityUnits of ProvisionedThroughput"
+    );
+    assert!(create(with("WarmThroughput", json!({"WriteUnitsPerSecond": 11}))).is_ok());
+}
+
+#[test]
+fn fractions_and_numbers_out_of_reach_are_no_longs() {
+    let read = |units: &str| {
+        let body = format!(
+            r#"{{"ProvisionedThroughput": {{"ReadCapacityUnits": {units}, "WriteCapacityUnits": 1}}}}"#
+        );
+        model::json::from_slice::<CreateTable>(body.as_bytes())
             .unwrap_err()
             .message
-            .contains("not supported yet by Evenkeel")
+    };
+    assert_eq!(read("1.5"), "DECIMAL_VALUE cannot be converted to Long");
+    assert_eq!(
+        read("9223372036854775808"),
+        "NUMBER_VALUE cannot be converted to Long"
     );
+    assert_eq!(read("\"5\""), "STRING_VALUE cannot be converted to Long");
 }
 
 #[test]

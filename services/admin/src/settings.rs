@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::throughput::Quotas;
+
 /// Settings of an admin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +39,8 @@ pub struct AdminSettings {
     /// For how long other admins leave the lease alone after it was renewed, milliseconds: how long nobody heals when the active admin
     /// dies. Renewed four times in that time.
     pub lease_ms: u64,
+    /// What one table and all tables together may have.
+    pub quotas: Quotas,
     /// Healing, balancing and leaders.
     pub healing: HealingSettings,
     /// A dropped table's name is free again even if a node that holds its replicas was silent for so long, milliseconds; the node is
@@ -62,6 +66,7 @@ impl Default for AdminSettings {
             free_bytes_min: 256 << 20,
             drop_patience_ms: 10_000,
             lease_ms: 4_000,
+            quotas: Quotas::default(),
             healing: HealingSettings::default(),
         }
     }

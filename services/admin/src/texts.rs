@@ -1,8 +1,10 @@
 //! Every message text of the control plane, in one place: Amazon changes wording region by region.
 
+use model::capacity::Direction;
 use model::{ApiError, ErrorKind};
 
 const INVALID: &str = "One or more parameter values were invalid: ";
+const HIGHER_LIMITS: &str = "Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.";
 
 fn invalid(text: impl AsRef<str>) -> ApiError {
     ApiError::validation(format!("{INVALID}{}", text.as_ref()))
@@ -78,9 +80,6 @@ pub(crate) fn throughput_with_on_demand() -> ApiError {
         "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST",
     )
 }
-pub(crate) fn no_throughput() -> ApiError {
-    ApiError::validation("No provisioned throughput specified for the table")
-}
 pub(crate) fn provisioned_without_throughput() -> ApiError {
     invalid(
         "ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED",
@@ -94,9 +93,112 @@ pub(crate) fn same_throughput(reads: u64, writes: u64) -> ApiError {
         "The provisioned throughput for the table will not change. The requested value equals the current value. \
          Current ReadCapacityUnits provisioned for the table: {reads}. Requested ReadCapacityUnits: {reads}. \
          Current WriteCapacityUnits provisioned for the table: {writes}. Requested WriteCapacityUnits: {writes}. \
-         Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits."
+         {HIGHER_LIMITS}"
     ))
 }
+/// Of CreateTable.
+pub(crate) fn maximum_of_new_provisioned(member: &str) -> ApiError {
+    invalid(format!(
+        "{member} for OnDemandThroughput cannot be specified when table BillingMode is PROVISIONED."
+    ))
+}
+/// Of UpdateTable; the service words it differently.
+pub(crate) fn maximum_of_provisioned(member: &str) -> ApiError {
+    invalid(format!(
+        "{member} for OnDemandThroughput cannot be specified when the table BillingMode is PROVISIONED"
+    ))
+}
+pub(crate) fn maximum_out_of_range(member: &str) -> ApiError {
+    invalid(format!(
+        "Requested {member} for OnDemandThroughput for table is outside of valid range"
+    ))
+}
+pub(crate) fn warm_below_initial(member: &str) -> ApiError {
+    invalid(format!(
+        "Requested {member} for WarmThroughput for table is lower than initial throughput for OnDemand. See: \
+         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html#on-demand-capacity-mode-initial"
+    ))
+}
+/// `provisioned` is `ReadCapacityUnits` or `WriteCapacityUnits`.
+pub(crate) fn warm_below_provisioned(member: &str, provisioned: &str) -> ApiError {
+    invalid(format!(
+        "Requested {member} for WarmThroughput for table is lower than {provisioned} of ProvisionedThroughput"
+    ))
+}
+pub(crate) fn warm_lowered(member: &str) -> ApiError {
+    invalid(format!(
+        "Requested {member} for WarmThroughput for table is lower than current WarmThroughput, decreasing WarmThroughput is \
+         not supported"
+    ))
+}
+/// Times are written out.
+pub(crate) fn too_many_decreases(today: u64, last: &str, next: &str) -> ApiError {
+    limit_exceeded(format!(
+        "Subscriber limit exceeded: Provisioned throughput decreases are limited within a given UTC day. After the first 4 \
+         decreases, each subsequent decrease in the same UTC day can be performed at most once every 3600 seconds. Number of \
+         decreases today: {today}. Last decrease at {last}. Next decrease can be made at {next}"
+    ))
+}
+/// Times are written out.
+pub(crate) fn too_many_switches(max: usize, last: &str, next: &str) -> ApiError {
+    limit_exceeded(format!(
+        "Subscriber limit exceeded: Update to PayPerRequest mode are limited to {max} times in 1 day(s). Last update at \
+         {last}. Next update can be made at {next}"
+    ))
+}
+
+// ---- quotas ----
+
+fn limit_exceeded(text: String) -> ApiError {
+    ApiError::new(ErrorKind::LimitExceeded, text)
+}
+pub(crate) fn too_many_tables(limit: usize) -> ApiError {
+    limit_exceeded(format!(
+        "Subscriber limit exceeded: There is a limit of {limit} tables per subscriber"
+    ))
+}
+pub(crate) fn above_table_quota(
+    direction: Direction,
+    units: u64,
+    region: &str,
+    quota: u64,
+) -> ApiError {
+    let word = direction.name();
+    limit_exceeded(format!(
+        "The requested {word}CapacityUnits, {units}, is above the per table maximum for the account in {region}. Per table \
+         maximum: {quota}. {HIGHER_LIMITS}"
+    ))
+}
+pub(crate) fn above_account_quota(
+    direction: Direction,
+    region: &str,
+    reserved: u64,
+    quota: u64,
+    units: u64,
+) -> ApiError {
+    let word = direction.name();
+    limit_exceeded(format!(
+        "This request would have caused the {word}CapacityUnits limit to be exceeded for the account in {region}. Current \
+         {word}CapacityUnits reserved by the account: {reserved}. Limit: {quota}. Requested: {units}. {HIGHER_LIMITS}"
+    ))
+}
+pub(crate) fn maximum_above_quota(direction: Direction, region: &str) -> ApiError {
+    let word = direction.name();
+    limit_exceeded(format!(
+        "Subscriber limit exceeded: Requested Max{word}RequestUnits for OnDemandThroughput for table exceeds \
+         TableMax{word}CapacityUnits of the account in region {region}"
+    ))
+}
+pub(crate) fn warm_above_quota(direction: Direction, region: &str) -> ApiError {
+    let word = direction.name();
+    limit_exceeded(format!(
+        "Subscriber limit exceeded: Requested {word}UnitsPerSecond for WarmThroughput for table exceeds \
+         TableMax{word}CapacityUnits of the account in region {region}"
+    ))
+}
+
+// ---- changes ----
+
 pub(crate) fn nothing_to_update() -> ApiError {
     ApiError::validation(
         "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or \

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mesh::{Deadline, TraceContext};
-use model::table::{BillingMode, TableStatus, ThroughputChanges};
+use model::table::TableStatus;
 use model::{ApiError, TableDefinition};
 use paxos::NodeId;
 use protocol::control::Order;
@@ -18,7 +18,6 @@ use crate::texts;
 const TRIES_MAX: usize = 10;
 /// How long one drive looks for a partition's leader.
 const LEADER_WAIT: Duration = Duration::from_secs(5);
-const DAY_MS: u64 = 86_400_000;
 
 impl Admin {
     /// Records a change; the partitions learn of it through `drive`.
@@ -27,9 +26,21 @@ impl Admin {
         change: &TableChange,
         now_ms: u64,
     ) -> Result<TableDefinition, ApiError> {
+        let (quotas, region) = (&self.settings.quotas, &self.settings.region);
+        let reserving = match change.throughput.units {
+            Some(_) => Some(self.reserve_beside(&change.name).await?),
+            None => None,
+        };
+        let others = reserving.as_ref().map(|reserving| reserving.rates);
         self.change_record(&change.name, |definition| {
             refuse_busy(definition)?;
-            apply(change, definition, now_ms)
+            let before = definition.clone();
+            apply(change, definition, now_ms)?;
+            quotas.check_table(region, Some(&before), definition)?;
+            match others {
+                Some(others) => quotas.check_account(region, others, Some(&before), definition),
+                None => Ok(()),
+            }
         })
         .await?
         .ok_or_else(|| texts::table_not_found(&change.name))
@@ -153,14 +164,7 @@ fn apply(
     definition: &mut TableDefinition,
     now_ms: u64,
 ) -> Result<(), ApiError> {
-    let billing = change.billing(definition.billing)?;
-    note_throughput(
-        &mut definition.throughput_changes,
-        definition.billing,
-        billing,
-        now_ms,
-    );
-    definition.billing = billing;
+    change.throughput.apply(definition, now_ms)?;
     if let Some(class) = &change.class {
         definition.table_class = Some(class.clone());
     }
@@ -172,73 +176,9 @@ fn apply(
     Ok(())
 }
 
-fn note_throughput(
-    changes: &mut ThroughputChanges,
-    before: BillingMode,
-    after: BillingMode,
-    now_ms: u64,
-) {
-    use BillingMode::{PayPerRequest, Provisioned};
-    match (before, after) {
-        (Provisioned { .. }, PayPerRequest) => changes.on_demand_ms = now_ms,
-        (
-            Provisioned {
-                read_units: reads,
-                write_units: writes,
-            },
-            Provisioned {
-                read_units,
-                write_units,
-            },
-        ) => {
-            if read_units > reads || write_units > writes {
-                changes.increased_ms = now_ms;
-            }
-            if read_units < reads || write_units < writes {
-                let same_day = changes.decreased_ms / DAY_MS == now_ms / DAY_MS;
-                let before = if same_day { changes.decreases_today } else { 0 };
-                changes.decreases_today = before + 1;
-                changes.decreased_ms = now_ms;
-            }
-        }
-        (PayPerRequest, _) => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn provisioned(read_units: u64, write_units: u64) -> BillingMode {
-        BillingMode::Provisioned {
-            read_units,
-            write_units,
-        }
-    }
-
-    #[test]
-    fn the_history_of_throughput_is_kept() {
-        let mut changes = ThroughputChanges::default();
-        note_throughput(&mut changes, provisioned(5, 5), provisioned(6, 4), 10);
-        assert_eq!((changes.increased_ms, changes.decreased_ms), (10, 10));
-        assert_eq!(changes.decreases_today, 1);
-        note_throughput(&mut changes, provisioned(6, 4), provisioned(6, 3), 20);
-        assert_eq!((changes.increased_ms, changes.decreases_today), (10, 2));
-        note_throughput(
-            &mut changes,
-            provisioned(6, 3),
-            provisioned(6, 2),
-            DAY_MS + 5,
-        );
-        assert_eq!(changes.decreases_today, 1, "a new day");
-        note_throughput(
-            &mut changes,
-            provisioned(6, 2),
-            BillingMode::PayPerRequest,
-            DAY_MS + 6,
-        );
-        assert_eq!(changes.on_demand_ms, DAY_MS + 6);
-    }
 
     #[test]
     fn only_settled_tables_are_changed() {

@@ -99,6 +99,7 @@ async fn table_names(mesh: &Mesh, map: &SharedMap, call_max: Duration) -> Option
                 filter: None,
                 projection: None,
                 count_only: false,
+                believed: None,
             })),
         };
         let reply: ItemReply = mesh

@@ -317,6 +317,8 @@ mod tests {
             table_class: None,
             tags: BTreeMap::new(),
             throughput_changes: Default::default(),
+            on_demand_max: Default::default(),
+            warm: Default::default(),
         }
     }
 
@@ -347,6 +349,7 @@ mod tests {
             table_version: 1,
             items: 0,
             bytes: 0,
+            ..PartitionInfo::default()
         }
     }
 

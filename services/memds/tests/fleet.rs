@@ -57,6 +57,8 @@ fn table(id: u64) -> TableDefinition {
         table_class: None,
         tags: Default::default(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 

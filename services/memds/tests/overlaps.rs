@@ -150,6 +150,8 @@ fn definition(id: u64) -> TableDefinition {
         table_class: None,
         tags: Default::default(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `ConsumedCapacity`: what a request cost, in the detail that it asked for.
 
-use model::json;
+use model::{Units, json};
 
 use crate::answer::{Answer, comma};
 
@@ -23,7 +23,7 @@ impl Detail {
     }
 
     /// Adds `ConsumedCapacity` of one table, if it was asked for.
-    pub(crate) fn add(self, answer: &mut Answer, table: &str, units: f64) {
+    pub(crate) fn add(self, answer: &mut Answer, table: &str, units: Units) {
         if self != Self::None {
             self.write(answer.member("ConsumedCapacity"), table, units);
         }
@@ -33,7 +33,7 @@ impl Detail {
     pub(crate) fn add_list<'a>(
         self,
         answer: &mut Answer,
-        tables: impl IntoIterator<Item = (&'a str, f64)>,
+        tables: impl IntoIterator<Item = (&'a str, Units)>,
     ) {
         if self == Self::None {
             return;
@@ -48,13 +48,12 @@ impl Detail {
         out.push(b']');
     }
 
-    fn write(self, out: &mut Vec<u8>, table: &str, units: f64) {
-        // {:?} of a float always has a decimal point: 1.0, 0.5, as DynamoDB writes them
+    fn write(self, out: &mut Vec<u8>, table: &str, units: Units) {
         out.extend_from_slice(b"{\"TableName\":");
         json::write_string(table, out);
-        out.extend_from_slice(format!(",\"CapacityUnits\":{units:?}").as_bytes());
+        out.extend_from_slice(format!(",\"CapacityUnits\":{units}").as_bytes());
         if self == Self::Indexes {
-            out.extend_from_slice(format!(",\"Table\":{{\"CapacityUnits\":{units:?}}}").as_bytes());
+            out.extend_from_slice(format!(",\"Table\":{{\"CapacityUnits\":{units}}}").as_bytes());
         }
         out.push(b'}');
     }

@@ -78,6 +78,8 @@ impl Fake {
             table_class: None,
             tags: BTreeMap::new(),
             throughput_changes: Default::default(),
+            on_demand_max: Default::default(),
+            warm: Default::default(),
         };
         inner.tables.insert(name.to_owned(), Arc::new(definition));
     }

@@ -109,14 +109,10 @@ impl Metrics {
 
 /// Index into `OUTCOMES`.
 fn outcome(error: Option<&ApiError>) -> usize {
-    match error.map(|error| error.kind) {
-        None => 0,
-        Some(
-            ErrorKind::Throttling
-            | ErrorKind::ProvisionedThroughputExceeded
-            | ErrorKind::RequestLimitExceeded,
-        ) => 2,
-        Some(ErrorKind::InternalServerError | ErrorKind::ServiceUnavailable) => 3,
-        Some(_) => 1,
+    let Some(error) = error else { return 0 };
+    match error.kind {
+        _ if error.is_throttling() => 2,
+        ErrorKind::InternalServerError | ErrorKind::ServiceUnavailable => 3,
+        _ => 1,
     }
 }

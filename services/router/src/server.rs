@@ -63,6 +63,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         mesh.clone(),
         ClientSettings {
             calls_in_flight_max: settings.calls_in_flight_max,
+            region: settings.arn_region().to_owned(),
             ..ClientSettings::new(settings.zone.as_str())
         },
     )

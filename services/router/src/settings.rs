@@ -83,6 +83,16 @@ impl Default for RouterSettings {
     }
 }
 
+impl RouterSettings {
+    /// The region that ARNs in answers name.
+    pub fn arn_region(&self) -> &str {
+        match self.region.as_str() {
+            "" => "us-east-1",
+            region => region,
+        }
+    }
+}
+
 /// An access key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -162,7 +162,9 @@ impl From<PartitionError> for Fence {
     fn from(error: PartitionError) -> Self {
         let reason = match error {
             PartitionError::BTree(_) | PartitionError::CorruptItem(_) => Reason::TreeDamaged,
-            PartitionError::BadCommand(_) | PartitionError::Gap { .. } => Reason::CannotApply,
+            PartitionError::BadCommand(_)
+            | PartitionError::AfterSplit(_)
+            | PartitionError::Gap { .. } => Reason::CannotApply,
         };
         Self::new(reason, error.to_string())
     }

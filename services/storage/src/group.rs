@@ -108,6 +108,7 @@ impl Group {
             table_version: state.table.version,
             items: state.items,
             bytes: state.bytes,
+            ..PartitionInfo::default()
         })
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) ready: Arc<AtomicBool>,
     /// Going away: takes nothing new.
     pub(crate) draining: AtomicBool,
+    /// Whatever it led is handed over: item requests are refused.
+    pub(crate) closed: AtomicBool,
     /// The storage nodes, as their heartbeats show them.
     pub(crate) nodes: RwLock<Nodes>,
     /// Greatest epoch of an admin that gave an order since the start.
@@ -117,6 +119,7 @@ impl Node {
             batch_readers: RwLock::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             nodes: RwLock::default(),
             epoch: AtomicU64::new(0),
             runtime,
@@ -172,6 +175,10 @@ impl Node {
 
     pub(crate) fn partition_limits(&self) -> PartitionLimits {
         partition_limits(&self.settings)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

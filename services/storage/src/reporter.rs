@@ -94,6 +94,7 @@ impl Reporter {
                 leaderless: shortened(node.leaderless()),
                 peers: peers.collect(),
                 sync_us,
+                room: None,
             }),
         };
         // Whatever becomes of it on the bus.

@@ -292,7 +292,7 @@ async fn serve_items(node: &Arc<Node>) -> anyhow::Result<Subscription> {
 
 /// Runs on a thread of the bus.
 fn take_item(node: &Node, delivery: Delivery) {
-    if node.is_draining() {
+    if node.is_closed() {
         return delivery.reply(&ItemReply::Fault(ItemFault::NotReady));
     }
     let call = match delivery.decode::<ItemCall>() {
@@ -379,6 +379,11 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
                 node.inbox(partition)
                     .event(Event::Transfer(partition, to, caller));
             }
+            Ok(
+                Order::SplitPartition { .. }
+                | Order::AbandonSplit { .. }
+                | Order::FindMiddle { .. },
+            ) => caller.refused("this node does not split partitions"),
             Err(error) => caller.refused(error.to_string()),
         }
     };
@@ -482,7 +487,7 @@ impl Running {
         self.node.metrics.copies_installed.get()
     }
 
-    /// Takes nothing new, hands leadership over, brings everything into the B-trees (each for a bounded time), and ends.
+    /// Takes no orders, serves what it leads until that is handed over, takes nothing new, brings everything into the B-trees (each for a bounded time), and ends.
     pub async fn stop(mut self) {
         let limits = self.node.settings.limits.clone();
         self.node.draining.store(true, Ordering::Relaxed);
@@ -491,6 +496,7 @@ impl Running {
         if limits.transfer_ms_max > 0 {
             self.ask_all(Event::HandOver, limits.transfer_ms_max).await;
         }
+        self.node.closed.store(true, Ordering::Relaxed);
         self.requests.clear();
         self.ask_all(Event::FlushAll, limits.drain_ms_max).await;
         self.node.mesh.drain(Duration::from_secs(1)).await;
@@ -502,6 +508,7 @@ impl Running {
     pub async fn halt(mut self) {
         self.node.draining.store(true, Ordering::Relaxed);
         self.node.ready.store(false, Ordering::Relaxed);
+        self.node.closed.store(true, Ordering::Relaxed);
         self.requests.clear();
         self.end().await;
     }

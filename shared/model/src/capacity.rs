@@ -1,115 +1,109 @@
-//! Capacity units (developer guide, "Read/write capacity"): an RCU is a strong read of up to 4 KB, half of one an eventual
-//! read; a WCU is a write of up to 1 KB; transactional doubles both. Also how answers report them. Never throttles.
-
-use std::collections::BTreeMap;
+//! What operations cost in capacity units (developer guide, "Read and write capacity", "Capacity unit consumption"): the one
+//! place for the rules, used for `ConsumedCapacity` and for admission. Never throttles.
+//!
+//! An RCU is a strong read of up to 4 KB, half of one an eventual read; a WCU is a write of up to 1 KB; transactional
+//! doubles both. Sizes are rounded up per item; a Query or Scan is rounded once a page, over the items that were read
+//! before the filter. A failed condition costs what the write would have.
 
 use serde::{Deserialize, Serialize};
 
-/// Units that a read of `bytes` costs. An absent item costs as much as the smallest one.
-pub fn read_units(bytes: u64, strong: bool) -> f64 {
-    let blocks = bytes.div_ceil(4096).max(1) as f64;
-    if strong { blocks } else { blocks / 2.0 }
-}
-/// Units that a write costs; `bytes` is the larger of the item's size before and after.
-pub fn write_units(bytes: u64) -> f64 {
-    bytes.div_ceil(1024).max(1) as f64
-}
+use crate::Units;
 
-/// `ReturnConsumedCapacity` of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ReturnConsumedCapacity {
-    /// Base table and each index, and the total.
-    Indexes,
-    /// The total.
-    Total,
-    /// Nothing.
-    #[default]
-    None,
+/// Bytes that one read unit reads.
+pub const READ_UNIT_BYTES: u64 = 4096;
+/// Bytes that one write unit writes.
+pub const WRITE_UNIT_BYTES: u64 = 1024;
+
+/// Which of a table's two throughputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Direction {
+    Read,
+    Write,
 }
 
-impl ReturnConsumedCapacity {
-    /// What the API accepts, in the order in which its error names them.
-    pub const NAMES: [&str; 3] = ["INDEXES", "TOTAL", "NONE"];
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
 
-    /// The meaning of the API's word.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "INDEXES" => Some(Self::Indexes),
-            "TOTAL" => Some(Self::Total),
-            "NONE" => Some(Self::None),
-            _ => None,
+    /// `Read`, `Write`: as in the reasons of throttling.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Write => "Write",
         }
     }
 }
 
-/// `Capacity` of the API: units of a table or index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Capacity {
-    /// Units, of the kind that the operation consumes.
-    pub capacity_units: f64,
-}
-
-/// `ConsumedCapacity` of an answer. Reads and writes are told apart only by transactions; they are not here.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ConsumedCapacity {
-    /// The table.
-    pub table_name: String,
-    /// Units of the table and all indexes.
-    pub capacity_units: f64,
-    /// With `INDEXES`: units of the base table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub table: Option<Capacity>,
-    /// With `INDEXES`: units of each local secondary index that was used.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub local_secondary_indexes: BTreeMap<String, Capacity>,
-    /// With `INDEXES`: units of each global secondary index that was used.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub global_secondary_indexes: BTreeMap<String, Capacity>,
-}
-
-impl ConsumedCapacity {
-    /// What an operation on a base table reports; none if the request does not ask.
-    pub fn of_table(table: &str, units: f64, asked: ReturnConsumedCapacity) -> Option<Self> {
-        let base = Capacity {
-            capacity_units: units,
-        };
-        let total = Self {
-            table_name: table.to_owned(),
-            capacity_units: units,
-            ..Self::default()
-        };
-        match asked {
-            ReturnConsumedCapacity::None => None,
-            ReturnConsumedCapacity::Total => Some(total),
-            ReturnConsumedCapacity::Indexes => Some(Self {
-                table: Some(base),
-                ..total
-            }),
-        }
+/// What a read costs. `bytes`: of an item, or of all items that a page has read; 0 (absent, nothing found) costs as much as
+/// the smallest.
+pub const fn read_units(bytes: u64, strong: bool) -> Units {
+    let blocks = blocks(bytes, READ_UNIT_BYTES);
+    if strong {
+        Units::new(blocks)
+    } else {
+        Units::HALF.saturating_mul(blocks)
     }
+}
 
-    /// Adds another part of the same operation on the same table (batches, pages).
-    pub fn merge(&mut self, other: &Self) {
-        self.capacity_units += other.capacity_units;
-        if let Some(other) = other.table {
-            self.table.get_or_insert_default().capacity_units += other.capacity_units;
-        }
-        for (mine, others) in [
-            (
-                &mut self.local_secondary_indexes,
-                &other.local_secondary_indexes,
-            ),
-            (
-                &mut self.global_secondary_indexes,
-                &other.global_secondary_indexes,
-            ),
+/// What a write costs. `bytes`: the larger of the item's size before and after; 0 (a delete of nothing) costs as much as the
+/// smallest.
+pub const fn write_units(bytes: u64) -> Units {
+    Units::new(blocks(bytes, WRITE_UNIT_BYTES))
+}
+
+/// What the same costs within a transaction: it is prepared and committed. Reads in transactions are strong.
+pub const fn transactional(units: Units) -> Units {
+    units.saturating_mul(2)
+}
+
+const fn blocks(bytes: u64, block: u64) -> u64 {
+    let blocks = bytes.div_ceil(block);
+    if blocks == 0 { 1 } else { blocks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_up_at_both_sides_of_each_edge() {
+        for (bytes, strong, thousandths) in [
+            (0, true, 1000),
+            (0, false, 500),
+            (1, false, 500),
+            (4095, true, 1000),
+            (4096, true, 1000),
+            (4097, true, 2000),
+            (4096, false, 500),
+            (4097, false, 1000),
+            (8192, false, 1000),
+            (8193, false, 1500),
+            (409_600, true, 100_000),
+            (1 << 20, true, 256_000),
+            ((1 << 20) + 1, false, 128_500),
         ] {
-            for (name, capacity) in others {
-                mine.entry(name.clone()).or_default().capacity_units += capacity.capacity_units;
-            }
+            let units = Units::from_thousandths(thousandths);
+            assert_eq!(read_units(bytes, strong), units, "{bytes} {strong}");
         }
+        for (bytes, units) in [
+            (0, 1),
+            (1, 1),
+            (1023, 1),
+            (1024, 1),
+            (1025, 2),
+            (2048, 2),
+            (2049, 3),
+            (409_600, 400),
+        ] {
+            assert_eq!(write_units(bytes), Units::new(units), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn transactions_cost_twice() {
+        assert_eq!(transactional(write_units(1025)), Units::new(4));
+        assert_eq!(transactional(read_units(4097, true)), Units::new(4));
+        assert_eq!(transactional(Units::MAX), Units::MAX);
     }
 }

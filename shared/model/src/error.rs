@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{codec, json};
 
 pub mod texts;
+pub mod throttling;
+
+pub use throttling::{ThrottlingReason, ThroughputLimit};
 
 /// Exception types of the DynamoDB API (and of the coral framework in front of it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +109,9 @@ pub struct ApiError {
     /// ConditionalCheckFailed: the item as it is, encoded (`crate::codec`), if the request asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Bytes>,
+    /// Throttling: which limits, of what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub throttling_reasons: Vec<ThrottlingReason>,
 }
 
 impl ApiError {
@@ -115,6 +121,7 @@ impl ApiError {
             kind,
             message: message.into(),
             item: None,
+            throttling_reasons: Vec::new(),
         }
     }
 
@@ -156,7 +163,7 @@ impl ApiError {
         self.kind.type_name()
     }
 
-    /// JSON body of the answer: `__type`, the message, and the item of a failed condition.
+    /// JSON body of the answer: `__type`, the message, the item of a failed condition, the reasons of throttling.
     pub fn to_json(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 + self.message.len());
         out.extend_from_slice(b"{\"__type\":\"");
@@ -169,6 +176,9 @@ impl ApiError {
             if codec::write_json(item, &mut out).is_err() {
                 out.truncate(start);
             }
+        }
+        if !self.throttling_reasons.is_empty() {
+            throttling::write_reasons(self.kind, &self.throttling_reasons, &mut out);
         }
         if !self.message.is_empty() {
             out.extend_from_slice(b",\"");

@@ -10,10 +10,13 @@ pub mod key;
 pub mod number;
 pub mod size;
 pub mod table;
+pub mod throughput;
+pub mod units;
 pub mod value;
 
 pub use error::{ApiError, ErrorKind};
 pub use key::{EncodedKey, KeyRange};
 pub use number::Number;
 pub use table::{IndexId, TableDefinition, TableId};
+pub use units::Units;
 pub use value::{AttributeValue, Item};

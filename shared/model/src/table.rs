@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::throughput::{OnDemandThroughput, UnitRates};
+
 /// Number of a table, unique for ever within a mesh. Below 16: system tables.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -129,6 +131,12 @@ pub struct TableDefinition {
     /// Times of the last throughput increase and decrease, and decreases today (API: ProvisionedThroughputDescription).
     #[serde(default)]
     pub throughput_changes: ThroughputChanges,
+    /// Maximum of an on-demand table.
+    #[serde(default)]
+    pub on_demand_max: OnDemandThroughput,
+    /// Warm throughput as far as it was asked for or earned; what the billing mode gives comes on top (`warm_rates`).
+    #[serde(default)]
+    pub warm: UnitRates,
 }
 
 /// History of throughput changes that DescribeTable shows.
@@ -142,11 +150,24 @@ pub struct ThroughputChanges {
     pub decreases_today: u64,
     /// Last switch to on-demand, milliseconds since the epoch; 0 = never.
     pub on_demand_ms: u64,
+    /// Switches to on-demand within a day, the latest last, milliseconds since the epoch.
+    #[serde(default)]
+    pub on_demand_switches_ms: Vec<u64>,
 }
 
-/// On-demand tables start with room for so many reads and writes a second (developer guide, "Warm throughput").
-const WARM_READ_UNITS: u64 = 12_000;
-const WARM_WRITE_UNITS: u64 = 4_000;
+/// Length of a day, milliseconds. Days are those of UTC.
+pub const DAY_MS: u64 = 86_400_000;
+
+impl ThroughputChanges {
+    /// Decreases on the day of `now_ms`.
+    pub fn decreases_on_day_of(&self, now_ms: u64) -> u64 {
+        if self.decreased_ms / DAY_MS == now_ms / DAY_MS {
+            self.decreases_today
+        } else {
+            0
+        }
+    }
+}
 
 /// What the API tells of a table beside its definition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,8 +194,8 @@ impl TableDefinition {
         table_arn(region, &self.name)
     }
 
-    /// The table as `TableDescription` of the API; `counts` may lag behind.
-    pub fn describe(&self, region: &str, counts: TableCounts) -> Value {
+    /// The table as `TableDescription` of the API at `now_ms` (milliseconds since the epoch); `counts` may lag behind.
+    pub fn describe(&self, region: &str, counts: TableCounts, now_ms: u64) -> Value {
         let (read_units, write_units) = match self.billing {
             BillingMode::Provisioned {
                 read_units,
@@ -184,7 +205,7 @@ impl TableDefinition {
         };
         let changes = &self.throughput_changes;
         let mut throughput = json!({
-            "NumberOfDecreasesToday": changes.decreases_today,
+            "NumberOfDecreasesToday": changes.decreases_on_day_of(now_ms),
             "ReadCapacityUnits": read_units,
             "WriteCapacityUnits": write_units,
         });
@@ -233,15 +254,20 @@ impl TableDefinition {
             table["TableClassSummary"] = json!({ "TableClass": class });
         }
         if matches!(self.status, TableStatus::Active | TableStatus::Updating) {
-            let (reads, writes) = match self.billing {
-                BillingMode::Provisioned { .. } => (read_units, write_units),
-                BillingMode::PayPerRequest => (WARM_READ_UNITS, WARM_WRITE_UNITS),
-            };
+            let warm = self.warm_rates();
             table["WarmThroughput"] = json!({
-                "ReadUnitsPerSecond": reads,
-                "WriteUnitsPerSecond": writes,
+                "ReadUnitsPerSecond": warm.read_units,
+                "WriteUnitsPerSecond": warm.write_units,
                 "Status": self.status.as_str(),
             });
+        }
+        for (field, max) in [
+            ("MaxReadRequestUnits", self.on_demand_max.max_read_units),
+            ("MaxWriteRequestUnits", self.on_demand_max.max_write_units),
+        ] {
+            if let Some(max) = max {
+                table["OnDemandThroughput"][field] = json!(max);
+            }
         }
         table
     }

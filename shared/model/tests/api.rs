@@ -1,13 +1,15 @@
-//! Error answers, table descriptions and capacity reports, as the API shows them.
+//! Error answers and table descriptions, as the API shows them.
 
 mod values;
 
-use model::capacity::{ConsumedCapacity, ReturnConsumedCapacity, read_units, write_units};
+use model::capacity::Direction;
 use model::codec::encode_item;
-use model::error::texts;
+use model::error::{ThroughputLimit, texts};
 use model::table::{
-    BillingMode, KeyAttribute, KeySchema, ScalarType, TableCounts, TableStatus, ThroughputChanges,
+    BillingMode, DAY_MS, KeyAttribute, KeySchema, ScalarType, TableCounts, TableStatus,
+    ThroughputChanges,
 };
+use model::throughput::UnitRates;
 use model::{ApiError, AttributeValue, ErrorKind, Item, Number, TableDefinition, TableId};
 use serde_json::{Value, json};
 
@@ -104,6 +106,84 @@ fn error_bodies_look_like_the_services() {
 }
 
 #[test]
+fn throttling_names_its_exception_text_and_reason() {
+    let provisioned = BillingMode::Provisioned {
+        read_units: 5,
+        write_units: 5,
+    };
+    let on_demand = BillingMode::PayPerRequest;
+    let table = model::table::table_arn("eu-west-1", "orders");
+    let index = format!("{table}/index/by_day");
+    for (limit, direction, billing, arn, name, reason) in [
+        (
+            ThroughputLimit::KeyRange,
+            Direction::Read,
+            provisioned,
+            &table,
+            "ProvisionedThroughputExceededException",
+            "TableReadKeyRangeThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::Provisioned,
+            Direction::Write,
+            provisioned,
+            &index,
+            "ProvisionedThroughputExceededException",
+            "IndexWriteProvisionedThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::KeyRange,
+            Direction::Write,
+            on_demand,
+            &table,
+            "ThrottlingException",
+            "TableWriteKeyRangeThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::MaxOnDemand,
+            Direction::Read,
+            on_demand,
+            &index,
+            "ThrottlingException",
+            "IndexReadMaxOnDemandThroughputExceeded",
+        ),
+        (
+            ThroughputLimit::Account,
+            Direction::Read,
+            on_demand,
+            &table,
+            "RequestLimitExceeded",
+            "TableReadAccountLimitExceeded",
+        ),
+    ] {
+        let error = ApiError::throttled(limit, direction, billing, arn);
+        assert_eq!(error.http_status(), 400);
+        assert_eq!(error.kind.short_name(), name);
+        assert!(error.is_throttling() && !error.message.is_empty());
+        let field = match name {
+            "ThrottlingException" => "throttlingReasons",
+            _ => "ThrottlingReasons",
+        };
+        let mut wanted = json!({"__type": error.type_name(), "message": error.message});
+        wanted[field] = json!([{"reason": reason, "resource": arn}]);
+        assert_eq!(body(&error), wanted);
+        let text = serde_json::to_string(&error).unwrap();
+        assert_eq!(serde_json::from_str::<ApiError>(&text).unwrap(), error);
+    }
+    let exceeded = ApiError::throttled(
+        ThroughputLimit::Provisioned,
+        Direction::Read,
+        provisioned,
+        &table,
+    );
+    assert_eq!(
+        exceeded.message,
+        "The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning \
+         level with the UpdateTable API."
+    );
+}
+
+#[test]
 fn errors_survive_their_serde_form() {
     let error = ApiError::condition_failed(Some(encode_item(&Item::new())));
     let text = serde_json::to_string(&error).unwrap();
@@ -114,6 +194,8 @@ fn errors_survive_their_serde_form() {
         ApiError::validation("m")
     );
 }
+
+const NOW_MS: u64 = 1_700_000_003_000;
 
 fn table() -> TableDefinition {
     let key = |name: &str, kind| KeyAttribute {
@@ -142,6 +224,8 @@ fn table() -> TableDefinition {
             increased_ms: 1_700_000_001_000,
             ..Default::default()
         },
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 
@@ -153,7 +237,8 @@ fn provisioned_tables_are_described() {
             TableCounts {
                 items: 7,
                 size_bytes: 900
-            }
+            },
+            NOW_MS
         ),
         json!({
             "AttributeDefinitions": [
@@ -196,7 +281,7 @@ fn on_demand_tables_are_described() {
         table_class: None,
         ..table()
     };
-    let described = table.describe("local", TableCounts::default());
+    let described = table.describe("local", TableCounts::default(), NOW_MS);
     assert_eq!(
         described["BillingModeSummary"],
         json!({
@@ -217,8 +302,72 @@ fn on_demand_tables_are_described() {
         write_units: 1,
     };
     assert_eq!(
-        table.describe("local", TableCounts::default())["BillingModeSummary"]["BillingMode"],
+        table.describe("local", TableCounts::default(), NOW_MS)["BillingModeSummary"]["BillingMode"],
         json!("PROVISIONED")
+    );
+}
+
+#[test]
+fn decreases_are_counted_by_days() {
+    let mut table = table();
+    table.throughput_changes.decreased_ms = 1_700_000_000_000;
+    table.throughput_changes.decreases_today = 3;
+    let decreases = |now_ms| {
+        table.describe("local", TableCounts::default(), now_ms)["ProvisionedThroughput"]["NumberOfDecreasesToday"].clone()
+    };
+    assert_eq!(decreases(NOW_MS), json!(3));
+    assert_eq!(decreases(NOW_MS + DAY_MS), json!(0));
+}
+
+#[test]
+fn limits_follow_billing_warm_throughput_and_maximum() {
+    let mut table = table();
+    assert_eq!(
+        table.limit(Direction::Read),
+        (5, ThroughputLimit::Provisioned)
+    );
+    table.warm = UnitRates {
+        read_units: 50,
+        write_units: 1,
+    };
+    assert_eq!(
+        table.limit(Direction::Read),
+        (5, ThroughputLimit::Provisioned)
+    );
+    assert_eq!(
+        table.warm_rates(),
+        UnitRates {
+            read_units: 50,
+            write_units: 6
+        }
+    );
+    table.billing = BillingMode::PayPerRequest;
+    assert_eq!(
+        table.limit(Direction::Read),
+        (12_000, ThroughputLimit::KeyRange)
+    );
+    table.warm.read_units = 30_000;
+    assert_eq!(
+        table.limit(Direction::Read),
+        (30_000, ThroughputLimit::KeyRange)
+    );
+    table.on_demand_max.max_read_units = Some(7);
+    assert_eq!(
+        table.limit(Direction::Read),
+        (7, ThroughputLimit::MaxOnDemand)
+    );
+    assert_eq!(
+        table.limit(Direction::Write),
+        (4_000, ThroughputLimit::KeyRange)
+    );
+    let described = table.describe("local", TableCounts::default(), NOW_MS);
+    assert_eq!(
+        described["OnDemandThroughput"],
+        json!({"MaxReadRequestUnits": 7})
+    );
+    assert_eq!(
+        described["WarmThroughput"],
+        json!({"ReadUnitsPerSecond": 30_000, "WriteUnitsPerSecond": 4_000, "Status": "ACTIVE"})
     );
 }
 
@@ -238,54 +387,12 @@ fn definitions_survive_their_serde_form() {
         "table_class",
         "tags",
         "throughput_changes",
+        "on_demand_max",
+        "warm",
     ] {
         fields.remove(optional);
     }
     fields.insert("new".to_owned(), json!(1));
     let read: TableDefinition = serde_json::from_value(tree).unwrap();
     assert_eq!((read.name, read.tags.len()), (table.name, 0));
-}
-
-#[test]
-fn capacity_units_are_rounded_up() {
-    for (bytes, strong, units) in [
-        (0, true, 1.0),
-        (0, false, 0.5),
-        (4096, true, 1.0),
-        (4097, true, 2.0),
-        (8193, false, 1.5),
-    ] {
-        assert_eq!(read_units(bytes, strong), units, "{bytes}");
-    }
-    for (bytes, units) in [
-        (0, 1.0),
-        (1, 1.0),
-        (1024, 1.0),
-        (1025, 2.0),
-        (409_600, 400.0),
-    ] {
-        assert_eq!(write_units(bytes), units, "{bytes}");
-    }
-}
-
-#[test]
-fn capacity_is_reported_as_asked() {
-    let report = |asked| ConsumedCapacity::of_table("t", 1.5, asked);
-    assert_eq!(report(ReturnConsumedCapacity::None), None);
-    let total = report(ReturnConsumedCapacity::Total).unwrap();
-    assert_eq!(
-        serde_json::to_string(&total).unwrap(),
-        r#"{"TableName":"t","CapacityUnits":1.5}"#
-    );
-    let mut indexes = report(ReturnConsumedCapacity::Indexes).unwrap();
-    indexes.merge(&indexes.clone());
-    assert_eq!(
-        serde_json::to_string(&indexes).unwrap(),
-        r#"{"TableName":"t","CapacityUnits":3.0,"Table":{"CapacityUnits":3.0}}"#
-    );
-    for name in ReturnConsumedCapacity::NAMES {
-        let asked = ReturnConsumedCapacity::from_name(name).unwrap();
-        assert_eq!(serde_json::to_value(asked).unwrap(), json!(name));
-    }
-    assert_eq!(ReturnConsumedCapacity::from_name("total"), None);
 }

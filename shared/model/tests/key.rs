@@ -35,6 +35,8 @@ fn table(partition: ScalarType, sort: Option<ScalarType>) -> TableDefinition {
         table_class: None,
         tags: Default::default(),
         throughput_changes: ThroughputChanges::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! Layout, integers big endian:
 //! `version (1) ‖ kind (1) ‖ time_ms (8) ‖ body`; body of Put and Delete:
-//! `old size (4) ‖ new size (4) ‖ key length (2) ‖ key ‖ item (Put only, to the end)`; body of SetTable: the definition as a
-//! MessagePack map.
+//! `old size (4) ‖ new size (4) ‖ key length (2) ‖ key ‖ item (Put only, to the end)`; bodies of the others: the definition, or the
+//! split, as a MessagePack map.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{EncodedKey, TableDefinition};
+use paxos::GroupId;
+use protocol::split::Split;
+use serde::Serialize;
 
 /// Version of the layout that this code writes.
 pub const VERSION: u8 = 1;
@@ -14,6 +17,9 @@ pub const VERSION: u8 = 1;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const SET_TABLE: u8 = 3;
+const BEGIN_SPLIT: u8 = 4;
+const COMMIT_SPLIT: u8 = 5;
+const ABANDON_SPLIT: u8 = 6;
 const HEAD_BYTES: usize = 10;
 const WRITE_HEAD_BYTES: usize = HEAD_BYTES + 10;
 
@@ -33,6 +39,12 @@ pub enum CommandKind {
     Write(WriteCommand),
     /// A newer definition of the table.
     SetTable(Box<TableDefinition>),
+    /// Begin to make this split's children.
+    BeginSplit(Box<Split>),
+    /// The partition ends here, and the children of the split with this left child begin.
+    CommitSplit(GroupId),
+    /// The split with this left child is given up.
+    AbandonSplit(GroupId),
 }
 
 /// The after-image of one item.
@@ -81,12 +93,35 @@ pub(crate) fn key_of(command: &Bytes, key_bytes: usize) -> Bytes {
 
 /// Encodes a change of the table's definition.
 pub fn encode_set_table(time_ms: u64, table: &TableDefinition) -> Result<Bytes, String> {
+    encode(SET_TABLE, time_ms, table)
+}
+
+/// Encodes the beginning of a split.
+pub fn encode_begin_split(time_ms: u64, split: &Split) -> Result<Bytes, String> {
+    encode(BEGIN_SPLIT, time_ms, split)
+}
+
+/// Encodes the commitment of the split with this left child.
+pub fn encode_commit_split(time_ms: u64, left: GroupId) -> Result<Bytes, String> {
+    encode(COMMIT_SPLIT, time_ms, &left)
+}
+
+/// Encodes the end of the split with this left child before it is committed.
+pub fn encode_abandon_split(time_ms: u64, left: GroupId) -> Result<Bytes, String> {
+    encode(ABANDON_SPLIT, time_ms, &left)
+}
+
+fn encode(kind: u8, time_ms: u64, body: &impl Serialize) -> Result<Bytes, String> {
     let mut out = Vec::with_capacity(512);
     out.put_u8(VERSION);
-    out.put_u8(SET_TABLE);
+    out.put_u8(kind);
     out.put_u64(time_ms);
-    rmp_serde::encode::write_named(&mut out, table).map_err(|e| e.to_string())?;
+    rmp_serde::encode::write_named(&mut out, body).map_err(|e| e.to_string())?;
     Ok(out.into())
+}
+
+fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    rmp_serde::from_slice(body).map_err(|error| error.to_string())
 }
 
 impl Command {
@@ -117,9 +152,10 @@ impl Command {
                     new_size_bytes: be(&fixed[4..8]) as u32,
                 })
             }
-            SET_TABLE => CommandKind::SetTable(Box::new(
-                rmp_serde::from_slice(&bytes[HEAD_BYTES..]).map_err(|e| e.to_string())?,
-            )),
+            SET_TABLE => CommandKind::SetTable(Box::new(decode(&bytes[HEAD_BYTES..])?)),
+            BEGIN_SPLIT => CommandKind::BeginSplit(Box::new(decode(&bytes[HEAD_BYTES..])?)),
+            COMMIT_SPLIT => CommandKind::CommitSplit(decode(&bytes[HEAD_BYTES..])?),
+            ABANDON_SPLIT => CommandKind::AbandonSplit(decode(&bytes[HEAD_BYTES..])?),
             other => return Err(format!("kind {other} is not known")),
         };
         Ok(Self { time_ms, kind })

@@ -13,6 +13,8 @@ pub enum PartitionError {
     CorruptItem(&'static str),
     /// A committed command cannot be decoded (corrupt, or written by a newer version).
     BadCommand(String),
+    /// A committed command changes a partition that has ended: no leader proposes that.
+    AfterSplit(Index),
     /// A committed entry is missing between the applied position and this one.
     Gap {
         /// Position that had to come.
@@ -28,6 +30,9 @@ impl std::fmt::Display for PartitionError {
             Self::BTree(error) => error.fmt(f),
             Self::CorruptItem(why) => write!(f, "a stored item is corrupt: {why}"),
             Self::BadCommand(why) => write!(f, "a committed command cannot be applied: {why}"),
+            Self::AfterSplit(index) => {
+                write!(f, "entry {index} changes the partition behind its split")
+            }
             Self::Gap { expected, found } => {
                 write!(f, "entry {found} came where {expected} was due")
             }

@@ -13,14 +13,20 @@ pub mod command;
 pub mod error;
 mod evaluate;
 mod flight;
+#[cfg(feature = "mutations")]
+mod mutations;
 mod overlay;
 mod partition;
 mod read;
+pub mod split;
+mod splitting;
 pub mod state;
 
 pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;
 pub use error::PartitionError;
+#[cfg(feature = "mutations")]
+pub use mutations::Mutation;
 pub use partition::{Evaluated, Limits, Partition};
 pub use state::{Batch, PartitionState};
 

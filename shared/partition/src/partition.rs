@@ -8,6 +8,7 @@ use protocol::item::{ItemFault, ItemReply};
 use crate::command::{self, Command, CommandKind};
 use crate::flight::Flights;
 use crate::overlay::Overlay;
+use crate::splitting::Deciding;
 use crate::{BTree, Batch, PartitionError, PartitionState};
 
 /// Bounds of one partition; what is beyond is answered with `Overloaded`.
@@ -51,6 +52,10 @@ pub struct Partition<C> {
     pub(crate) limits: Limits,
     pub(crate) overlay: Overlay,
     pub(crate) flights: Flights<C>,
+    /// At a leader: the ballot in which it proposed a command of a split that is not applied yet, or `CommitSplit`.
+    pub(crate) deciding: Option<Deciding>,
+    #[cfg(feature = "mutations")]
+    pub(crate) mutations: Vec<crate::Mutation>,
 }
 
 impl<C> Partition<C> {
@@ -63,7 +68,16 @@ impl<C> Partition<C> {
             limits,
             overlay: Overlay::default(),
             flights: Flights::new(),
+            deciding: None,
+            #[cfg(feature = "mutations")]
+            mutations: Vec::new(),
         }
+    }
+
+    /// Switches deliberate bugs on.
+    #[cfg(feature = "mutations")]
+    pub fn mutate(&mut self, mutations: &[crate::Mutation]) {
+        self.mutations = mutations.to_vec();
     }
 
     /// Applied state, items aside.
@@ -123,11 +137,13 @@ impl<C> Partition<C> {
     /// The commands given out since the last call went into the log in order, the first at `first`.
     pub fn proposed(&mut self, first: Index) {
         self.flights.assign(first);
+        self.step_proposed();
     }
 
     /// The commands given out since the last `proposed` did not go into the log: their callers get `fault`.
     pub fn refused(&mut self, fault: &ItemFault, answers: &mut Vec<(C, ItemReply)>) {
         self.flights.refuse(fault, answers);
+        self.step_refused();
     }
 
     /// Leadership is lost: what was proposed may or may not be committed by the next leader.
@@ -159,7 +175,7 @@ impl<C> Partition<C> {
         match &entry.payload {
             Payload::Noop => {}
             Payload::Config(configuration) => self.state.configuration = configuration.clone(),
-            Payload::Command(bytes) => self.apply_command(bytes)?,
+            Payload::Command(bytes) => self.apply_command(entry.index, bytes)?,
         }
         self.state.applied = entry.index;
         self.state.ballot = entry.ballot;
@@ -171,11 +187,14 @@ impl<C> Partition<C> {
         Ok(())
     }
 
-    fn apply_command(&mut self, bytes: &Bytes) -> Result<(), PartitionError> {
+    fn apply_command(&mut self, index: Index, bytes: &Bytes) -> Result<(), PartitionError> {
         match Command::decode(bytes)
             .map_err(PartitionError::BadCommand)?
             .kind
         {
+            CommandKind::Write(_) | CommandKind::SetTable(_) if self.has_ended() => {
+                return Err(PartitionError::AfterSplit(index));
+            }
             CommandKind::Write(write) => {
                 let (old, new) = (
                     u64::from(write.old_size_bytes),
@@ -191,6 +210,9 @@ impl<C> Partition<C> {
                     self.state.table = *table;
                 }
             }
+            CommandKind::BeginSplit(split) => self.begin_split(*split),
+            CommandKind::CommitSplit(left) => self.commit_split(index, left),
+            CommandKind::AbandonSplit(left) => self.abandon_split(left),
         }
         Ok(())
     }
@@ -236,7 +258,10 @@ impl<C> Partition<C> {
                 model::ApiError::validation(text),
             )));
         }
-        let foreign = !self.state.range.contains(key);
-        foreign.then_some(ItemReply::Fault(ItemFault::WrongRange { partition: None }))
+        let foreign = !self.state.range.contains(key) || self.has_ended();
+        foreign.then_some(ItemReply::Fault(ItemFault::WrongRange {
+            partition: None,
+            children: Vec::new(),
+        }))
     }
 }

@@ -80,6 +80,12 @@ impl<C> Partition<C> {
     /// The keys to read: the page's range within the partition, behind `after`; none when nothing is left.
     fn clip(&self, page: &Page) -> Result<Option<KeyRange>, ItemFault> {
         let own = &self.state.range;
+        if page.believed.as_ref().is_some_and(|range| range != own) || self.has_ended() {
+            return Err(ItemFault::WrongRange {
+                partition: None,
+                children: Vec::new(),
+            });
+        }
         let bounds = [&page.range.start, &page.range.end]
             .into_iter()
             .chain(&page.after);
@@ -97,7 +103,10 @@ impl<C> Partition<C> {
         }
         let is_empty = |range: &KeyRange| !range.end.is_empty() && range.start >= range.end;
         if is_empty(&range) && !is_empty(&page.range) {
-            return Err(ItemFault::WrongRange { partition: None });
+            return Err(ItemFault::WrongRange {
+                partition: None,
+                children: Vec::new(),
+            });
         }
         match &page.after {
             // The first key behind `after` is `after` and a zero byte.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{KeyRange, TableDefinition};
-use paxos::{Ballot, Configuration, Index};
+use paxos::{Ballot, Configuration, GroupId, Index};
 use protocol::directory::PlacedMember;
+use protocol::split::Split;
 use serde::{Deserialize, Serialize};
+
+use crate::split::Filling;
 
 /// Everything about a replica that is not an item, at one log position. Stored in the B-tree in the same transaction as
 /// the items of that position (MessagePack map with named fields: unknown fields are ignored, missing ones defaulted).
@@ -32,6 +35,48 @@ pub struct PartitionState {
     /// Their sizes as DynamoDB counts them, summed.
     #[serde(default)]
     pub bytes: u64,
+    /// The partition that this one was split off from.
+    #[serde(default)]
+    pub parent: Option<GroupId>,
+    /// The split that was begun and not abandoned.
+    #[serde(default)]
+    pub split: Option<Split>,
+    /// This replica's part in its committed split is done: the children's replicas are here, durably, or were. Not replicated.
+    #[serde(default)]
+    pub installed: bool,
+    /// This is the B-tree of a split's child that is no replica yet. Not replicated.
+    #[serde(default)]
+    pub filling: Option<Filling>,
+}
+
+impl PartitionState {
+    /// The state of a replica that has nothing yet.
+    pub fn empty(
+        configuration: Configuration,
+        range: KeyRange,
+        table: TableDefinition,
+        members: Vec<PlacedMember>,
+    ) -> Self {
+        Self {
+            applied: 0,
+            ballot: Ballot::default(),
+            configuration,
+            range,
+            table,
+            members,
+            items: 0,
+            bytes: 0,
+            parent: None,
+            split: None,
+            installed: false,
+            filling: None,
+        }
+    }
+
+    /// Whether the partition has ended: its children serve its keys.
+    pub fn has_ended(&self) -> bool {
+        self.split.as_ref().is_some_and(|s| s.committed.is_some())
+    }
 }
 
 /// Writes to bring into the B-tree in one transaction, together with the state they lead to.

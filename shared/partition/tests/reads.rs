@@ -213,6 +213,16 @@ fn ranges_are_clipped_to_the_partition() {
         ItemReply::Fault(ItemFault::WrongRange { .. })
     ));
     let mut page = page();
+    page.believed = Some(KeyRange {
+        start: key("a"),
+        end: key("y"),
+    });
+    let reply = leader.partition.page(&leader.tree, &page).expect("healthy");
+    assert!(
+        matches!(reply, ItemReply::Fault(ItemFault::WrongRange { .. })),
+        "a range that is not the partition's: keys would be passed over"
+    );
+    page.believed = Some(leader.partition.state().range.clone());
     page.after = Some(Bytes::new());
     page.reverse = true;
     assert_eq!(

@@ -86,9 +86,11 @@ impl Replica {
             floor: self.log.floor(),
             history: self.log.history().to_vec(),
             lease_remaining_ms: self.lease.until.since(self.now),
-            lease_holder: self.lease.holder,
+            lease_holder: self.lease.holder.ballot(),
+            lease_ballot_max: self.lease.holder.ballot_max(),
             earlier_remaining_ms: self.earlier_lease.until.since(self.now),
-            earlier_holder: self.earlier_lease.holder,
+            earlier_holder: self.earlier_lease.holder.ballot(),
+            earlier_ballot_max: self.earlier_lease.holder.ballot_max(),
             commit: self.commit,
         }
     }

@@ -2,7 +2,7 @@
 //! answered its probe and nobody who answered hears a healthy leader; it leads only once its own log, durably, is the best
 //! of a quorum of promises.
 
-use crate::lease::{LeasePromise, Outstanding};
+use crate::lease::{Holder, LeasePromise, Outstanding};
 use crate::replica::Part;
 use crate::{Ballot, Body, Entry, Index, Millis, NodeId, Output, Position, Promise, Replica, Role};
 
@@ -462,6 +462,10 @@ impl Replica {
             released, promises, ..
         } = *candidate;
         let mut outstanding = Outstanding::new(released);
+        #[cfg(feature = "mutations")]
+        {
+            outstanding.unchecked = self.mutated(crate::Mutation::ReleaseUnknownLease);
+        }
         let mut heard = Vec::with_capacity(promises.len());
         for Received {
             node, at, promise, ..
@@ -469,11 +473,11 @@ impl Replica {
         {
             outstanding.resigned(node);
             outstanding.reported(LeasePromise {
-                holder: promise.lease_holder,
+                holder: Holder::named(promise.lease_holder, promise.lease_ballot_max),
                 until: at.plus(promise.lease_remaining_ms),
             });
             outstanding.reported(LeasePromise {
-                holder: promise.earlier_holder,
+                holder: Holder::named(promise.earlier_holder, promise.earlier_ballot_max),
                 until: at.plus(promise.earlier_remaining_ms),
             });
             self.commit = self.commit.max(promise.commit.min(self.log.last().index));

@@ -1,7 +1,7 @@
 //! The follower's rules: accept only at the promised ballot, truncate only where the leader's log differs and never
 //! below what is committed, acknowledge only what is durable, pull a copy when the log cannot help.
 
-use crate::lease::LeasePromise;
+use crate::lease::{Holder, LeasePromise};
 use crate::log::Log;
 use crate::replica::{Heard, Part, install};
 use crate::{
@@ -61,14 +61,14 @@ impl Replica {
     fn note_leader(&mut self, from: NodeId, incarnation: u64, generation: u64, append: &Append) {
         let now = self.now;
         // A node that leads again gave its lower ballots up. Anybody else may still serve under what was promised before.
-        let other = self.lease.holder.map(|holder| holder.node) != Some(from);
+        let other = self.lease.holder.ballot().map(|holder| holder.node) != Some(from);
         #[cfg(feature = "mutations")]
         let other = other && !self.mutated(crate::Mutation::ForgetEarlierLease);
         if other {
             self.earlier_lease = self.earlier_lease.and(self.lease, now);
         }
         self.lease = LeasePromise {
-            holder: Some(append.ballot),
+            holder: Holder::Known(append.ballot),
             until: now.plus(self.timing.lease_ms),
         };
         let before = self.heard;

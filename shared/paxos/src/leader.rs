@@ -328,7 +328,10 @@ impl Replica {
         }
         let last = self.log.last().index;
         let target = leader.progress.iter().find(|p| p.node == transfer.to);
-        let ready = target.is_some_and(|p| p.matched == last) && self.delivered == last;
+        // The successor takes the release for the word of a leader that served: one that had waited for all leases before its own.
+        let ready = target.is_some_and(|p| p.matched == last)
+            && self.delivered == last
+            && self.established(leader, self.now);
         if !ready {
             return false;
         }

@@ -108,12 +108,18 @@ pub struct Promise {
     pub lease_remaining_ms: u64,
     /// Whose lease that is; none = not known (the acceptor restarted).
     pub lease_holder: Option<Ballot>,
+    /// That lease is of no greater ballot: after a restart, what the acceptor had promised by then. None: not known.
+    #[serde(default)]
+    pub lease_ballot_max: Option<Ballot>,
     /// How long promises to other leaders before that one still run.
     #[serde(default)]
     pub earlier_remaining_ms: u64,
     /// Whose leases those are; none = not known, or several.
     #[serde(default)]
     pub earlier_holder: Option<Ballot>,
+    /// None of those is of a greater ballot. None: not known.
+    #[serde(default)]
+    pub earlier_ballot_max: Option<Ballot>,
     /// What the acceptor knows to be committed.
     pub commit: Index,
 }

@@ -56,12 +56,14 @@ pub enum Mutation {
     ForgetEarlierLease,
     /// A candidate whose adopted log makes it a learner leads all the same (its own find).
     LeadAsLearner,
+    /// A transfer ends every lease of unknown holder, also of a ballot above the released one (its own find).
+    ReleaseUnknownLease,
     /// A replica that takes the place of a lost one gets its incarnation. (Done by the shell: the core only relies on it.)
     ReuseIncarnation,
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 26] = [
+pub const MUTATIONS: [Mutation; 27] = [
     Mutation::AckBeforeFsync,
     Mutation::PromiseBeforeFsync,
     Mutation::CountOldBallot,
@@ -87,6 +89,7 @@ pub const MUTATIONS: [Mutation; 26] = [
     Mutation::RetireUncommitted,
     Mutation::ForgetEarlierLease,
     Mutation::LeadAsLearner,
+    Mutation::ReleaseUnknownLease,
     Mutation::ReuseIncarnation,
 ];
 

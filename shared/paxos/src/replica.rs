@@ -4,7 +4,7 @@
 use crate::durability::Durability;
 use crate::election::Candidate;
 use crate::leader::Leader;
-use crate::lease::LeasePromise;
+use crate::lease::{Holder, LeasePromise};
 use crate::log::Log;
 use crate::{
     Ballot, Body, Configuration, GroupId, Identity, Index, Input, Member, Message, Millis, NodeId,
@@ -176,7 +176,8 @@ impl Replica {
         } else {
             log.last().index
         };
-        // Whatever lease was promised before the restart is unknown: one full lease counts as outstanding.
+        // Whatever lease was promised before the restart is unknown: one full lease counts as outstanding. A lease is granted with an
+        // acknowledgement, which leaves only when the ballot is durably promised: it is of none above that.
         let lease_ms = if restored.fresh { 0 } else { timing.lease_ms };
         let mut replica = Replica {
             me,
@@ -191,7 +192,7 @@ impl Replica {
             delivered: applied.index,
             flushed: applied.index,
             lease: LeasePromise {
-                holder: None,
+                holder: Holder::UpTo(promised),
                 until: now.plus(lease_ms),
             },
             earlier_lease: LeasePromise::NONE,

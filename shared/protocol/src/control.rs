@@ -1,7 +1,7 @@
 //! The control plane: routers → admin (API calls), admin → storage nodes (orders).
 
 use bytes::Bytes;
-use model::{ApiError, KeyRange, TableDefinition};
+use model::{ApiError, EncodedKey, KeyRange, TableDefinition};
 use paxos::{Configuration, GroupId, NodeId, Role};
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,33 @@ pub enum Order {
         /// The successor, a storage member.
         to: NodeId,
     },
+    /// To the leader: begin to split the partition in two (ADR 0006). `Done` once that is in the log, and also if it was before;
+    /// progress is seen in the pushed partition.
+    SplitPartition {
+        /// The partition.
+        partition: GroupId,
+        /// Generation that this order is meant for.
+        generation: u64,
+        /// First key of the right child, inside of the partition's range.
+        point: EncodedKey,
+        /// Number of the child with the keys below: greater than the partition's, and never used before.
+        left: GroupId,
+        /// Number of the child with the others: greater than `left`.
+        right: GroupId,
+    },
+    /// To the leader: give up a split that is not committed. `Refused` if it is, or is about to be.
+    AbandonSplit {
+        /// The partition.
+        partition: GroupId,
+        /// The split's left child.
+        left: GroupId,
+    },
+    /// To the leader: a key that halves the bytes of the partition. Answered with `Middle`. Reads the whole B-tree, on a thread of
+    /// its own.
+    FindMiddle {
+        /// The partition.
+        partition: GroupId,
+    },
     /// To the leader: replicate this newer definition of the partition's table.
     SetTable {
         /// The partition.
@@ -135,6 +162,8 @@ pub enum OrderReply {
         /// Its incarnation, drawn when it was made.
         incarnation: u64,
     },
+    /// Two halves of about the same size meet before this key; none: there is no such key (fewer than two items).
+    Middle(Option<EncodedKey>),
     /// Not the leader of that partition.
     NotLeader,
     /// The order is older than what the node knows: the generation, or the epoch, that counts now.

@@ -1,9 +1,11 @@
 //! The route directory: storage nodes push, memds holds, routers look up.
 
 use bytes::Bytes;
-use model::{EncodedKey, KeyRange, TableDefinition, TableId};
+use model::{EncodedKey, KeyRange, TableDefinition, TableId, Units};
 use paxos::{Ballot, GroupId, Member, NodeId};
 use serde::{Deserialize, Serialize};
+
+use crate::split::SplitProgress;
 
 /// A partition as its leader describes it. Newer = larger (`generation`, `ballot`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,21 @@ pub struct PartitionInfo {
     /// Their sizes, summed, bytes.
     #[serde(default)]
     pub bytes: u64,
+    /// Read units a second that the leader served, a mean over the last seconds.
+    #[serde(default)]
+    pub read_units_s: Units,
+    /// Write units a second.
+    #[serde(default)]
+    pub write_units_s: Units,
+    /// Units a second, of both kinds, that were refused because the partition had none left.
+    #[serde(default)]
+    pub refused_units_s: Units,
+    /// The partition that it was split off from; none for a partition that its table was made with.
+    #[serde(default)]
+    pub parent: Option<GroupId>,
+    /// The split of this partition that is under way or done.
+    #[serde(default)]
+    pub split: Option<SplitProgress>,
 }
 
 /// A follower as its leader sees it.

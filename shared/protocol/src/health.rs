@@ -1,5 +1,6 @@
 //! Heartbeats of service instances, on the bus once a second. Losing one means nothing by itself.
 
+use model::Units;
 use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,20 @@ pub struct StorageHealth {
     /// Mean duration of a WAL sync since the last heartbeat, microseconds; 0 = there was none.
     #[serde(default)]
     pub sync_us: u64,
+    /// What is left of the capacity units that the node is rated for; none: it does not say.
+    #[serde(default)]
+    pub room: Option<NodeRoom>,
+}
+
+/// Capacity units that a node has left for bursts, beyond what its partitions are allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRoom {
+    /// Read units, of the last second.
+    #[serde(default)]
+    pub read: Units,
+    /// Write units, of the last second.
+    #[serde(default)]
+    pub write: Units,
 }
 
 /// A replica that hears of no leader.

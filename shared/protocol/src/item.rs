@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use expression::{Condition, Projection, Update};
+use model::capacity::Direction;
 use model::{ApiError, EncodedKey, KeyRange};
 use paxos::GroupId;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,7 @@ pub enum ReturnValues {
 }
 
 /// Read one page of a contiguous key range within the partition, in key order or reverse.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Page {
     /// Keys to read; the node clips it to the partition's own range.
     pub range: KeyRange,
@@ -115,6 +116,10 @@ pub struct Page {
     /// Return counts only.
     #[serde(default)]
     pub count_only: bool,
+    /// The partition's range as the sender knows it; the node refuses with `WrongRange` if it is another one, so that no keys are
+    /// passed over in silence. None: the sender says nothing of it.
+    #[serde(default)]
+    pub believed: Option<KeyRange>,
 }
 
 /// Answer to an `ItemCall`.
@@ -176,15 +181,23 @@ pub enum ItemFault {
         /// The newest membership that the node knows.
         partition: Option<Box<PartitionInfo>>,
     },
-    /// Not executed: the key is outside of the partition's range. Look it up again.
+    /// Not executed: the key is outside of the partition's range, or the partition was split. Look it up again.
     WrongRange {
-        /// The range that this partition really has.
+        /// The range that this partition really has; none if it was split.
         partition: Option<Box<PartitionInfo>>,
+        /// The partitions that it was split into, as far as this node knows them.
+        #[serde(default)]
+        children: Vec<PartitionInfo>,
     },
     /// Not executed: no lease yet, starting, draining. Try again shortly.
     NotReady,
     /// Not executed: a bound was reached (queue, in-flight bytes). Shed.
     Overloaded,
+    /// Not executed: the partition has no capacity units left. Final: the client backs off.
+    Throttled {
+        /// Which of its units.
+        direction: Direction,
+    },
     /// It may or may not have been executed (leadership lost while in flight, time-out). Never retried as if it had not.
     Unknown,
 }

@@ -8,4 +8,5 @@ pub mod health;
 pub mod item;
 pub mod operate;
 pub mod replication;
+pub mod split;
 pub mod subjects;

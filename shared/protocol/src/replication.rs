@@ -6,6 +6,7 @@ use paxos::{Ballot, Configuration, GroupId, Index, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::PlacedMember;
+use crate::split::Split;
 
 /// `ReplicationFrame::knows` of senders that read batches.
 pub const KNOWS_BATCHES: u8 = 1;
@@ -145,6 +146,12 @@ pub struct CopyEnd {
     /// Items in the copy, for the receiver to check.
     #[serde(default)]
     pub items: Option<u64>,
+    /// The partition that this one was split off from.
+    #[serde(default)]
+    pub parent: Option<GroupId>,
+    /// Its split, as of that position.
+    #[serde(default)]
+    pub split: Option<Split>,
 }
 
 #[cfg(test)]

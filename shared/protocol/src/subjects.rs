@@ -14,6 +14,10 @@ pub fn node_replication(node: NodeId) -> String {
 pub fn node_bulk(node: NodeId) -> String {
     format!("node.{}.bulk", node.0)
 }
+/// How far replicas are with splits, to the leader's node, one way: `split::SplitReport`.
+pub fn node_split(node: NodeId) -> String {
+    format!("node.{}.split", node.0)
+}
 /// Orders to a storage node: `control::OrderCall` → `control::OrderReply`.
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::{Deadline, Mesh, MeshError, Subscription, TraceContext};
-use model::{ApiError, EncodedKey, ErrorKind, KeyRange, TableDefinition, TableId};
+use model::capacity::Direction;
+use model::error::ThroughputLimit;
+use model::{ApiError, EncodedKey, KeyRange, TableDefinition, TableId};
 use parking_lot::RwLock;
 use paxos::GroupId;
 use protocol::directory::{Lookup, LookupAnswer, PartitionInfo, TableRef};
 use protocol::health::Heartbeat;
-use protocol::item::{ItemOperation, ItemReply};
+use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
 use tokio::sync::Semaphore;
 
@@ -25,6 +27,8 @@ const SYSTEM_PREFIX: &str = "evenkeel.";
 pub struct ClientSettings {
     /// Availability zone of the caller: eventual reads prefer its replicas.
     pub zone: String,
+    /// Region of the ARNs that throttling errors name.
+    pub region: String,
     /// Requests to storage under way at once; above it they are shed with a ThrottlingException.
     pub calls_in_flight_max: usize,
     /// How long one try of a read may take before another replica is asked.
@@ -38,6 +42,7 @@ impl ClientSettings {
     pub fn new(zone: impl Into<String>) -> Self {
         Self {
             zone: zone.into(),
+            region: "us-east-1".to_owned(),
             calls_in_flight_max: 16_384,
             // Far above a slow disk's p99.9, and several tries fit into a client's patience.
             read_try: Duration::from_millis(800),
@@ -152,7 +157,7 @@ impl Client {
     /// One item request (`Get`, `Write`, or one `Page` of the partition that holds `key`). The only fault that comes back inside
     /// `Ok` is `ItemFault::ConditionFailed`; all others are retried or turned into an `ApiError`: a write whose outcome is
     /// unknown is an InternalServerError, one that was certainly not done in time a ServiceUnavailable, shed work a
-    /// ThrottlingException.
+    /// ThrottlingException, a partition without capacity units what `ApiError::throttled` says.
     pub async fn item(
         &self,
         table: &TableDefinition,
@@ -161,9 +166,21 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<ItemReply, ApiError> {
-        self.call_storage(table.id, key, operation, deadline, trace)
-            .await
-            .map(|(reply, _)| reply)
+        let (reply, _) = self
+            .call_storage(table.id, key, operation, deadline, trace)
+            .await?;
+        match reply {
+            ItemReply::Fault(ItemFault::Throttled { direction }) => {
+                Err(self.throttled(table, direction))
+            }
+            reply => Ok(reply),
+        }
+    }
+
+    /// A partition of `table` has no capacity units left.
+    pub(crate) fn throttled(&self, table: &TableDefinition, direction: Direction) -> ApiError {
+        let arn = table.arn(&self.shared.settings.region);
+        ApiError::throttled(ThroughputLimit::KeyRange, direction, table.billing, &arn)
     }
 
     /// The partitions that cover `range`, in key order.
@@ -335,12 +352,4 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.lookups.close();
     }
-}
-
-/// Whether retrying an error of this client elsewhere could help; for callers that answer partial results.
-pub fn is_shed(error: &ApiError) -> bool {
-    matches!(
-        error.kind,
-        ErrorKind::Throttling | ErrorKind::ProvisionedThroughputExceeded
-    )
 }

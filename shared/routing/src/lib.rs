@@ -14,6 +14,6 @@ mod storage_calls;
 #[cfg(test)]
 mod testing;
 
-pub use client::{Client, ClientSettings, ClientStats, is_shed};
+pub use client::{Client, ClientSettings, ClientStats};
 pub use routes::{Routes, RoutesLimits};
 pub use storage_calls::REQUEST_TIME;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh::{Deadline, TraceContext};
 use model::{ApiError, EncodedKey, KeyRange, TableDefinition, TableId};
 use protocol::directory::PartitionInfo;
-use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
+use protocol::item::{ItemFault, ItemOperation, ItemReply, Page, PageReply};
 
 use crate::client::Client;
 use crate::errors;
@@ -33,9 +33,15 @@ impl Client {
             let (reply, partition) = self
                 .call_storage(table.id, &key, operation, deadline, trace)
                 .await?;
-            let ItemReply::Page(reply) = reply else {
-                tracing::error!("a storage node answered a page request with something else");
-                return Err(errors::unknown());
+            let reply = match reply {
+                ItemReply::Page(reply) => reply,
+                ItemReply::Fault(ItemFault::Throttled { direction }) => {
+                    return Err(self.throttled(table, direction));
+                }
+                _ => {
+                    tracing::error!("a storage node answered a page request with something else");
+                    return Err(errors::unknown());
+                }
             };
             if rest.reverse && !reaches(&partition.range, &rest) {
                 // It was split since it was chosen: keys behind this part would be skipped.

@@ -51,6 +51,7 @@ impl Client {
             if let (ItemOperation::Page(page), Some(range)) = (&mut call.operation, &whole_range) {
                 // Exactly the keys that this partition is believed to hold: a node whose partition is smaller by now can tell.
                 page.range = range.intersection(&info.range);
+                page.believed = Some(info.range.clone());
             }
             let next = match attempts.next(&info, &self.shared.settings.zone) {
                 None => Next::LookUp,
@@ -109,7 +110,9 @@ impl Client {
             Err(error) => return judge_call_error(&error, is_write),
         };
         match fault {
-            ItemFault::ConditionFailed { .. } => Next::Done(Ok(ItemReply::Fault(fault))),
+            ItemFault::ConditionFailed { .. } | ItemFault::Throttled { .. } => {
+                Next::Done(Ok(ItemReply::Fault(fault)))
+            }
             ItemFault::Api(error) => Next::Done(Err(error)),
             ItemFault::NotHere { partition: hint } => {
                 if let Some(hint) = hint {
@@ -123,9 +126,13 @@ impl Client {
                 }
                 Next::Elsewhere
             }
-            ItemFault::WrongRange { partition } => {
-                if let Some(partition) = partition {
-                    self.shared.routes.write().learn_partition(*partition);
+            ItemFault::WrongRange {
+                partition,
+                children,
+            } => {
+                let mut routes = self.shared.routes.write();
+                for known in partition.into_iter().map(|p| *p).chain(children) {
+                    routes.learn_partition(known);
                 }
                 Next::LookUp
             }

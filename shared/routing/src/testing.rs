@@ -26,6 +26,8 @@ pub(crate) fn table(id: u64, name: &str, version: u64) -> TableDefinition {
         table_class: None,
         tags: Default::default(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 
@@ -65,5 +67,6 @@ pub(crate) fn partition(
         table_version: 1,
         items: 0,
         bytes: 0,
+        ..PartitionInfo::default()
     }
 }

@@ -50,6 +50,8 @@ fn music() -> TableDefinition {
         table_class: None,
         tags: Default::default(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 
@@ -82,6 +84,7 @@ fn partition(id: u64, start: &str, end: &str, leader: u64, round: u64) -> Partit
         table_version: 1,
         items: 0,
         bytes: 0,
+        ..PartitionInfo::default()
     }
 }
 
@@ -569,6 +572,7 @@ async fn pages(client: &Client, reverse: bool, limit: Option<u32>, bytes_max: u6
             filter: None,
             projection: None,
             count_only: false,
+            believed: None,
         };
         let deadline = Deadline::after(Duration::from_secs(2));
         let reply = client

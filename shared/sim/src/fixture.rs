@@ -69,6 +69,10 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         members: Vec::new(),
         items: 0,
         bytes: 0,
+        parent: None,
+        split: None,
+        installed: false,
+        filling: None,
     }
 }
 
@@ -92,6 +96,8 @@ fn table() -> TableDefinition {
         table_class: None,
         tags: BTreeMap::new(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Before {
     Propose(u64),
     /// Time passes.
     Tick,
+    /// This node dies and starts again.
+    Restart(u64),
     /// This node's timer fires.
     Wake(u64),
     /// From here on this node gets no messages (any more); they are lost.

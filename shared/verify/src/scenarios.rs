@@ -43,6 +43,7 @@ pub fn all() -> Vec<Scenario> {
         terms(),
         restarts(),
         transfers(),
+        releases(),
     ]
 }
 
@@ -310,7 +311,8 @@ fn restarts() -> Scenario {
 
 fn transfers() -> Scenario {
     Scenario {
-        before: vec![Before::Elect(1)],
+        // What the successor's own promise says of leases: one of unknown holder may run.
+        before: vec![Before::Elect(1), Before::Restart(2)],
         clocks: Some(DRIFT.to_vec()),
         sync_at_once: true,
         campaigners: vec![3],
@@ -322,7 +324,30 @@ fn transfers() -> Scenario {
         expects: vec![Sight::SecondServes, Sight::ServedByTransfer],
         ..plain(
             "transfers",
-            "leadership is handed over: the lease ends before the successor serves",
+            "leadership is handed over to a member that has just restarted: the lease ends before the successor serves",
+        )
+    }
+}
+
+/// Node 1 outbids the ballot in which node 3 led, and node 2 a ballot of node 1.
+fn releases() -> Scenario {
+    Scenario {
+        members: vec![storage(1), storage(2), storage(3)],
+        before: vec![Before::Elect(3)],
+        crashers: vec![3],
+        clocks: Some(DRIFT.to_vec()),
+        sync_at_once: true,
+        campaigners: vec![1],
+        bounds: Bounds {
+            campaigns: 1,
+            transfers: 1,
+            crashes: 1,
+            ..Bounds::default()
+        },
+        expects: vec![Sight::SecondServes],
+        ..plain(
+            "releases",
+            "leadership is handed over while another one takes it, and who granted that one's lease forgets it",
         )
     }
 }

@@ -88,6 +88,7 @@ impl System {
                 }
                 Before::Propose(node) => self.step(&state, Action::Propose(node as u8 - 1)),
                 Before::Tick => self.step(&state, Action::Tick),
+                Before::Restart(node) => self.step(&state, Action::Crash(node as u8 - 1, 0)),
                 Before::Wake(node) => self.step(&state, Action::Wake(node as u8 - 1)),
                 Before::Deaf(node) => {
                     deaf.push(NodeId(node));

@@ -23,7 +23,7 @@ fn holds(model: &str, transitions_max: Option<usize>) {
 
 #[test]
 fn small_worlds_hold_in_every_state() {
-    for model in ["disks", "crashes", "copies", "transfers"] {
+    for model in ["disks", "crashes", "copies", "transfers", "releases"] {
         holds(model, None);
     }
 }

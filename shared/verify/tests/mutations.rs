@@ -124,6 +124,7 @@ fn leases() {
         "lease",
         |_| {},
     );
+    caught(Mutation::ReleaseUnknownLease, "releases", "lease", |_| {});
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use expression::Projection;
 use futures::{StreamExt, stream};
-use model::{ApiError, EncodedKey, Item, TableDefinition, capacity, codec, json, key};
+use model::{ApiError, EncodedKey, Item, TableDefinition, Units, capacity, codec, json, key};
 use protocol::item::{Get, ItemOperation, ItemReply};
 
 use super::{Limits, fault_error, leaves_unprocessed, usable_table};
@@ -99,7 +99,7 @@ pub(super) async fn execute<B: Backend>(
     .buffered(limits.fan_out_max);
 
     let mut answers: Vec<(Vec<u8>, bool)> = wanted.iter().map(|_| (Vec::new(), true)).collect();
-    let mut units = vec![0.0; wanted.len()];
+    let mut units = vec![Units::ZERO; wanted.len()];
     let mut done: Vec<Vec<bool>> = wanted
         .iter()
         .map(|want| vec![false; want.keys.len()])
@@ -122,7 +122,7 @@ pub(super) async fn execute<B: Backend>(
         }
         bytes += size_bytes;
         done[t][k] = true;
-        units[t] += capacity::read_units(size_bytes, wanted[t].strong);
+        units[t] = units[t].saturating_add(capacity::read_units(size_bytes, wanted[t].strong));
         if let Some(item) = item {
             let (out, first) = &mut answers[t];
             comma(out, first);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use model::error::texts::{ITEM_SIZE, KEY_SCHEMA};
-use model::{ApiError, EncodedKey, Item, TableDefinition, codec, json, key, size};
+use model::{ApiError, EncodedKey, Item, TableDefinition, Units, codec, json, key, size};
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
 use super::{Limits, leaves_unprocessed, usable_table, written};
@@ -117,7 +117,7 @@ pub(super) async fn execute<B: Backend>(
     }))
     .buffered(limits.fan_out_max);
 
-    let mut units = vec![0.0; names.len()];
+    let mut units = vec![Units::ZERO; names.len()];
     let mut done = Vec::with_capacity(places.len());
     let mut first_error = None;
     let mut final_error = None;
@@ -126,7 +126,8 @@ pub(super) async fn execute<B: Backend>(
         let place = &places[done.len()];
         match reply {
             Ok(written) => {
-                units[place.table] += written.units;
+                let sum = &mut units[place.table];
+                *sum = sum.saturating_add(written.units);
                 done.push(true);
             }
             Err(error) => {

@@ -12,7 +12,7 @@ mod update;
 
 use std::sync::Arc;
 
-use model::{ApiError, ErrorKind, Item, TableDefinition, json, table::TableStatus};
+use model::{ApiError, ErrorKind, Item, TableDefinition, Units, json, table::TableStatus};
 use protocol::item::{ItemFault, ItemReply, ReturnValues};
 
 use crate::answer::Answer;
@@ -93,7 +93,7 @@ fn encode(item: &Item) -> bytes::Bytes {
 /// What a write did.
 struct Written {
     attributes: Option<bytes::Bytes>,
-    units: f64,
+    units: Units,
 }
 
 /// Reads the answer to a write.
@@ -125,18 +125,14 @@ fn fault_error(fault: ItemFault) -> ApiError {
         ItemFault::NotHere { .. } | ItemFault::WrongRange { .. } | ItemFault::NotReady => {
             texts::unavailable()
         }
+        // routing makes the error of it, which names the table
+        ItemFault::Throttled { direction } => texts::internal(format!("throttled: {direction:?}")),
     }
 }
 
 /// Whether a batch leaves the item unprocessed: it was certainly not done, and may be done later.
 fn leaves_unprocessed(error: &ApiError) -> bool {
-    matches!(
-        error.kind,
-        ErrorKind::Throttling
-            | ErrorKind::ProvisionedThroughputExceeded
-            | ErrorKind::RequestLimitExceeded
-            | ErrorKind::ServiceUnavailable
-    )
+    error.is_throttling() || error.kind == ErrorKind::ServiceUnavailable
 }
 
 /// The answer to a single write.

@@ -113,6 +113,7 @@ pub(super) async fn execute<B: Backend>(
             filter,
             projection,
             count_only: counts_only,
+            believed: None,
         };
         backend.page(&table, page, context).await?
     };

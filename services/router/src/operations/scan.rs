@@ -120,6 +120,7 @@ pub(super) async fn execute<B: Backend>(
         filter,
         projection,
         count_only: counts_only,
+        believed: None,
     };
     let page = backend.page(&table, page, context).await?;
     let detail = Detail::of(request.return_consumed_capacity.as_deref());

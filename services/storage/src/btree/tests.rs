@@ -53,10 +53,16 @@ pub(crate) fn state(applied: Index) -> PartitionState {
             table_class: None,
             tags: BTreeMap::new(),
             throughput_changes: Default::default(),
+            on_demand_max: Default::default(),
+            warm: Default::default(),
         },
         members: vec![],
         items: 77,
         bytes: 78,
+        parent: None,
+        split: None,
+        installed: false,
+        filling: None,
     }
 }
 

@@ -307,6 +307,11 @@ impl<'a> Attempt<'a> {
             members: end.members.clone(),
             items: 0,
             bytes: 0,
+            parent: end.parent,
+            split: end.split.clone(),
+            // A copy brings no children along: what this replica has done, it has done.
+            installed: self.own.installed,
+            filling: None,
         };
         let stored = self.tree.add(&state, pairs)?;
         match end.items {

@@ -295,5 +295,7 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         range: state.range.clone(),
         members: state.members.clone(),
         items: Some(state.items),
+        parent: state.parent,
+        split: state.split.clone(),
     }
 }

@@ -165,6 +165,7 @@ impl Group {
             ItemReply::Fault(ItemFault::WrongRange { .. }) => {
                 ItemReply::Fault(ItemFault::WrongRange {
                     partition: self.info(env).map(Box::new),
+                    children: Vec::new(),
                 })
             }
             other => other,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use partition::{Partition, PartitionState};
-use paxos::{Ballot, GroupId, Identity, Input, Replica, Restored, Role};
+use paxos::{GroupId, Identity, Input, Replica, Restored, Role};
 use protocol::control::{CreateReplica, JoinReplica};
 
 use super::Shard;
@@ -36,16 +36,8 @@ impl Shard {
                 role: Role::Storage,
                 generation: order.configuration.generation,
             };
-            let state = PartitionState {
-                applied: 0,
-                ballot: Ballot::default(),
-                configuration: order.configuration,
-                range: order.range,
-                table: order.table,
-                members: order.members,
-                items: 0,
-                bytes: 0,
-            };
+            let state =
+                PartitionState::empty(order.configuration, order.range, order.table, order.members);
             self.create_store(id, state, identity, Founder::First(caller));
         }
     }
@@ -164,16 +156,12 @@ impl Shard {
                 self.found(id, restored, None, founder);
             }
             Role::Storage => {
-                let state = PartitionState {
-                    applied: 0,
-                    ballot: Ballot::default(),
-                    configuration: order.configuration,
-                    range: order.range,
-                    table: order.table,
-                    members: order.members,
-                    items: 0,
-                    bytes: 0,
-                };
+                let state = PartitionState::empty(
+                    order.configuration,
+                    order.range,
+                    order.table,
+                    order.members,
+                );
                 self.create_store(id, state, identity, founder);
             }
         }

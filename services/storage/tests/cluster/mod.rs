@@ -418,6 +418,8 @@ pub fn table() -> TableDefinition {
         table_class: None,
         tags: BTreeMap::new(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 
@@ -476,6 +478,7 @@ pub fn page() -> Page {
         filter: None,
         projection: None,
         count_only: false,
+        believed: None,
     }
 }
 

@@ -185,6 +185,28 @@ pub const ITEM_SIZE_UPDATE: &str = "Item size to update has exceeded the maximum
 /// The condition did not hold.
 pub const CONDITION_FAILED: &str = "The conditional request failed";
 
+// Throughput
+
+/// A provisioned table's, or one of its partitions' (API reference, TransactWriteItems).
+pub const PROVISIONED_THROUGHPUT: &str = "The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level \
+     with the UpdateTable API.";
+/// A provisioned index's.
+pub const PROVISIONED_INDEX_THROUGHPUT: &str = "The level of configured provisioned throughput for one or more global secondary indexes of the table was exceeded. \
+     Consider increasing your provisioning level for the under-provisioned global secondary indexes with the UpdateTable API";
+/// What a partition of an on-demand table can serve.
+pub const ON_DEMAND_THROUGHPUT: &str = "Throughput exceeds the current capacity of your table or index. DynamoDB is automatically scaling your table or index \
+     so please try again shortly. If exceptions persist, check if you have a hot key: \
+     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html.";
+/// What a partition of an on-demand index can serve.
+pub const ON_DEMAND_INDEX_THROUGHPUT: &str = "Throughput exceeds the current capacity for one or more global secondary indexes. DynamoDB is automatically scaling \
+     your index so please try again shortly.";
+/// `MaxReadRequestUnits` and `MaxWriteRequestUnits`.
+pub const ON_DEMAND_MAXIMUM: &str =
+    "Throughput exceeds the maximum OnDemandThroughput configured on table or index";
+/// The account's quota for one table.
+pub const ACCOUNT_LIMIT: &str = "Throughput exceeds the current throughput limit for your account. Please contact AWS Support at \
+     https://aws.amazon.com/support request a limit increase";
+
 // Tables and requests
 
 /// No such table, data plane.

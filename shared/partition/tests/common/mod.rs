@@ -80,6 +80,8 @@ pub fn table() -> TableDefinition {
         table_class: None,
         tags: BTreeMap::new(),
         throughput_changes: Default::default(),
+        on_demand_max: Default::default(),
+        warm: Default::default(),
     }
 }
 
@@ -96,6 +98,10 @@ pub fn state() -> PartitionState {
         members: Vec::new(),
         items: 0,
         bytes: 0,
+        parent: None,
+        split: None,
+        installed: false,
+        filling: None,
     }
 }
 
@@ -205,6 +211,7 @@ pub fn page() -> Page {
         filter: None,
         projection: None,
         count_only: false,
+        believed: None,
     }
 }
 

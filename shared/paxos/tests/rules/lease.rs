@@ -185,3 +185,74 @@ fn a_promise_to_a_new_leader_does_not_replace_the_one_to_the_leader_before() {
         assert!(!serves(&cluster, second), "attempt {attempt}");
     }
 }
+
+#[test]
+fn a_transfer_to_a_member_that_restarted_waits_for_no_lease() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (target, silent) = cluster.others(leader);
+    // The successor's own promise is in every quorum, and says that a lease of unknown holder may run.
+    cluster.crash(silent);
+    cluster.crash(target);
+    cluster.restart(target);
+    cluster.pass(400);
+    cluster.step(leader, Input::TransferLeadership { to: NodeId(target) });
+    cluster.settle();
+    cluster.pass(20);
+    assert_eq!(cluster.leader(), Some(target));
+}
+
+#[test]
+fn a_transfer_does_not_end_the_lease_of_a_later_leader_that_a_restarted_member_forgot() {
+    let timing = Timing {
+        election_ms: 10,
+        election_jitter_ms: 1 << 40,
+        heartbeat_ms: 100,
+        ..Timing::default()
+    };
+    let mut cluster = Cluster::new(three(), timing);
+    let first = cluster.elect();
+    cluster.pass(200);
+    let (between, successor) = cluster.others(first);
+    // The order to campaign is late, and the successor hears of nothing.
+    cluster.isolate(successor);
+    cluster.step(
+        first,
+        Input::TransferLeadership {
+            to: NodeId(successor),
+        },
+    );
+    cluster.settle();
+    let order = cluster.sent.iter().rev().find_map(|(_, to, message)| {
+        let order = matches!(message.body, Body::TimeoutNow { .. }) && *to == successor;
+        order.then(|| message.clone())
+    });
+    cluster.now += 20;
+    cluster.step(between, Input::Campaign);
+    cluster.settle();
+    cluster.pass(200);
+    assert_eq!(cluster.leader(), Some(between));
+    // Who granted that one's lease forgets it, and promises the successor a greater ballot.
+    cluster.crash(first);
+    cluster.isolate(between);
+    cluster.restart(first);
+    cluster.step(first, Input::StepDown);
+    cluster.settle();
+    cluster.heal();
+    cluster.isolate(between);
+    let until = cluster.status(between).lease_until.expect("a lease");
+    cluster.deliver(first, successor, order.expect("an order to campaign"));
+    cluster.settle();
+    let standing = cluster.status(successor).standing;
+    assert_eq!(standing, Standing::Leader { serving: false });
+    while cluster.now < until.0 {
+        assert!(
+            !cluster
+                .replica(successor)
+                .can_serve_reads(Millis(cluster.now))
+        );
+        cluster.pass(10);
+    }
+    cluster.pass(200);
+    assert_eq!(cluster.leader(), Some(successor));
+}
