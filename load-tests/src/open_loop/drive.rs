@@ -15,7 +15,7 @@ use super::live::{Live, Look, StreamLook};
 use super::mesh::Mesh;
 use super::metrics::{self, Samples};
 use super::outcome::Kind;
-use super::record::Record;
+use super::record::{Class, Record};
 use super::report::{Ran, Report, Strike};
 use super::scenario::Scenario;
 use super::stream::{Stream, Surroundings};
@@ -51,14 +51,26 @@ struct Going {
 
 /// Runs a scenario on a mesh. The tables are made anew, under names that nobody else has, and dropped at the end.
 pub async fn run(scenario: Scenario, mesh: Arc<Mesh>, manner: &Manner) -> anyhow::Result<Report> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     // Tells this run's items from those of any other.
     let run = (since.as_millis() & 0x7fff_ffff) as u32;
     let mut live = Live::new(manner.quiet);
     let endpoint = mesh.endpoints(&[])?.swap_remove(0);
     let prepared = prepare(&scenario, run, &endpoint, manner, &mut live).await;
     let result = match prepared {
-        Ok(tables) => drive(scenario.clone(), mesh, manner, tables, since.as_secs(), &mut live).await,
+        Ok(tables) => {
+            drive(
+                scenario.clone(),
+                mesh,
+                manner,
+                tables,
+                since.as_secs(),
+                &mut live,
+            )
+            .await
+        }
         Err(error) => Err(error),
     };
     if !manner.keep_tables {
@@ -112,18 +124,31 @@ async fn prepare(
             }
         }
         fill::settle(&mut connection, &items.table, spec).await?;
-        let inserts = scenario.streams.iter().filter(|stream| stream.table == spec.name);
+        let inserts = scenario
+            .streams
+            .iter()
+            .filter(|stream| stream.table == spec.name);
         let inserts: f64 = inserts
-            .map(|stream| stream.schedule(&scenario.phases).arrivals() as f64 * stream.workload.insert / 100.0)
+            .map(|stream| {
+                stream.schedule(&scenario.phases).arrivals() as f64 * stream.workload.insert / 100.0
+            })
             .sum();
         // Some more: kinds are drawn.
         let room = (inserts * 1.2 + if inserts > 0.0 { 1_000.0 } else { 0.0 }).min(INSERTS_MAX);
-        tables.push((items.clone(), Arc::new(knowledge::Table::new(spec.items, room as u64))));
+        tables.push((
+            items.clone(),
+            Arc::new(knowledge::Table::new(spec.items, room as u64)),
+        ));
     }
     Ok(tables)
 }
 
-async fn drop_tables(scenario: &Scenario, run: u32, endpoint: &str, manner: &Manner) -> anyhow::Result<()> {
+async fn drop_tables(
+    scenario: &Scenario,
+    run: u32,
+    endpoint: &str,
+    manner: &Manner,
+) -> anyhow::Result<()> {
     let mut connection = Connection::open(endpoint, manner.signer.clone()).await?;
     for spec in &scenario.tables {
         fill::drop_table(&mut connection, &table_name(scenario, &spec.name, run)).await?;
@@ -146,7 +171,10 @@ async fn drive(
     let mut endpoints = Vec::new();
     let mut streams = Vec::new();
     for (number, spec) in scenario.streams.iter().enumerate() {
-        let table = scenario.tables.iter().position(|table| table.name == spec.table);
+        let table = scenario
+            .tables
+            .iter()
+            .position(|table| table.name == spec.table);
         let table = table.context("a stream without a table")?;
         let (items, known) = &tables[table];
         let of = mesh.endpoints(&spec.endpoints)?;
@@ -195,7 +223,11 @@ async fn drive(
     going.sample().await;
     let lasted_s = start.elapsed().as_secs_f64();
     for stream in &going.streams {
-        let until = if interrupted { lasted_s } else { going.scenario.length().as_secs_f64() };
+        let until = if interrupted {
+            lasted_s
+        } else {
+            going.scenario.length().as_secs_f64()
+        };
         stream.record.lock().close(until.ceil() as usize);
     }
     drop(strikes);
@@ -231,8 +263,14 @@ fn strike_all(going: &Arc<Going>) -> JoinSet<()> {
                 let strike = Strike {
                     name: fault.name.clone(),
                     from_s,
-                    to_s: going.start.elapsed().as_secs_f64().max(from_s + fault.lasts_s),
-                    error: done.err().map_or(String::new(), |error| format!("{error:#}")),
+                    to_s: going
+                        .start
+                        .elapsed()
+                        .as_secs_f64()
+                        .max(from_s + fault.lasts_s),
+                    error: done
+                        .err()
+                        .map_or(String::new(), |error| format!("{error:#}")),
                 };
                 going.strikes.lock().push(strike);
             });
@@ -321,41 +359,62 @@ impl Going {
                 break;
             }
         }
-        let over = now_s as usize;
+        // The last second whose requests have mostly been answered.
+        let over = (now_s as usize).saturating_sub(1);
         let streams = self.streams.iter().map(|stream| {
             let record = stream.record.lock();
-            let second = |at: usize| record.second(at).map_or_else(Default::default, |rows| rows[2]);
+            let second = |at: usize| {
+                record
+                    .second(at)
+                    .map_or_else(Default::default, |rows| rows[2])
+            };
             let counted = |wanted: &dyn Fn(Kind) -> bool| {
                 let phases = 0..self.scenario.phases.len();
-                let tallies = phases.flat_map(|phase| {
-                    super::record::Class::ALL.into_iter().filter_map(move |class| Some((phase, class)))
-                });
-                let tallies = tallies.filter_map(|(phase, class)| record.phase(phase, class));
-                let kinds = tallies.flat_map(|tally| Kind::ALL.map(|kind| (kind, tally.count(kind))));
-                kinds.filter(|(kind, _)| wanted(*kind)).map(|(_, count)| count).sum()
+                let tallies =
+                    phases.flat_map(|phase| Class::ALL.map(|class| record.phase(phase, class)));
+                let tallies = tallies.flatten();
+                let kinds =
+                    tallies.flat_map(|tally| Kind::ALL.map(|kind| (kind, tally.count(kind))));
+                kinds
+                    .filter(|(kind, _)| wanted(*kind))
+                    .map(|(_, count)| count)
+                    .sum()
             };
             StreamLook {
                 name: stream.spec.name.clone(),
-                target: stream.schedule.rate(Duration::from_secs_f64(now_s)),
+                target: stream
+                    .schedule
+                    .rate(Duration::from_secs_f64((over as f64 - 0.5).max(0.0))),
                 row: over.checked_sub(1).map_or_else(Default::default, second),
-                p99_ms: (over.saturating_sub(32)..over).map(|at| f64::from(second(at).p99_ms)).collect(),
+                p99_ms: (over.saturating_sub(32)..over)
+                    .map(|at| f64::from(second(at).p99_ms))
+                    .collect(),
                 throttled: counted(&|kind| kind == Kind::Throttled),
                 errors: counted(&Kind::is_error),
             }
         });
         let samples = self.samples.lock();
-        let metrics = self.scenario.metrics.iter().zip(samples.iter()).map(|(spec, samples)| {
-            let times: Vec<f64> = samples.times().collect();
-            let times = &times[times.len().saturating_sub(33)..];
-            let values = match spec.gauge {
-                true => times.iter().filter_map(|at| samples.value(*at)).collect(),
-                false => {
-                    let between = times.windows(2).map(|pair| (pair[0], pair[1]));
-                    between.filter_map(|(from, to)| Some(samples.increase(from, to)? / (to - from))).collect()
-                }
-            };
-            (spec.name.clone(), values)
-        });
+        let metrics = self
+            .scenario
+            .metrics
+            .iter()
+            .zip(samples.iter())
+            .map(|(spec, samples)| {
+                let times: Vec<f64> = samples.times().collect();
+                let times = &times[times.len().saturating_sub(33)..];
+                let values = match spec.gauge {
+                    true => times.iter().filter_map(|at| samples.value(*at)).collect(),
+                    false => {
+                        let between = times.windows(2).map(|pair| (pair[0], pair[1]));
+                        between
+                            .filter_map(|(from, to)| {
+                                Some(samples.increase(from, to)? / (to - from))
+                            })
+                            .collect()
+                    }
+                };
+                (spec.name.clone(), values)
+            });
         Look {
             name: self.scenario.name.clone(),
             now_s: now_s.min(self.scenario.length().as_secs_f64()),

@@ -26,7 +26,11 @@ const BATCH_TIME: Duration = Duration::from_secs(120);
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(20)..Duration::from_millis(2_000);
 
 /// Makes a table and waits until it is active.
-pub async fn create(connection: &mut Connection, name: &str, spec: &TableSpec) -> anyhow::Result<()> {
+pub async fn create(
+    connection: &mut Connection,
+    name: &str,
+    spec: &TableSpec,
+) -> anyhow::Result<()> {
     let mut attributes = vec![json!({"AttributeName": "pk", "AttributeType": "S"})];
     let mut keys = vec![json!({"AttributeName": "pk", "KeyType": "HASH"})];
     if spec.collection_items > 0 {
@@ -36,20 +40,29 @@ pub async fn create(connection: &mut Connection, name: &str, spec: &TableSpec) -
     let mut request = json!({
         "TableName": name, "AttributeDefinitions": attributes, "KeySchema": keys, "BillingMode": "PAY_PER_REQUEST",
     });
-    if let Some((read, write)) = spec.read_units.zip(spec.load_write_units.or(spec.write_units)) {
+    if let Some((read, write)) = spec
+        .read_units
+        .zip(spec.load_write_units.or(spec.write_units))
+    {
         request["BillingMode"] = json!("PROVISIONED");
-        request["ProvisionedThroughput"] = json!({"ReadCapacityUnits": read, "WriteCapacityUnits": write});
+        request["ProvisionedThroughput"] =
+            json!({"ReadCapacityUnits": read, "WriteCapacityUnits": write});
     }
     if spec.read_units_max.is_some() || spec.write_units_max.is_some() {
         let limit = |units: Option<u64>| units.map_or(json!(-1), |units| json!(units));
-        request["OnDemandThroughput"] =
-            json!({"MaxReadRequestUnits": limit(spec.read_units_max), "MaxWriteRequestUnits": limit(spec.write_units_max)});
+        request["OnDemandThroughput"] = json!({"MaxReadRequestUnits": limit(spec.read_units_max), "MaxWriteRequestUnits": limit(spec.write_units_max)});
     }
     table::create_as(connection, name, &request).await
 }
 
 /// Fills a table with items 0 to `count`; `done` counts them.
-pub async fn fill(endpoint: &str, signer: &Signer, items: &Items, count: u64, done: Arc<AtomicU64>) -> anyhow::Result<()> {
+pub async fn fill(
+    endpoint: &str,
+    signer: &Signer,
+    items: &Items,
+    count: u64,
+    done: Arc<AtomicU64>,
+) -> anyhow::Result<()> {
     let next = Arc::new(AtomicU64::new(0));
     let batch = BATCH.min((BATCH_BYTES / items.bytes) as u64).max(1);
     let mut tasks = tokio::task::JoinSet::new();
@@ -91,11 +104,17 @@ async fn write(connection: &mut Connection, mut body: Vec<u8>) -> anyhow::Result
                 }
                 body = serde_json::to_vec(&json!({"RequestItems": left}))?;
             }
-            400.. if answer_text().contains("Throughput") || answer_text().contains("Throttling") || status >= 500 => {}
+            400..
+                if answer_text().contains("Throughput")
+                    || answer_text().contains("Throttling")
+                    || status >= 500 => {}
             _ => bail!("BatchWriteItem: {status} {}", answer_text()),
         }
         if started.elapsed() > BATCH_TIME {
-            bail!("a batch was not stored within {} s: is the table's write throughput too low to fill it? (load_write_units)", BATCH_TIME.as_secs());
+            bail!(
+                "a batch was not stored within {} s: is the table's write throughput too low to fill it? (load_write_units)",
+                BATCH_TIME.as_secs()
+            );
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE.end);
@@ -103,7 +122,11 @@ async fn write(connection: &mut Connection, mut body: Vec<u8>) -> anyhow::Result
 }
 
 /// Lowers a filled table's throughput to what the scenario wants.
-pub async fn settle(connection: &mut Connection, name: &str, spec: &TableSpec) -> anyhow::Result<()> {
+pub async fn settle(
+    connection: &mut Connection,
+    name: &str,
+    spec: &TableSpec,
+) -> anyhow::Result<()> {
     if spec.load_write_units.is_none() {
         return Ok(());
     }
@@ -111,9 +134,14 @@ pub async fn settle(connection: &mut Connection, name: &str, spec: &TableSpec) -
         "TableName": name,
         "ProvisionedThroughput": {"ReadCapacityUnits": spec.read_units, "WriteCapacityUnits": spec.write_units},
     });
-    let (status, body) = connection.call("UpdateTable", &serde_json::to_vec(&request)?).await?;
+    let (status, body) = connection
+        .call("UpdateTable", &serde_json::to_vec(&request)?)
+        .await?;
     if status != 200 {
-        bail!("UpdateTable {name}: {status} {}", String::from_utf8_lossy(body));
+        bail!(
+            "UpdateTable {name}: {status} {}",
+            String::from_utf8_lossy(body)
+        );
     }
     table::wait_until_active(connection, name).await
 }

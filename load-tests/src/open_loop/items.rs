@@ -131,7 +131,12 @@ impl Items {
     pub fn batch(&self, items: impl IntoIterator<Item = u64>) -> Vec<u8> {
         let puts: Vec<String> = items
             .into_iter()
-            .map(|item| format!(r#"{{"PutRequest":{{"Item":{{{}}}}}}}"#, self.item_json(item, 0)))
+            .map(|item| {
+                format!(
+                    r#"{{"PutRequest":{{"Item":{{{}}}}}}}"#,
+                    self.item_json(item, 0)
+                )
+            })
             .collect();
         format!(
             r#"{{"RequestItems":{{"{}":[{}]}}}}"#,
@@ -143,7 +148,8 @@ impl Items {
 
     /// What GetItem's answer holds, if it is whole and the right item.
     pub fn read(&self, item: u64, body: &[u8]) -> Result<Seen, String> {
-        let got: Got = serde_json::from_slice(body).map_err(|error| format!("unreadable: {error}"))?;
+        let got: Got =
+            serde_json::from_slice(body).map_err(|error| format!("unreadable: {error}"))?;
         let Some(attributes) = got.item else {
             return Ok(Seen::Absent);
         };
@@ -161,7 +167,9 @@ impl Items {
         let data = attributes.data.as_str().as_bytes();
         let mut unit = String::new();
         filler(&mut unit, item, run, version, UNIT);
-        let whole = data.chunks(UNIT).all(|chunk| unit.as_bytes().starts_with(chunk));
+        let whole = data
+            .chunks(UNIT)
+            .all(|chunk| unit.as_bytes().starts_with(chunk));
         // The filler differs a version, so half an old and half a new value never pass.
         if !whole || (run == self.run && data.len() != self.filler_bytes()) {
             return Err(format!("item {item}: version {version} is not whole"));
@@ -241,7 +249,10 @@ mod tests {
             assert_eq!(read(&items, 77, &got), Ok(Seen::Version(3)));
             let size = size(&got["Item"]);
             assert!((880..=900).contains(&size), "{size} bytes");
-            let earlier = Items { run: 4, ..items.clone() };
+            let earlier = Items {
+                run: 4,
+                ..items.clone()
+            };
             assert_eq!(read(&earlier, 77, &got), Ok(Seen::Earlier));
         }
         assert_eq!(read(&items(0), 1, &json!({})), Ok(Seen::Absent));
@@ -257,7 +268,10 @@ mod tests {
         torn["Item"]["version"] = other["Item"]["version"].clone();
         assert!(read(&items, 77, &torn).unwrap_err().contains("not whole"));
         let mut half = got.clone();
-        let (new, old) = (other["Item"]["data"]["S"].as_str().unwrap(), got["Item"]["data"]["S"].as_str().unwrap());
+        let (new, old) = (
+            other["Item"]["data"]["S"].as_str().unwrap(),
+            got["Item"]["data"]["S"].as_str().unwrap(),
+        );
         half["Item"]["data"]["S"] = json!(format!("{}{}", &old[..400], &new[400..]));
         assert!(read(&items, 77, &half).is_err());
         let mut short = got.clone();
@@ -272,7 +286,10 @@ mod tests {
         let batch: Value = serde_json::from_slice(&items.batch(0..25)).unwrap();
         assert_eq!(batch["RequestItems"]["t"].as_array().unwrap().len(), 25);
         let get: Value = serde_json::from_slice(&items.get(31, true)).unwrap();
-        assert_eq!(get["Key"], json!({"pk": {"S": table::key(3)}, "sk": {"S": "000000000031"}}));
+        assert_eq!(
+            get["Key"],
+            json!({"pk": {"S": table::key(3)}, "sk": {"S": "000000000031"}})
+        );
         for seen in [Seen::Absent, Seen::Earlier, Seen::Version(2)] {
             let put: Value = serde_json::from_slice(&items.replace(31, 3, seen)).unwrap();
             assert!(put["ConditionExpression"].is_string());

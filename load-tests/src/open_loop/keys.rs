@@ -46,7 +46,9 @@ impl FromStr for Choice {
             ["zipfian"] => Ok(Choice::Zipfian(THETA)),
             ["zipfian", theta] => match theta.parse() {
                 Ok(theta) if (0.01..=0.999).contains(&theta) => Ok(Choice::Zipfian(theta)),
-                _ => Err(format!("the skew \"{theta}\" is not between 0.01 and 0.999")),
+                _ => Err(format!(
+                    "the skew \"{theta}\" is not between 0.01 and 0.999"
+                )),
             },
             ["latest"] => Ok(Choice::Latest),
             ["hotspot"] => Ok(Choice::Hotspot {
@@ -175,8 +177,7 @@ impl Zipf {
         // Smallest parts first: less is lost in rounding.
         let zeta: f64 = (1..=items).rev().map(|n| (n as f64).powf(-theta)).sum();
         let half = 0.5_f64.powf(theta);
-        let eta =
-            (1.0 - (2.0 / items as f64).powf(1.0 - theta)) / (1.0 - (1.0 + half) / zeta);
+        let eta = (1.0 - (2.0 / items as f64).powf(1.0 - theta)) / (1.0 - (1.0 + half) / zeta);
         Self {
             items,
             alpha: 1.0 / (1.0 - theta),
@@ -231,12 +232,19 @@ mod tests {
         // The first two ranks are exact; those behind are an approximation whose sums are.
         for rank in [0, 1] {
             let expected = ((rank + 1) as f64).powf(-THETA) / zeta;
-            assert!((by_rank[rank] - expected).abs() < 0.004, "rank {rank}: {}", by_rank[rank]);
+            assert!(
+                (by_rank[rank] - expected).abs() < 0.004,
+                "rank {rank}: {}",
+                by_rank[rank]
+            );
         }
         for top in [10, 50, 100, 500] {
             let expected: f64 = (1..=top).map(|n| (n as f64).powf(-THETA)).sum::<f64>() / zeta;
             let got: f64 = by_rank[..top].iter().sum();
-            assert!((got - expected).abs() < 0.02, "top {top}: {got} instead of {expected}");
+            assert!(
+                (got - expected).abs() < 0.02,
+                "top {top}: {got} instead of {expected}"
+            );
         }
     }
 
@@ -278,7 +286,14 @@ mod tests {
             let choice: Choice = text.parse().unwrap();
             assert_eq!(choice.to_string(), text);
         }
-        for wrong in ["", "zipfian:1", "zipfian:x", "hotspot:10", "hotspot:-1:5", "hotspot:1:500"] {
+        for wrong in [
+            "",
+            "zipfian:1",
+            "zipfian:x",
+            "hotspot:10",
+            "hotspot:-1:5",
+            "hotspot:1:500",
+        ] {
             assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
         }
     }

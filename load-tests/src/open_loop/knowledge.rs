@@ -106,16 +106,19 @@ pub enum Seen {
 /// Whether a read that returned `seen` can be true: `before` is what was known when it was sent, `after` when its answer was there.
 pub fn verify(strong: bool, before: Item, after: Item, seen: Seen) -> Result<(), String> {
     match seen {
-        Seen::Absent if strong && before.present => Err("an item that is there was not found".into()),
+        Seen::Absent if strong && before.present => {
+            Err("an item that is there was not found".into())
+        }
         Seen::Absent => Ok(()),
         Seen::Earlier if strong && before.floor > 0 => Err(format!(
             "stale: the value of an earlier run, though version {} was acknowledged before",
             before.floor
         )),
         Seen::Earlier => Ok(()),
-        Seen::Version(version) if version > after.sent => {
-            Err(format!("version {version}, but only {} were written", after.sent))
-        }
+        Seen::Version(version) if version > after.sent => Err(format!(
+            "version {version}, but only {} were written",
+            after.sent
+        )),
         Seen::Version(version) if strong && version < before.floor => Err(format!(
             "stale: version {version}, though version {} was acknowledged before",
             before.floor

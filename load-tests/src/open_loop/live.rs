@@ -33,12 +33,12 @@ pub struct Look {
     pub strike: Option<(String, f64)>,
 }
 
-/// A stream in the last second that is over, and before.
+/// A stream in the last second whose requests have mostly been answered, and before.
 #[derive(Clone, Debug, Default)]
 pub struct StreamLook {
     /// Name.
     pub name: String,
-    /// Requests a second that are wanted.
+    /// Requests a second that are wanted then.
     pub target: f64,
     /// The second.
     pub row: Row,
@@ -76,7 +76,13 @@ pub fn frame(look: &Look) -> Vec<String> {
         (look.now_s - look.span_s.0).max(0.0),
         look.span_s.1 - look.span_s.0
     )];
-    let widest = look.streams.iter().map(|stream| stream.name.len()).max().unwrap_or(0).max(8);
+    let widest = look
+        .streams
+        .iter()
+        .map(|stream| stream.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(8);
     lines.push(format!(
         "{:widest$}  {:>8} {:>8} {:>9} {:>9} {:>9} {:>7}  p99",
         "", "wanted/s", "ok/s", "p50 ms", "p99 ms", "throttled", "errors"
@@ -106,7 +112,10 @@ pub fn frame(look: &Look) -> Vec<String> {
 
 /// The line of a log.
 pub fn line(look: &Look) -> String {
-    let streams = look.streams.iter().filter(|stream| stream.target > 0.0 || stream.row.sent() > 0);
+    let streams = look
+        .streams
+        .iter()
+        .filter(|stream| stream.target > 0.0 || stream.row.sent() > 0);
     let streams = streams.map(|stream| {
         format!(
             "{}: {} of {:.0} ok/s, p50 {:.1} ms, p99 {:.1} ms, {} throttled, {} errors so far",
@@ -120,7 +129,12 @@ pub fn line(look: &Look) -> String {
         )
     });
     let streams: Vec<String> = streams.collect();
-    format!("{:>4.0} s {} · {}", look.now_s, look.phase, streams.join(" · "))
+    format!(
+        "{:>4.0} s {} · {}",
+        look.now_s,
+        look.phase,
+        streams.join(" · ")
+    )
 }
 
 /// Shows looks.
@@ -214,7 +228,11 @@ mod tests {
         };
         let lines = frame(&look);
         assert_eq!(lines.len(), 5);
-        assert!(lines[0].contains(" 50 %  flushed (5 of 20 s)"), "{}", lines[0]);
+        assert!(
+            lines[0].contains(" 50 %  flushed (5 of 20 s)"),
+            "{}",
+            lines[0]
+        );
         assert!(lines[2].contains("▂▃█"), "{}", lines[2]);
         assert_eq!(lines[4], "3 s ago: caches flushed");
         assert_eq!(

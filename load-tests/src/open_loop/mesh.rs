@@ -66,14 +66,17 @@ impl Mesh {
 
     /// Starts one.
     pub async fn start(scripts: PathBuf, needs: &MeshNeeds) -> anyhow::Result<Self> {
-        let mut environment: Vec<(String, String)> = needs.environment.clone().into_iter().collect();
+        let mut environment: Vec<(String, String)> =
+            needs.environment.clone().into_iter().collect();
         environment.push(("EVENKEEL_ROUTERS".into(), needs.routers.to_string()));
         let local = Local {
             scripts,
             environment,
         };
         local.run("up", &[], UP_MAX).await?;
-        let status = local.run("status", &["--output", "json"], COMMAND_MAX).await?;
+        let status = local
+            .run("status", &["--output", "json"], COMMAND_MAX)
+            .await?;
         let status: Status = serde_json::from_str(&status).context("infra/local/status")?;
         let here = |port: u16| format!("127.0.0.1:{port}");
         let mut mesh = Self {
@@ -105,14 +108,20 @@ impl Mesh {
     /// host:port of routers by name; any other host:port is taken as it is. No names: all routers.
     pub fn endpoints(&self, names: &[String]) -> anyhow::Result<Vec<String>> {
         if names.is_empty() {
-            return Ok(self.routers.iter().map(|(_, address)| address.clone()).collect());
+            return Ok(self
+                .routers
+                .iter()
+                .map(|(_, address)| address.clone())
+                .collect());
         }
         let find = |name: &String| {
             let router = self.routers.iter().find(|(router, _)| router == name);
             match router {
                 Some((_, address)) => Ok(address.clone()),
                 None if name.contains(':') => Ok(bare(name)),
-                None => bail!("no router is called \"{name}\": name it with --endpoint {name}=HOST:PORT"),
+                None => bail!(
+                    "no router is called \"{name}\": name it with --endpoint {name}=HOST:PORT"
+                ),
             }
         };
         names.iter().map(find).collect()
@@ -145,12 +154,20 @@ impl Mesh {
 impl Local {
     fn top(&self) -> anyhow::Result<PathBuf> {
         let top = self.scripts.ancestors().nth(2);
-        top.map(PathBuf::from).context("--mesh names no infra/local")
+        top.map(PathBuf::from)
+            .context("--mesh names no infra/local")
     }
 
-    async fn run(&self, script: &str, arguments: &[&str], patience: Duration) -> anyhow::Result<String> {
+    async fn run(
+        &self,
+        script: &str,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> anyhow::Result<String> {
         let mut command = Command::new(self.scripts.join(script));
-        command.args(arguments).envs(self.environment.iter().cloned());
+        command
+            .args(arguments)
+            .envs(self.environment.iter().cloned());
         output(command, patience, &format!("infra/local/{script}")).await
     }
 }
@@ -164,7 +181,11 @@ async fn output(mut command: Command, patience: Duration, what: &str) -> anyhow:
         .with_context(|| what.to_owned())?;
     if !done.status.success() {
         let said = [done.stdout, done.stderr].concat();
-        bail!("{what}: {}: {}", done.status, String::from_utf8_lossy(&said).trim());
+        bail!(
+            "{what}: {}: {}",
+            done.status,
+            String::from_utf8_lossy(&said).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
@@ -181,10 +202,19 @@ mod tests {
 
     #[test]
     fn endpoints_have_names() {
-        let endpoints = ["router-1=http://10.0.0.1:8000/".to_owned(), "10.0.0.2:8000".to_owned()];
+        let endpoints = [
+            "router-1=http://10.0.0.1:8000/".to_owned(),
+            "10.0.0.2:8000".to_owned(),
+        ];
         let mesh = Mesh::there(&endpoints, &["memds-1=10.0.0.3:9".to_owned()]).unwrap();
-        assert_eq!(mesh.endpoints(&[]).unwrap(), ["10.0.0.1:8000", "10.0.0.2:8000"]);
-        assert_eq!(mesh.endpoints(&["router-1".into()]).unwrap(), ["10.0.0.1:8000"]);
+        assert_eq!(
+            mesh.endpoints(&[]).unwrap(),
+            ["10.0.0.1:8000", "10.0.0.2:8000"]
+        );
+        assert_eq!(
+            mesh.endpoints(&["router-1".into()]).unwrap(),
+            ["10.0.0.1:8000"]
+        );
         assert_eq!(mesh.endpoints(&["other:1".into()]).unwrap(), ["other:1"]);
         assert!(mesh.endpoints(&["router-9".into()]).is_err());
         assert_eq!(mesh.sources[0].name, "memds-1");

@@ -113,7 +113,13 @@ mod tests {
     #[test]
     fn counters_grow_over_restarts_and_between_samples() {
         let mut samples = Samples::default();
-        for (at, value) in [(0.0, 100.0), (1.0, 200.0), (2.0, 300.0), (3.0, 30.0), (4.0, 130.0)] {
+        for (at, value) in [
+            (0.0, 100.0),
+            (1.0, 200.0),
+            (2.0, 300.0),
+            (3.0, 30.0),
+            (4.0, 130.0),
+        ] {
             samples.push("memds-1", at, value);
         }
         samples.push("memds-2", 0.5, 1_000.0);

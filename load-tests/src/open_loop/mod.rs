@@ -202,7 +202,9 @@ async fn carry_out(options: Options) -> anyhow::Result<bool> {
     }
     let mesh = match options.mesh {
         Some(scripts) => {
-            let scripts = scripts.canonicalize().with_context(|| scripts.display().to_string())?;
+            let scripts = scripts
+                .canonicalize()
+                .with_context(|| scripts.display().to_string())?;
             mesh::Mesh::start(scripts, &scenario.mesh).await?
         }
         None => mesh::Mesh::there(&options.endpoints, &options.metrics)?,
@@ -257,7 +259,7 @@ fn plain(
 ) -> Scenario {
     let mut stream = StreamSpec {
         name: "requests".into(),
-        table: "table".into(),
+        table: "items".into(),
         workload,
         keys: None,
         rate: BTreeMap::new(),
@@ -282,7 +284,7 @@ fn plain(
         about: String::new(),
         mesh: MeshNeeds::default(),
         tables: vec![TableSpec {
-            name: "table".into(),
+            name: "items".into(),
             items,
             item_bytes,
             collection_items: 0,
@@ -304,7 +306,10 @@ fn plain(
 fn write_report(report: &Report, common: &Common) -> anyhow::Result<()> {
     if let Some(path) = &common.report {
         write_file(path, page::render(report).as_bytes())?;
-        write_file(&path.with_extension("json"), &serde_json::to_vec_pretty(report)?)?;
+        write_file(
+            &path.with_extension("json"),
+            &serde_json::to_vec_pretty(report)?,
+        )?;
         eprintln!("report: {}", path.display());
     }
     Ok(())
@@ -325,7 +330,16 @@ fn table(report: &Report) -> String {
     let _ = writeln!(
         text,
         "{:16} {:12} {:6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7}",
-        "STREAM", "PHASE", "CLASS", "SENT", "OK/S", "P50 MS", "P99 MS", "MAX MS", "THROTTLED", "ERRORS"
+        "STREAM",
+        "PHASE",
+        "CLASS",
+        "SENT",
+        "OK/S",
+        "P50 MS",
+        "P99 MS",
+        "MAX MS",
+        "THROTTLED",
+        "ERRORS"
     );
     for stream in &report.streams {
         for phase in &stream.phases {
@@ -348,21 +362,37 @@ fn table(report: &Report) -> String {
                 count(&|kind| kind.is_error())
             );
         }
-        for phase in stream.phases.iter().filter(|phase| !phase.reasons.is_empty()) {
+        for phase in stream
+            .phases
+            .iter()
+            .filter(|phase| !phase.reasons.is_empty())
+        {
             for (reason, count) in &phase.reasons {
-                let _ = writeln!(text, "  {} {}: {count} × {reason}", stream.name, phase.phase);
+                let _ = writeln!(
+                    text,
+                    "  {} {}: {count} × {reason}",
+                    stream.name, phase.phase
+                );
             }
         }
         for wrong in &stream.wrong {
             let _ = writeln!(text, "  WRONG {}: {wrong}", stream.name);
         }
     }
-    for strike in report.faults.iter().filter(|strike| !strike.error.is_empty()) {
+    for strike in report
+        .faults
+        .iter()
+        .filter(|strike| !strike.error.is_empty())
+    {
         let _ = writeln!(text, "NOT DONE  {}: {}", strike.name, strike.error);
     }
     for promise in &report.promises {
         let mark = if promise.held { "held   " } else { "BROKEN " };
-        let _ = writeln!(text, "{mark} {}: {}   [{}]", promise.text, promise.numbers, promise.holds);
+        let _ = writeln!(
+            text,
+            "{mark} {}: {}   [{}]",
+            promise.text, promise.numbers, promise.holds
+        );
     }
     text
 }

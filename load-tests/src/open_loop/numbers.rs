@@ -20,14 +20,32 @@ struct Selection {
 }
 
 const PLAIN: [&str; 18] = [
-    "p50", "p90", "p99", "p999", "max", "sent", "ok", "throttled", "conflicts", "timeouts", "failed", "refused", "wrong",
-    "errors", "seconds", "ok_rate", "min_ok", "max_ok",
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+    "max",
+    "sent",
+    "ok",
+    "throttled",
+    "conflicts",
+    "timeouts",
+    "failed",
+    "refused",
+    "wrong",
+    "errors",
+    "seconds",
+    "ok_rate",
+    "min_ok",
+    "max_ok",
 ];
 
 fn select(scenario: &Scenario, function: &str, arguments: &[String]) -> Result<Selection, String> {
     let of_metric = ["rate", "mean", "last"].contains(&function);
     if !of_metric && !PLAIN.contains(&function) && function != "gap" {
-        return Err(format!("there is no function {function}; there are: {FUNCTIONS}"));
+        return Err(format!(
+            "there is no function {function}; there are: {FUNCTIONS}"
+        ));
     }
     let mut selection = Selection {
         phases: Vec::new(),
@@ -37,15 +55,25 @@ fn select(scenario: &Scenario, function: &str, arguments: &[String]) -> Result<S
     };
     for name in arguments {
         let phase = scenario.phases.iter().position(|phase| phase.name == *name);
-        let stream = scenario.streams.iter().position(|stream| stream.name == *name);
+        let stream = scenario
+            .streams
+            .iter()
+            .position(|stream| stream.name == *name);
         let class = Class::ALL.into_iter().find(|class| class.name() == name);
-        let metric = scenario.metrics.iter().position(|metric| metric.name == *name);
+        let metric = scenario
+            .metrics
+            .iter()
+            .position(|metric| metric.name == *name);
         match (phase, stream, class, metric) {
             (Some(phase), ..) => selection.phases.push(phase),
             (_, Some(stream), ..) if !of_metric => selection.streams.push(stream),
             (_, _, Some(class), _) if !of_metric => selection.classes.push(class),
             (.., Some(metric)) if of_metric => selection.metric = Some(metric),
-            _ => return Err(format!("{function}: \"{name}\" is no phase, stream, class or metric that fits here")),
+            _ => {
+                return Err(format!(
+                    "{function}: \"{name}\" is no phase, stream, class or metric that fits here"
+                ));
+            }
         }
     }
     if of_metric && selection.metric.is_none() {
@@ -86,7 +114,10 @@ pub struct Results<'a> {
 impl Results<'_> {
     /// When a phase starts and ends, seconds.
     pub fn span(&self, phase: usize) -> (f64, f64) {
-        let from: f64 = self.scenario.phases[..phase].iter().map(|phase| phase.seconds).sum();
+        let from: f64 = self.scenario.phases[..phase]
+            .iter()
+            .map(|phase| phase.seconds)
+            .sum();
         (from, from + self.scenario.phases[phase].seconds)
     }
 
@@ -110,9 +141,17 @@ impl Results<'_> {
         for &phase in &selection.phases {
             let (from, to) = self.span(phase);
             for second in (from - 1e-9).ceil() as usize..(to + 1e-9).floor() as usize {
-                let rows = selection.streams.iter().filter_map(|stream| self.records[*stream].second(second));
+                let rows = selection
+                    .streams
+                    .iter()
+                    .filter_map(|stream| self.records[*stream].second(second));
                 let picked: Vec<Row> = rows
-                    .flat_map(|rows| selection.classes.iter().map(move |class| rows[*class as usize]))
+                    .flat_map(|rows| {
+                        selection
+                            .classes
+                            .iter()
+                            .map(move |class| rows[*class as usize])
+                    })
                     .collect();
                 seconds.push((
                     picked.iter().map(|row| row.count(Kind::Ok)).sum(),
@@ -124,7 +163,11 @@ impl Results<'_> {
     }
 
     fn length(&self, selection: &Selection) -> f64 {
-        selection.phases.iter().map(|phase| self.scenario.phases[*phase].seconds).sum()
+        selection
+            .phases
+            .iter()
+            .map(|phase| self.scenario.phases[*phase].seconds)
+            .sum()
     }
 
     fn metric(&self, function: &str, metric: usize, selection: &Selection) -> f64 {
@@ -132,12 +175,18 @@ impl Results<'_> {
         let spans = selection.phases.iter().map(|phase| self.span(*phase));
         match function {
             "rate" => {
-                let increase: Option<f64> = spans.map(|(from, to)| samples.increase(from, to)).sum();
+                let increase: Option<f64> =
+                    spans.map(|(from, to)| samples.increase(from, to)).sum();
                 increase.map_or(f64::NAN, |increase| increase / self.length(selection))
             }
-            "last" => spans.last().and_then(|(_, to)| samples.value(to)).unwrap_or(f64::NAN),
+            "last" => spans
+                .last()
+                .and_then(|(_, to)| samples.value(to))
+                .unwrap_or(f64::NAN),
             _ => {
-                let values: Vec<f64> = spans.flat_map(|(from, to)| samples.values(from, to)).collect();
+                let values: Vec<f64> = spans
+                    .flat_map(|(from, to)| samples.values(from, to))
+                    .collect();
                 values.iter().sum::<f64>() / values.len() as f64
             }
         }
@@ -148,7 +197,11 @@ impl Results<'_> {
 fn gap(seconds: &[(u64, u64)]) -> usize {
     let (mut longest, mut current) = (0, 0);
     for (ok, sent) in seconds {
-        current = if *ok == 0 && *sent > 0 { current + 1 } else { 0 };
+        current = if *ok == 0 && *sent > 0 {
+            current + 1
+        } else {
+            0
+        };
         longest = longest.max(current);
     }
     longest
@@ -160,7 +213,11 @@ impl Numbers for Results<'_> {
         if let Some(metric) = selection.metric {
             return Ok(self.metric(function, metric, &selection));
         }
-        let quantile = |quantile| self.tally(&selection).quantile_ms(quantile).unwrap_or(f64::NAN);
+        let quantile = |quantile| {
+            self.tally(&selection)
+                .quantile_ms(quantile)
+                .unwrap_or(f64::NAN)
+        };
         let ok = || self.seconds(&selection).into_iter().map(|(ok, _)| ok);
         Ok(match function {
             "p50" => quantile(0.5),
@@ -219,7 +276,12 @@ mod tests {
             metric = "m"
         "#;
         let scenario = Scenario::parse(text).unwrap();
-        let lengths = || scenario.phases.iter().map(|phase| Duration::from_secs_f64(phase.seconds));
+        let lengths = || {
+            scenario
+                .phases
+                .iter()
+                .map(|phase| Duration::from_secs_f64(phase.seconds))
+        };
         let mut records = [Record::new(lengths()), Record::new(lengths())];
         let at = Duration::from_secs_f64;
         let throttled = Outcome::new(Kind::Throttled, "r");
@@ -227,7 +289,12 @@ mod tests {
         records[0].add(at(1.5), Class::Write, &Outcome::OK, at(0.020));
         records[1].add(at(2.5), Class::Read, &Outcome::OK, at(0.040));
         records[1].add(at(3.5), Class::Read, &throttled, at(0.001));
-        records[1].add(at(4.5), Class::Read, &Outcome::new(Kind::TimedOut, "t"), at(0.001));
+        records[1].add(
+            at(4.5),
+            Class::Read,
+            &Outcome::new(Kind::TimedOut, "t"),
+            at(0.001),
+        );
         records[1].add(at(5.5), Class::Read, &Outcome::OK, at(0.080));
         for record in &mut records {
             record.close(6);
@@ -237,7 +304,11 @@ mod tests {
             lookups.push("memds-1", second, value);
         }
         let metrics = [lookups];
-        let results = Results { scenario: &scenario, records: &records, metrics: &metrics };
+        let results = Results {
+            scenario: &scenario,
+            records: &records,
+            metrics: &metrics,
+        };
         for (promise, expected) in [
             ("ok() == 4", true),
             ("sent(two) == 4", true),
@@ -264,7 +335,9 @@ mod tests {
             let verdict = promise.judge(&results).unwrap();
             assert_eq!(verdict.held, expected, "{promise}: {}", verdict.numbers);
         }
-        let no_data = results.value("p50", &["one".into(), "right".into()]).unwrap();
+        let no_data = results
+            .value("p50", &["one".into(), "right".into()])
+            .unwrap();
         assert!(no_data.is_nan());
     }
 }

@@ -124,9 +124,15 @@ pub fn of_error(status: u16, body: &[u8]) -> Outcome {
             let label = reason.filter(|reason| !reason.is_empty()).unwrap_or(name);
             Outcome::new(Kind::Throttled, label.to_owned())
         }
-        "ConditionalCheckFailedException" => Outcome::new(Kind::Conflict, "ConditionalCheckFailedException"),
+        "ConditionalCheckFailedException" => {
+            Outcome::new(Kind::Conflict, "ConditionalCheckFailedException")
+        }
         _ => {
-            let kind = if status >= 500 { Kind::Failed } else { Kind::Refused };
+            let kind = if status >= 500 {
+                Kind::Failed
+            } else {
+                Kind::Refused
+            };
             Outcome::new(kind, format!("{status} {name}").trim_end().to_owned())
         }
     }
@@ -144,13 +150,22 @@ mod tests {
         assert_eq!(outcome.kind, Kind::Throttled);
         assert_eq!(outcome.label, "TableReadProvisionedThroughputExceeded");
         let plain = of_error(400, br#"{"__type":"x#ThrottlingException","message":"m"}"#);
-        assert_eq!((plain.kind, &*plain.label), (Kind::Throttled, "ThrottlingException"));
+        assert_eq!(
+            (plain.kind, &*plain.label),
+            (Kind::Throttled, "ThrottlingException")
+        );
         let lost = of_error(400, br#"{"__type":"x#ConditionalCheckFailedException"}"#);
         assert_eq!((lost.kind, lost.ended()), (Kind::Conflict, Ended::NotDone));
         let broken = of_error(500, br#"{"__type":"x#InternalServerError"}"#);
-        assert_eq!((broken.kind, &*broken.label), (Kind::Failed, "500 InternalServerError"));
+        assert_eq!(
+            (broken.kind, &*broken.label),
+            (Kind::Failed, "500 InternalServerError")
+        );
         assert_eq!(broken.ended(), Ended::Unknown);
         assert_eq!(of_error(502, b"<html>").label, "502");
-        assert_eq!(of_error(400, br#"{"__type":"x#ValidationException"}"#).kind, Kind::Refused);
+        assert_eq!(
+            of_error(400, br#"{"__type":"x#ValidationException"}"#).kind,
+            Kind::Refused
+        );
     }
 }

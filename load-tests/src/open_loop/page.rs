@@ -27,7 +27,11 @@ pub fn render(report: &Report) -> String {
 }
 
 fn header(body: &mut String, report: &Report) {
-    let (class, word) = match (report.passed, report.promises.is_empty(), report.interrupted) {
+    let (class, word) = match (
+        report.passed,
+        report.promises.is_empty(),
+        report.interrupted,
+    ) {
         (_, _, true) => ("bad", "✕ stopped before its end"),
         (true, true, _) => ("good", "done; nothing was promised"),
         (true, ..) => ("good", "✓ every promise held"),
@@ -55,7 +59,7 @@ fn promises(body: &mut String, report: &Report) {
         };
         let _ = write!(
             body,
-            "<tr><td class=\"{class}\">{mark}</td><td>{}</td><td><code>{}</code></td><td class=\"n\"><b>{}</b></td></tr>",
+            "<tr><td class=\"{class}\">{mark}</td><td>{}</td><td><code>{}</code></td><td><b>{}</b></td></tr>",
             escape(&promise.text),
             escape(&promise.holds),
             escape(&promise.numbers)
@@ -69,9 +73,14 @@ fn drawn(report: &Report) -> impl Iterator<Item = (&StreamReport, (&'static str,
     report.streams.iter().take(STREAMS_DRAWN_MAX).zip(LOOKS)
 }
 
-fn series(stream: &StreamReport, value: impl Fn(&super::report::Second) -> Option<f64>) -> Vec<(f64, f64)> {
+fn series(
+    stream: &StreamReport,
+    value: impl Fn(&super::report::Second) -> Option<f64>,
+) -> Vec<(f64, f64)> {
     let seconds = stream.seconds.iter().enumerate();
-    seconds.filter_map(|(at, second)| Some((at as f64 + 0.5, value(second)?))).collect()
+    seconds
+        .filter_map(|(at, second)| Some((at as f64 + 0.5, value(second)?)))
+        .collect()
 }
 
 fn timeline(body: &mut String, report: &Report) {
@@ -94,7 +103,11 @@ fn timeline(body: &mut String, report: &Report) {
         inside: false,
     });
     let bars: Vec<Bar> = phases.chain(strikes).collect();
-    let lanes: &[&str] = if report.faults.is_empty() { &["phase"] } else { &["phase", "done to it"] };
+    let lanes: &[&str] = if report.faults.is_empty() {
+        &["phase"]
+    } else {
+        &["phase", "done to it"]
+    };
     timeline.lanes(lanes, &bars, &[]);
     let several = report.streams.len() > 1;
     let name = |stream: &StreamReport, what: &str| match several {
@@ -104,8 +117,18 @@ fn timeline(body: &mut String, report: &Report) {
     let mut lines = Vec::new();
     for (stream, (colour, _)) in drawn(report) {
         let shown = |value: f32| (value > 0.0).then_some(f64::from(value));
-        lines.push(Line::new(&name(stream, "p50"), colour, "2 3", series(stream, |s| shown(s.row.p50_ms))));
-        lines.push(Line::new(&name(stream, "p99"), colour, "", series(stream, |s| shown(s.row.p99_ms))));
+        lines.push(Line::new(
+            &name(stream, "p50"),
+            colour,
+            "2 3",
+            series(stream, |s| shown(s.row.p50_ms)),
+        ));
+        lines.push(Line::new(
+            &name(stream, "p99"),
+            colour,
+            "",
+            series(stream, |s| shown(s.row.p99_ms)),
+        ));
     }
     timeline.panel(&Lines {
         title: "Latency of successful requests, by second of their intended time (logarithmic)",
@@ -115,14 +138,31 @@ fn timeline(body: &mut String, report: &Report) {
     });
     let mut lines = Vec::new();
     for (stream, (colour, _)) in drawn(report) {
-        lines.push(Line::new(&name(stream, "wanted"), colour, "2 3", series(stream, |s| (s.target > 0.0).then_some(s.target))));
-        let ok = |s: &super::report::Second| (s.row.sent() > 0).then_some(s.row.count(Kind::Ok) as f64);
-        lines.push(Line::new(&name(stream, "successful"), colour, "", series(stream, ok)));
+        lines.push(Line::new(
+            &name(stream, "wanted"),
+            colour,
+            "2 3",
+            series(stream, |s| (s.target > 0.0).then_some(s.target)),
+        ));
+        let ok =
+            |s: &super::report::Second| (s.row.sent() > 0).then_some(s.row.count(Kind::Ok) as f64);
+        lines.push(Line::new(
+            &name(stream, "successful"),
+            colour,
+            "",
+            series(stream, ok),
+        ));
     }
     let failed = |at: usize| {
-        let seconds = report.streams.iter().filter_map(|stream| stream.seconds.get(at));
+        let seconds = report
+            .streams
+            .iter()
+            .filter_map(|stream| stream.seconds.get(at));
         let bad = seconds.flat_map(|second| Kind::ALL.map(|kind| (kind, second.row.count(kind))));
-        bad.filter(|(kind, _)| kind.is_error()).map(|(_, count)| count).sum::<u64>() > 0
+        bad.filter(|(kind, _)| kind.is_error())
+            .map(|(_, count)| count)
+            .sum::<u64>()
+            > 0
     };
     timeline.panel(&Lines {
         title: "Requests a second (▾ on the axis: a request failed, timed out or was answered wrongly)",
@@ -130,10 +170,17 @@ fn timeline(body: &mut String, report: &Report) {
         lines,
         marks: (0..end.ceil() as usize).filter(|at| failed(*at)).map(|at| at as f64 + 0.5).collect(),
     });
-    let throttled = |stream: &StreamReport| stream.seconds.iter().any(|s| s.row.count(Kind::Throttled) > 0);
+    let throttled = |stream: &StreamReport| {
+        stream
+            .seconds
+            .iter()
+            .any(|s| s.row.count(Kind::Throttled) > 0)
+    };
     if report.streams.iter().any(throttled) {
         let lines = drawn(report).map(|(stream, (colour, dashes))| {
-            let points = series(stream, |s| (s.row.sent() > 0).then_some(s.row.count(Kind::Throttled) as f64));
+            let points = series(stream, |s| {
+                (s.row.sent() > 0).then_some(s.row.count(Kind::Throttled) as f64)
+            });
             Line::new(&name(stream, "throttled"), colour, dashes, points)
         });
         timeline.panel(&Lines {
@@ -146,11 +193,19 @@ fn timeline(body: &mut String, report: &Report) {
     for metric in &report.metrics {
         let what = if metric.spec.gauge { "" } else { ", a second" };
         let title = format!("{}: {}{what}", metric.spec.name, metric.spec.metric);
-        let within = metric.points.iter().filter(|(at, _)| (0.0..=end).contains(at));
+        let within = metric
+            .points
+            .iter()
+            .filter(|(at, _)| (0.0..=end).contains(at));
         timeline.panel(&Lines {
             title: &title,
             axis: Axis::Count,
-            lines: vec![Line::new(&metric.spec.name, LOOKS[0].0, "", within.copied().collect())],
+            lines: vec![Line::new(
+                &metric.spec.name,
+                LOOKS[0].0,
+                "",
+                within.copied().collect(),
+            )],
             marks: Vec::new(),
         });
     }
@@ -183,13 +238,26 @@ fn row(body: &mut String, stream: &StreamReport, summary: &Summary) {
     let ms = |value: Option<f64>| value.map_or("–".to_owned(), |ms| format!("{ms:.1} ms"));
     let ends = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Ok);
     let ends = ends.filter_map(|kind| {
-        let count = summary.ends.get(kind.name()).copied().filter(|count| *count > 0)?;
+        let count = summary
+            .ends
+            .get(kind.name())
+            .copied()
+            .filter(|count| *count > 0)?;
         let class = if kind.is_error() { "bad" } else { "" };
-        Some(format!("<span class=\"{class}\">{} {}</span>", thousands(count), kind.name()))
+        Some(format!(
+            "<span class=\"{class}\">{} {}</span>",
+            thousands(count),
+            kind.name()
+        ))
     });
     let mut not_ok = ends.collect::<Vec<_>>().join(", ");
     for (reason, count) in &summary.reasons {
-        let _ = write!(not_ok, "<br><small>{} × {}</small>", thousands(*count), escape(reason));
+        let _ = write!(
+            not_ok,
+            "<br><small>{} × {}</small>",
+            thousands(*count),
+            escape(reason)
+        );
     }
     let _ = write!(
         body,
@@ -229,7 +297,11 @@ fn faults(body: &mut String, report: &Report) {
 }
 
 fn wrong(body: &mut String, report: &Report) {
-    for stream in report.streams.iter().filter(|stream| !stream.wrong.is_empty()) {
+    for stream in report
+        .streams
+        .iter()
+        .filter(|stream| !stream.wrong.is_empty())
+    {
         let _ = write!(
             body,
             "<section><h2>Wrong answers to {}</h2><pre>{}</pre></section>\n",
@@ -243,7 +315,11 @@ fn footer(body: &mut String, report: &Report) {
     let streams = report.streams.iter().map(|stream| {
         format!(
             "{}: table {}, keys {}, {} connections to {}",
-            stream.name, stream.table, stream.keys, stream.connections, stream.endpoints.join(", ")
+            stream.name,
+            stream.table,
+            stream.keys,
+            stream.connections,
+            stream.endpoints.join(", ")
         )
     });
     let streams = escape(&streams.collect::<Vec<_>>().join(" · "));
@@ -252,23 +328,41 @@ fn footer(body: &mut String, report: &Report) {
 
 /// What is shown for each second under the pointer.
 fn tips(report: &Report) -> Vec<Vec<String>> {
-    let seconds = report.streams.iter().map(|stream| stream.seconds.len()).max().unwrap_or(0);
+    let seconds = report
+        .streams
+        .iter()
+        .map(|stream| stream.seconds.len())
+        .max()
+        .unwrap_or(0);
     let lines = |at: usize| {
         let (from, to) = (at as f64, at as f64 + 1.0);
         let phase = report.phases.iter().find(|phase| phase.to_s > from);
         let mut lines: Vec<String> = phase.map(|phase| phase.name.clone()).into_iter().collect();
-        let strikes = report.faults.iter().filter(|strike| strike.from_s < to && strike.to_s >= from);
+        let strikes = report
+            .faults
+            .iter()
+            .filter(|strike| strike.from_s < to && strike.to_s >= from);
         lines.extend(strikes.map(|strike| strike.name.clone()));
         for stream in &report.streams {
-            let Some(second) = stream.seconds.get(at).filter(|second| second.row.sent() > 0) else {
+            let Some(second) = stream
+                .seconds
+                .get(at)
+                .filter(|second| second.row.sent() > 0)
+            else {
                 continue;
             };
             let row = &second.row;
             let ends = Kind::ALL.into_iter().filter(|kind| row.count(*kind) > 0);
-            let ends: Vec<String> = ends.map(|kind| format!("{} {}", row.count(kind), kind.name())).collect();
+            let ends: Vec<String> = ends
+                .map(|kind| format!("{} {}", row.count(kind), kind.name()))
+                .collect();
             lines.push(format!(
                 "{}: {}; p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
-                stream.name, ends.join(", "), row.p50_ms, row.p99_ms, row.max_ms
+                stream.name,
+                ends.join(", "),
+                row.p50_ms,
+                row.p99_ms,
+                row.max_ms
             ));
         }
         lines

@@ -175,7 +175,8 @@ impl<'a> Parser<'a> {
     }
 
     fn operator(&mut self, of: [char; 2]) -> Option<char> {
-        of.into_iter().find(|one| self.skip(one.encode_utf8(&mut [0; 4])))
+        of.into_iter()
+            .find(|one| self.skip(one.encode_utf8(&mut [0; 4])))
     }
 
     fn factor(&mut self) -> Result<Term, String> {
@@ -189,10 +190,17 @@ impl<'a> Parser<'a> {
             inner
         } else if self.skip("-") {
             Term::Negative(self.factor()?.into())
-        } else if self.rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        } else if self
+            .rest
+            .starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        {
             let text = self.word(|c| c.is_ascii_digit() || c == '.' || c == '_');
             let digits = text.replace('_', "");
-            Term::Number(digits.parse().map_err(|_| format!("\"{text}\" is not a number"))?)
+            Term::Number(
+                digits
+                    .parse()
+                    .map_err(|_| format!("\"{text}\" is not a number"))?,
+            )
         } else {
             let function = self.name()?;
             self.expect("(")?;
@@ -313,14 +321,29 @@ mod tests {
         let held = judge("p99(after) / p99(before) <= 1.2").unwrap();
         assert_eq!((held.held, held.numbers.as_str()), (true, "1.15 <= 1.2"));
         let broken = judge("p99(after) <= 1.1 * p99(before)").unwrap();
-        assert_eq!((broken.held, broken.numbers.as_str()), (false, "11.5 <= 11"));
+        assert_eq!(
+            (broken.held, broken.numbers.as_str()),
+            (false, "11.5 <= 11")
+        );
         for text in [
-            "errors() == 0", "0.98 <= p99(after) / p99(before) < 1.151", "2 + 3 * 4 == 14", "(2 + 3) * 4 == 20",
-            "-p99(before) >= -10", "10 - 2 - 3 == 5", "1_000 > 999.5", " 8 / 2 / 2==2 ",
+            "errors() == 0",
+            "0.98 <= p99(after) / p99(before) < 1.151",
+            "2 + 3 * 4 == 14",
+            "(2 + 3) * 4 == 20",
+            "-p99(before) >= -10",
+            "10 - 2 - 3 == 5",
+            "1_000 > 999.5",
+            " 8 / 2 / 2==2 ",
         ] {
             assert!(judge(text).unwrap().held, "{text}");
         }
-        for text in ["0.98 <= p99(after) / p99(before) <= 1.1", "errors() > 0", "nothing() <= 1", "nothing() >= 1", "1 / errors() > 0"] {
+        for text in [
+            "0.98 <= p99(after) / p99(before) <= 1.1",
+            "errors() > 0",
+            "nothing() <= 1",
+            "nothing() >= 1",
+            "1 / errors() > 0",
+        ] {
             assert!(!judge(text).unwrap().held, "{text}");
         }
         assert_eq!(judge("nothing() <= 1").unwrap().numbers, "no data <= 1");
@@ -329,13 +352,24 @@ mod tests {
     #[test]
     fn nonsense_is_refused_in_words() {
         for (text, why) in [
-            ("", "missing"), ("1", "comparison"), ("p99(a <= 1", "\",\""), ("1 <= ", "missing"), ("1 <= 2 3", "comparison"),
-            ("p99 <= 1", "\"(\""), ("1.2.3 < 4", "not a number"), ("foo() < 1", "not known"), ("(1 < 2)", "\")\""),
+            ("", "missing"),
+            ("1", "comparison"),
+            ("p99(a <= 1", "\",\""),
+            ("1 <= ", "missing"),
+            ("1 <= 2 3", "comparison"),
+            ("p99 <= 1", "\"(\""),
+            ("1.2.3 < 4", "not a number"),
+            ("foo() < 1", "not known"),
+            ("(1 < 2)", "\")\""),
         ] {
             let error = judge(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
-        assert!(judge(&format!("{}1 < 2", "-".repeat(500))).unwrap_err().contains("deeply"));
+        assert!(
+            judge(&format!("{}1 < 2", "-".repeat(500)))
+                .unwrap_err()
+                .contains("deeply")
+        );
         assert!("1<2".repeat(1_000).parse::<Promise>().is_err());
     }
 

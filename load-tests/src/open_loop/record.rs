@@ -115,7 +115,9 @@ impl Row {
     fn new(tally: &Tally) -> Self {
         let ms = |quantile| tally.quantile_ms(quantile).unwrap_or(0.0) as f32;
         Self {
-            counts: tally.counts.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
+            counts: tally
+                .counts
+                .map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
             p50_ms: ms(0.5),
             p99_ms: ms(0.99),
             max_ms: ms(1.0),
@@ -179,7 +181,8 @@ impl Record {
                 .get_or_insert_default()
                 .add(outcome.kind, latency);
             if outcome.kind == Kind::Wrong && self.wrong.len() < WRONG_MAX {
-                self.wrong.push(format!("{:.3} s: {}", at.as_secs_f64(), outcome.label));
+                self.wrong
+                    .push(format!("{:.3} s: {}", at.as_secs_f64(), outcome.label));
             }
             if outcome.kind != Kind::Ok {
                 let label = match outcome.kind {
@@ -191,7 +194,9 @@ impl Record {
                     true => "other",
                     false => label,
                 };
-                *reasons.entry(format!("{}: {label}", outcome.kind.name())).or_default() += 1;
+                *reasons
+                    .entry(format!("{}: {label}", outcome.kind.name()))
+                    .or_default() += 1;
             }
         }
         let second = at.as_secs() as usize;
@@ -296,7 +301,12 @@ mod tests {
         for n in 0..200 {
             let outcome = Outcome::new(Kind::Failed, format!("error {n}"));
             record.add(Duration::ZERO, Class::Read, &outcome, MS);
-            record.add(Duration::ZERO, Class::Read, &Outcome::new(Kind::Wrong, format!("{n}")), MS);
+            record.add(
+                Duration::ZERO,
+                Class::Read,
+                &Outcome::new(Kind::Wrong, format!("{n}")),
+                MS,
+            );
         }
         assert!(record.reasons(0).len() <= LABELS_MAX + 2);
         assert_eq!(record.wrong().len(), WRONG_MAX);

@@ -174,7 +174,8 @@ impl Report {
         let promises: Vec<PromiseReport> = (scenario.promises.iter())
             .map(|promise| {
                 let verdict = promise.holds.judge(&results);
-                let (held, numbers) = verdict.map_or_else(|error| (false, error), |v| (v.held, v.numbers));
+                let (held, numbers) =
+                    verdict.map_or_else(|error| (false, error), |v| (v.held, v.numbers));
                 PromiseReport {
                     text: promise.text.clone(),
                     holds: promise.holds.to_string(),
@@ -193,8 +194,15 @@ impl Report {
         let passed = !ran.interrupted
             && promises.iter().all(|promise| promise.held)
             && ran.strikes.iter().all(|strike| strike.error.is_empty());
-        let streams = (0..scenario.streams.len()).map(|stream| stream_report(&ran, stream)).collect();
-        let metrics = scenario.metrics.iter().zip(ran.metrics).map(metric_report).collect();
+        let streams = (0..scenario.streams.len())
+            .map(|stream| stream_report(&ran, stream))
+            .collect();
+        let metrics = scenario
+            .metrics
+            .iter()
+            .zip(ran.metrics)
+            .map(metric_report)
+            .collect();
         Self {
             scenario: scenario.name.clone(),
             about: scenario.about.trim().to_owned(),
@@ -219,7 +227,9 @@ fn stream_report(ran: &Ran, number: usize) -> StreamReport {
         let mut all = Tally::default();
         let mut parts = 0;
         for class in Class::ALL {
-            let Some(tally) = record.phase(place, class) else { continue };
+            let Some(tally) = record.phase(place, class) else {
+                continue;
+            };
             all.merge(tally);
             parts += 1;
             phases.push(summary(&phase.name, class.name(), tally, phase.seconds));
@@ -230,10 +240,14 @@ fn stream_report(ran: &Ran, number: usize) -> StreamReport {
             phases.push(summary);
         }
     }
-    let seconds = record.seconds().iter().enumerate().map(|(at, rows)| Second {
-        target: schedule.rate(std::time::Duration::from_secs_f64(at as f64 + 0.5)),
-        row: rows[2],
-    });
+    let seconds = record
+        .seconds()
+        .iter()
+        .enumerate()
+        .map(|(at, rows)| Second {
+            target: schedule.rate(std::time::Duration::from_secs_f64(at as f64 + 0.5)),
+            row: rows[2],
+        });
     StreamReport {
         name: spec.name.clone(),
         table: spec.table.clone(),
@@ -252,7 +266,10 @@ fn summary(phase: &str, class: &str, tally: &Tally, seconds: f64) -> Summary {
         phase: phase.to_owned(),
         class: class.to_owned(),
         sent: tally.sent(),
-        ends: Kind::ALL.into_iter().map(|kind| (kind.name(), tally.count(kind))).collect(),
+        ends: Kind::ALL
+            .into_iter()
+            .map(|kind| (kind.name(), tally.count(kind)))
+            .collect(),
         ok_rate: tally.count(Kind::Ok) as f64 / seconds,
         p50_ms: ms(0.5),
         p90_ms: ms(0.9),
@@ -266,11 +283,16 @@ fn summary(phase: &str, class: &str, tally: &Tally, seconds: f64) -> Summary {
 fn metric_report((spec, samples): (&MetricSpec, &Samples)) -> MetricReport {
     let times: Vec<f64> = samples.times().collect();
     let points = if spec.gauge {
-        times.iter().filter_map(|at| Some((*at, samples.value(*at)?))).collect()
+        times
+            .iter()
+            .filter_map(|at| Some((*at, samples.value(*at)?)))
+            .collect()
     } else {
         let between = times.windows(2).map(|pair| (pair[0], pair[1]));
         between
-            .filter_map(|(from, to)| Some(((from + to) / 2.0, samples.increase(from, to)? / (to - from))))
+            .filter_map(|(from, to)| {
+                Some(((from + to) / 2.0, samples.increase(from, to)? / (to - from)))
+            })
             .collect()
     };
     MetricReport {

@@ -351,7 +351,9 @@ impl<'de> Deserialize<'de> for Workload {
             Written::Shares(shares) => {
                 let all = [shares.read, shares.update, shares.insert, shares.modify];
                 let sum: f64 = all.iter().sum();
-                if all.iter().any(|share| !(0.0..=100.0).contains(share)) || (sum - 100.0).abs() > 1e-6 {
+                if all.iter().any(|share| !(0.0..=100.0).contains(share))
+                    || (sum - 100.0).abs() > 1e-6
+                {
                     return Err(serde::de::Error::custom(
                         "the shares of a workload must add up to 100",
                     ));
@@ -393,8 +395,14 @@ impl FaultSpec {
                 let times = (0..STRIKES_MAX)
                     .map(|n| self.at_s + n as f64 * self.every_s.unwrap_or(f64::INFINITY).min(1e12))
                     .take_while(|at| *at < phase.seconds || *at == self.at_s)
-                    .take(if self.every_s.is_some() { STRIKES_MAX } else { 1 });
-                return times.map(|at| Duration::from_secs_f64(start_s + at)).collect();
+                    .take(if self.every_s.is_some() {
+                        STRIKES_MAX
+                    } else {
+                        1
+                    });
+                return times
+                    .map(|at| Duration::from_secs_f64(start_s + at))
+                    .collect();
             }
             start_s += phase.seconds;
         }
@@ -421,16 +429,27 @@ impl Scenario {
         self.check_numbers()?;
         for fault in &self.faults {
             let Some(phase) = self.phases.iter().find(|phase| phase.name == fault.phase) else {
-                return Err(format!("the fault \"{}\" names no phase: \"{}\"", fault.name, fault.phase));
+                return Err(format!(
+                    "the fault \"{}\" names no phase: \"{}\"",
+                    fault.name, fault.phase
+                ));
             };
             if !(0.0..phase.seconds).contains(&fault.at_s) {
-                return Err(format!("the fault \"{}\" is not within its phase", fault.name));
+                return Err(format!(
+                    "the fault \"{}\" is not within its phase",
+                    fault.name
+                ));
             }
-            if fault.every_s.is_some_and(|every| !(0.1..=SECONDS_MAX).contains(&every))
+            if fault
+                .every_s
+                .is_some_and(|every| !(0.1..=SECONDS_MAX).contains(&every))
                 || !(0.0..=SECONDS_MAX).contains(&fault.lasts_s)
                 || !(0.1..=SECONDS_MAX).contains(&fault.timeout_s)
             {
-                return Err(format!("the fault \"{}\" has times out of range", fault.name));
+                return Err(format!(
+                    "the fault \"{}\" has times out of range",
+                    fault.name
+                ));
             }
         }
         for promise in &self.promises {
@@ -446,7 +465,13 @@ impl Scenario {
                 && name.len() <= 40
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         };
-        if self.name.is_empty() || !self.name.replace('-', "").chars().all(|c| c.is_ascii_alphanumeric()) {
+        if self.name.is_empty()
+            || !self
+                .name
+                .replace('-', "")
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric())
+        {
             return Err("the name of a scenario is made of letters, digits and dashes".into());
         }
         let mut taken: BTreeSet<&str> = ["reads", "writes"].into();
@@ -467,18 +492,30 @@ impl Scenario {
         for table in &self.tables {
             let valid = !table.name.is_empty()
                 && table.name.len() <= 60
-                && table.name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+                && table
+                    .name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
             if !valid || !tables.insert(&table.name) {
-                return Err(format!("the table name \"{}\" is not valid or there twice", table.name));
+                return Err(format!(
+                    "the table name \"{}\" is not valid or there twice",
+                    table.name
+                ));
             }
         }
         for stream in &self.streams {
             if !tables.contains(&stream.table) {
-                return Err(format!("the stream \"{}\" names no table: \"{}\"", stream.name, stream.table));
+                return Err(format!(
+                    "the stream \"{}\" names no table: \"{}\"",
+                    stream.name, stream.table
+                ));
             }
             for phase in stream.rate.keys() {
                 if !self.phases.iter().any(|known| known.name == *phase) {
-                    return Err(format!("the stream \"{}\" has a rate for no phase: \"{phase}\"", stream.name));
+                    return Err(format!(
+                        "the stream \"{}\" has a rate for no phase: \"{phase}\"",
+                        stream.name
+                    ));
                 }
             }
         }
@@ -495,7 +532,9 @@ impl Scenario {
             ("promise", self.promises.len(), 0),
         ] {
             if !(least..=PARTS_MAX).contains(&count) {
-                return Err(format!("{count} of [[{what}]]: there must be {least} to {PARTS_MAX}"));
+                return Err(format!(
+                    "{count} of [[{what}]]: there must be {least} to {PARTS_MAX}"
+                ));
             }
         }
         if !(1..=4).contains(&self.mesh.routers) {
@@ -503,7 +542,10 @@ impl Scenario {
         }
         for phase in &self.phases {
             if !(0.1..=SECONDS_MAX).contains(&phase.seconds) {
-                return Err(format!("the phase \"{}\" must last 0.1 to {SECONDS_MAX} s", phase.name));
+                return Err(format!(
+                    "the phase \"{}\" must last 0.1 to {SECONDS_MAX} s",
+                    phase.name
+                ));
             }
         }
         if self.length().as_secs_f64() > SECONDS_MAX {
@@ -515,23 +557,33 @@ impl Scenario {
                 return Err(format!("table {name}: items must be 1 to {ITEMS_MAX}"));
             }
             if !(ITEM_BYTES_MIN..=ITEM_BYTES_MAX).contains(&table.item_bytes) {
-                return Err(format!("table {name}: item_bytes must be {ITEM_BYTES_MIN} to {ITEM_BYTES_MAX}"));
+                return Err(format!(
+                    "table {name}: item_bytes must be {ITEM_BYTES_MIN} to {ITEM_BYTES_MAX}"
+                ));
             }
             let provisioned = table.read_units.is_some();
             if provisioned != table.write_units.is_some() {
-                return Err(format!("table {name}: read_units and write_units go together"));
+                return Err(format!(
+                    "table {name}: read_units and write_units go together"
+                ));
             }
             if table.load_write_units.is_some() && !provisioned {
-                return Err(format!("table {name}: load_write_units is for provisioned tables"));
+                return Err(format!(
+                    "table {name}: load_write_units is for provisioned tables"
+                ));
             }
             if (table.read_units_max.is_some() || table.write_units_max.is_some()) && provisioned {
-                return Err(format!("table {name}: read_units_max and write_units_max are for on-demand tables"));
+                return Err(format!(
+                    "table {name}: read_units_max and write_units_max are for on-demand tables"
+                ));
             }
         }
         for stream in &self.streams {
             let name = &stream.name;
             if !(1..=CONNECTIONS_MAX).contains(&stream.connections) {
-                return Err(format!("stream {name}: connections must be 1 to {CONNECTIONS_MAX}"));
+                return Err(format!(
+                    "stream {name}: connections must be 1 to {CONNECTIONS_MAX}"
+                ));
             }
             if !(1..=60_000).contains(&stream.timeout_ms) || stream.try_timeout_ms == Some(0) {
                 return Err(format!("stream {name}: timeout_ms must be 1 to 60,000"));
@@ -640,14 +692,22 @@ mod tests {
     #[test]
     fn workloads_have_their_shares() {
         let mut random = SmallRng::seed_from_u64(3);
-        for (name, expected) in [("a", [50, 50, 0, 0]), ("d", [95, 0, 5, 0]), ("f", [50, 0, 0, 50]), ("c", [100, 0, 0, 0])] {
+        for (name, expected) in [
+            ("a", [50, 50, 0, 0]),
+            ("d", [95, 0, 5, 0]),
+            ("f", [50, 0, 0, 50]),
+            ("c", [100, 0, 0, 0]),
+        ] {
             let workload = Workload::named(name).unwrap();
             let mut counts = [0; 4];
             for _ in 0..100_000 {
                 counts[workload.draw(&mut random) as usize] += 1;
             }
             for (count, percent) in counts.into_iter().zip(expected) {
-                assert!((f64::from(count) / 1_000.0 - f64::from(percent)).abs() < 0.7, "{name}: {counts:?}");
+                assert!(
+                    (f64::from(count) / 1_000.0 - f64::from(percent)).abs() < 0.7,
+                    "{name}: {counts:?}"
+                );
                 assert!(percent > 0 || count == 0);
             }
         }

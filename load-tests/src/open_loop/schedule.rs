@@ -236,7 +236,10 @@ impl fmt::Display for Rate {
 impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a rate is a number or a text such as \"500..4000\"")]
+        #[serde(
+            untagged,
+            expecting = "a rate is a number or a text such as \"500..4000\""
+        )]
         enum Written {
             Whole(u64),
             Broken(f64),
@@ -304,7 +307,13 @@ mod tests {
         let spikes: Rate = "10^100:10:2".parse().unwrap();
         let segments = spikes.segments(25.0);
         let rates: Vec<(f64, f64)> = segments.iter().map(|s| (s.seconds, s.from)).collect();
-        let expected = [(8.0, 10.0), (2.0, 100.0), (8.0, 10.0), (2.0, 100.0), (5.0, 10.0)];
+        let expected = [
+            (8.0, 10.0),
+            (2.0, 100.0),
+            (8.0, 10.0),
+            (2.0, 100.0),
+            (5.0, 10.0),
+        ];
         assert_eq!(rates, expected);
     }
 
@@ -314,7 +323,9 @@ mod tests {
             let rate: Rate = text.parse().unwrap();
             assert_eq!(rate.to_string(), text);
         }
-        for wrong in ["", "-1", "NaN", "inf", "1..", "1,,2", "5^6", "5^6:1:2", "1e99", "5^6:0:0"] {
+        for wrong in [
+            "", "-1", "NaN", "inf", "1..", "1,,2", "5^6", "5^6:1:2", "1e99", "5^6:0:0",
+        ] {
             assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
         }
     }

@@ -193,7 +193,10 @@ impl Client<'_> {
             _ => Class::Write,
         };
         if Instant::now() >= until {
-            return (class, Outcome::new(Kind::TimedOut, "never sent: all connections were busy"));
+            return (
+                class,
+                Outcome::new(Kind::TimedOut, "never sent: all connections were busy"),
+            );
         }
         let existing = |random: &mut SmallRng| stream.keys.pick(stream.known.there(), random);
         let outcome = match action {
@@ -235,7 +238,12 @@ impl Client<'_> {
         Ok(seen)
     }
 
-    async fn write(&mut self, item: u64, until: Instant, seen: Option<Seen>) -> Result<(), Outcome> {
+    async fn write(
+        &mut self,
+        item: u64,
+        until: Instant,
+        seen: Option<Seen>,
+    ) -> Result<(), Outcome> {
         let stream = self.stream;
         let version = stream.known.begin(item);
         let body = match seen {
@@ -267,9 +275,8 @@ impl Client<'_> {
                 Ok(answer) => return (Ok(answer), unknown),
                 Err(outcome) => outcome,
             };
-            let again = outcome.retriable()
-                && tries < self.stream.spec.tries
-                && Instant::now() < until;
+            let again =
+                outcome.retriable() && tries < self.stream.spec.tries && Instant::now() < until;
             unknown |= outcome.ended() == Ended::Unknown;
             if !again {
                 return (Err(outcome), unknown);
@@ -302,7 +309,9 @@ impl Client<'_> {
                 return Err(outcome);
             }
             Ok(Ok(called)) => return called,
-            Ok(Err(error)) => Outcome::new(Kind::Failed, format!("connection: {}", error.root_cause())),
+            Ok(Err(error)) => {
+                Outcome::new(Kind::Failed, format!("connection: {}", error.root_cause()))
+            }
             Err(_) => Outcome::new(Kind::TimedOut, "no answer in time"),
         };
         // What may still come on it belongs to nobody; the next endpoint may be better.

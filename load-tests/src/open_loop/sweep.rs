@@ -21,8 +21,10 @@ const SETTLE_S: f64 = 3.0;
 
 /// Options of `sweep`.
 #[derive(clap::Args)]
-#[command(after_long_help = "Saturation is the rate that as many connections reach with one request at a time each, unless --saturation names it. \
-Exit codes: 0 done, 1 p99 was above --ratio-max × p50 at some share, 2 wrong usage, or it could not be run.")]
+#[command(
+    after_long_help = "Saturation is the rate that as many connections reach with one request at a time each, unless --saturation names it. \
+Exit codes: 0 done, 1 p99 was above --ratio-max × p50 at some share, 2 wrong usage, or it could not be run."
+)]
 pub struct Options {
     /// Endpoint: host:port (plain HTTP); repeatable.
     #[arg(long = "endpoint", default_value = "127.0.0.1:8000")]
@@ -84,7 +86,10 @@ pub fn run(options: Options) -> ExitCode {
 }
 
 async fn carry_out(options: Options) -> anyhow::Result<bool> {
-    ensure!(options.seconds > 0.0 && !options.shares.is_empty(), "nothing to measure");
+    ensure!(
+        options.seconds > 0.0 && !options.shares.is_empty(),
+        "nothing to measure"
+    );
     let mesh = Arc::new(mesh::Mesh::there(&options.endpoints, &[])?);
     let saturation = match options.saturation {
         Some(saturation) => saturation,
@@ -96,10 +101,17 @@ async fn carry_out(options: Options) -> anyhow::Result<bool> {
         phases.push((format!("settle{percent}"), SETTLE_S, rate.clone()));
         phases.push((format!("share{percent}"), options.seconds, rate));
     }
-    let scenario = plain("sweep", options.workload, options.items, options.item_bytes, phases, |stream| {
-        stream.keys = Some(options.keys);
-        stream.connections = options.connections;
-    });
+    let scenario = plain(
+        "sweep",
+        options.workload,
+        options.items,
+        options.item_bytes,
+        phases,
+        |stream| {
+            stream.keys = Some(options.keys);
+            stream.connections = options.connections;
+        },
+    );
     scenario.check().map_err(anyhow::Error::msg)?;
     let report = drive::run(scenario, mesh, &options.common.manner()).await?;
     let mut shares = Vec::new();
@@ -136,7 +148,10 @@ async fn carry_out(options: Options) -> anyhow::Result<bool> {
 }
 
 fn points(shares: &[Share]) -> Vec<(f64, f64, f64)> {
-    shares.iter().map(|share| (f64::from(share.percent), share.p50_ms, share.p99_ms)).collect()
+    shares
+        .iter()
+        .map(|share| (f64::from(share.percent), share.p50_ms, share.p99_ms))
+        .collect()
 }
 
 fn table(saturation: f64, shares: &[Share]) -> String {
@@ -148,7 +163,13 @@ fn table(saturation: f64, shares: &[Share]) -> String {
         let _ = writeln!(
             text,
             "| {} % | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {} |",
-            share.percent, share.offered, share.ok_rate, share.p50_ms, share.p99_ms, share.p99_ms / share.p50_ms, share.not_ok
+            share.percent,
+            share.offered,
+            share.ok_rate,
+            share.p50_ms,
+            share.p99_ms,
+            share.p99_ms / share.p50_ms,
+            share.not_ok
         );
     }
     text
@@ -158,11 +179,18 @@ fn table(saturation: f64, shares: &[Share]) -> String {
 async fn find_saturation(options: &Options, mesh: &Arc<mesh::Mesh>) -> anyhow::Result<f64> {
     let phases = [("warm", SETTLE_S), ("full", options.seconds)];
     let phases = phases.map(|(name, seconds)| (name.to_owned(), seconds, Rate::Constant(0.0)));
-    let scenario = plain("saturation", options.workload, options.items, options.item_bytes, phases.into(), |stream| {
-        stream.keys = Some(options.keys);
-        stream.connections = options.connections;
-        stream.closed = true;
-    });
+    let scenario = plain(
+        "saturation",
+        options.workload,
+        options.items,
+        options.item_bytes,
+        phases.into(),
+        |stream| {
+            stream.keys = Some(options.keys);
+            stream.connections = options.connections;
+            stream.closed = true;
+        },
+    );
     scenario.check().map_err(anyhow::Error::msg)?;
     let report = drive::run(scenario, mesh.clone(), &options.common.manner()).await?;
     ensure!(!report.interrupted, "stopped");

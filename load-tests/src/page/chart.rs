@@ -195,6 +195,7 @@ impl Timeline {
 
     fn legend_of_bars(&mut self, legend: &[(&str, &str)]) {
         if legend.is_empty() {
+            self.y += 8.0;
             return;
         }
         let mut x = LEFT;
@@ -227,7 +228,8 @@ impl Timeline {
                 (ticks, Box::new(|v| v / 100.0))
             }
             Axis::Milliseconds => {
-                let values = (panel.lines.iter()).flat_map(|line| line.points.iter().map(|(_, value)| *value));
+                let values = (panel.lines.iter())
+                    .flat_map(|line| line.points.iter().map(|(_, value)| *value));
                 let least = values.filter(|value| *value > 0.0).fold(1.0, f64::min);
                 let low = 10_f64.powf(least.log10().floor().max(-2.0));
                 let high = 10_f64.powf(greatest.log10().ceil().clamp(1.0, 5.0));
@@ -243,8 +245,12 @@ impl Timeline {
             Axis::Count => {
                 let step = nice(greatest / 4.0).max(1.0);
                 let count = (greatest / step).ceil() as usize;
-                let ticks =
-                    (0..=count).map(|at| (at as f64 * step, super::thousands((at as f64 * step) as u64)));
+                let ticks = (0..=count).map(|at| {
+                    (
+                        at as f64 * step,
+                        super::thousands((at as f64 * step) as u64),
+                    )
+                });
                 let top = (count as f64 * step).max(1.0);
                 (ticks.collect(), Box::new(move |v| v / top))
             }
@@ -368,10 +374,18 @@ pub fn shares(title: &str, points: &[(f64, f64, f64)]) -> String {
     const BOTTOM: f64 = 300.0;
     const TOP: f64 = 54.0;
     const ACROSS: f64 = 620.0;
-    let values = || points.iter().flat_map(|(_, p50, p99)| [*p50, *p99]).filter(|ms| *ms > 0.0);
+    let values = || {
+        points
+            .iter()
+            .flat_map(|(_, p50, p99)| [*p50, *p99])
+            .filter(|ms| *ms > 0.0)
+    };
     let low = 10_f64.powf(values().fold(1.0, f64::min).log10().floor().max(-2.0));
     let high = 10_f64.powf(values().fold(low * 10.0, f64::max).log10().ceil());
-    let widest = points.iter().map(|(percent, ..)| *percent).fold(100.0, f64::max);
+    let widest = points
+        .iter()
+        .map(|(percent, ..)| *percent)
+        .fold(100.0, f64::max);
     let x = |percent: f64| LEFT + ACROSS * percent / widest;
     let y = |ms: f64| BOTTOM - (BOTTOM - TOP) * ((ms.max(low) / low).ln() / (high / low).ln());
     let mut body = String::new();
@@ -391,14 +405,24 @@ pub fn shares(title: &str, points: &[(f64, f64, f64)]) -> String {
     }
     let mut percent = 0.0;
     while percent <= widest {
-        let _ = write!(body, "<text class=\"mid\" x=\"{:.1}\" y=\"{:.1}\">{percent} %</text>", x(percent), BOTTOM + 18.0);
+        let _ = write!(
+            body,
+            "<text class=\"mid\" x=\"{:.1}\" y=\"{:.1}\">{percent} %</text>",
+            x(percent),
+            BOTTOM + 18.0
+        );
         percent += 10.0;
     }
     type Pick = fn(&(f64, f64, f64)) -> f64;
-    let lines: [(&str, &str, &str, Pick); 2] =
-        [("p50", "p50", "", |point| point.1), ("p99", "p99", "7 3", |point| point.2)];
+    let lines: [(&str, &str, &str, Pick); 2] = [
+        ("p50", "p50", "", |point| point.1),
+        ("p99", "p99", "7 3", |point| point.2),
+    ];
     for (at, (name, class, dashes, pick)) in lines.into_iter().enumerate() {
-        let path: Vec<String> = points.iter().map(|point| format!("{:.1} {:.1}", x(point.0), y(pick(point)))).collect();
+        let path: Vec<String> = points
+            .iter()
+            .map(|point| format!("{:.1} {:.1}", x(point.0), y(pick(point))))
+            .collect();
         let legend = LEFT + 90.0 * at as f64;
         let _ = write!(
             body,
@@ -467,7 +491,9 @@ mod tests {
     fn shares_are_a_picture_of_their_own() {
         let picture = shares("a < b", &[(10.0, 0.4, 1.2), (90.0, 0.8, 30.0)]);
         assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>\n"));
-        assert!(picture.contains("a &lt; b") && picture.contains("<title>90 %: p99 30.00 ms</title>"));
+        assert!(
+            picture.contains("a &lt; b") && picture.contains("<title>90 %: p99 30.00 ms</title>")
+        );
         assert_eq!(picture.matches("<circle").count(), 4);
     }
 
@@ -482,16 +508,27 @@ mod tests {
             inside,
         };
         let mut timeline = Timeline::new(10.0);
-        timeline.lanes(&["faults", "phases"], &[bar(1.0, "<node> dies", false), bar(2.0, "calm", true)], &[("dead", "killed")]);
+        timeline.lanes(
+            &["faults", "phases"],
+            &[bar(1.0, "<node> dies", false), bar(2.0, "calm", true)],
+            &[("dead", "killed")],
+        );
         let picture = timeline.finish("what & when");
         assert!(picture.contains("rotate(-48)\">&lt;node&gt; dies</text>"));
-        assert!(picture.contains(">calm</text>") && picture.contains("aria-label=\"what &amp; when\""));
-        assert!(!picture.contains("TOP") && !picture.contains("BOTTOM") && !picture.contains("HEIGHT"));
+        assert!(
+            picture.contains(">calm</text>") && picture.contains("aria-label=\"what &amp; when\"")
+        );
+        assert!(
+            !picture.contains("TOP") && !picture.contains("BOTTOM") && !picture.contains("HEIGHT")
+        );
     }
 
     #[test]
     fn latencies_are_shown_in_whole_decades() {
-        assert_eq!([0.01, 0.1, 1.0, 100.0, 10_000.0].map(milliseconds), ["10 µs", "100 µs", "1 ms", "100 ms", "10 s"]);
+        assert_eq!(
+            [0.01, 0.1, 1.0, 100.0, 10_000.0].map(milliseconds),
+            ["10 µs", "100 µs", "1 ms", "100 ms", "10 s"]
+        );
     }
 
     #[test]

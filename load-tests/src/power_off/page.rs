@@ -24,7 +24,12 @@ pub fn render(report: &Report) -> String {
     calls(&mut page, report);
     footer(&mut page, report);
     let title = format!("Power-off test, seed {}: {verdict}", report.run.seed);
-    page::document(&title, &page, &tips(report), report.run.lasted_ms as f64 / 1e3)
+    page::document(
+        &title,
+        &page,
+        &tips(report),
+        report.run.lasted_ms as f64 / 1e3,
+    )
 }
 
 /// What is shown for each second under the pointer.
@@ -43,7 +48,9 @@ fn tips(report: &Report) -> Vec<Vec<String>> {
             ("strong reads", &second.strong),
             ("eventual reads", &second.eventual),
         ] {
-            let percent = tally.percent().map_or("–".to_owned(), |p| format!("{p:.2}"));
+            let percent = tally
+                .percent()
+                .map_or("–".to_owned(), |p| format!("{p:.2}"));
             lines.push(format!(
                 "{name}: {percent} % of {}, p50 {:.1} ms, p99 {:.1} ms, {} failed",
                 tally.calls, tally.p50_ms, tally.p99_ms, tally.failed
@@ -51,7 +58,11 @@ fn tips(report: &Report) -> Vec<Vec<String>> {
         }
         let sample = report.samples.iter().rfind(|sample| sample.at_ms <= to);
         if let Some(sample) = sample {
-            let leaders: Vec<String> = sample.leading.iter().map(|(zone, n)| format!("{zone} {n}")).collect();
+            let leaders: Vec<String> = sample
+                .leading
+                .iter()
+                .map(|(zone, n)| format!("{zone} {n}"))
+                .collect();
             lines.push(format!("leaders: {}", leaders.join(", ")));
         }
         lines
@@ -181,7 +192,11 @@ fn timeline(page: &mut String, report: &Report) {
     let mut timeline = Timeline::new(seconds);
     let zones = &report.run.zones;
     let names: Vec<&str> = zones.iter().map(String::as_str).chain(["links"]).collect();
-    let bars: Vec<Bar> = report.faults.iter().map(|fault| bar(zones, fault)).collect();
+    let bars: Vec<Bar> = report
+        .faults
+        .iter()
+        .map(|fault| bar(zones, fault))
+        .collect();
     timeline.lanes(&names, &bars, &LEGEND);
     timeline.panel(&Lines {
         title: "Availability: calls answered without error within 1 s, retries included, by second of the call",
@@ -291,7 +306,11 @@ fn bar(zones: &[String], fault: &Effect) -> Bar {
         to_s: struck.to_ms as f64 / 1e3,
         label: struck.label.clone(),
         class: class(&struck.fault),
-        lanes: if own.is_empty() { vec![zones.len()] } else { own },
+        lanes: if own.is_empty() {
+            vec![zones.len()]
+        } else {
+            own
+        },
         inside: false,
     }
 }

@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use crate::health;
 use super::topology::{Kind, Process, Topology};
+use crate::health;
 
 /// A process that was told to end has so long.
 const TERM_MAX: Duration = Duration::from_secs(15);

@@ -3,13 +3,15 @@
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use actix_web::http::KeepAlive;
 use actix_web::{App as HttpApp, HttpServer, web};
 use anyhow::Context;
-use mesh::Mesh;
+use mesh::{Mesh, MeshError, Subscription};
+use parking_lot::Mutex;
+use protocol::subjects;
 use routing::{Client, ClientSettings};
 use telemetry::{Health, HttpServer as HealthServer};
 use tokio::sync::oneshot;
@@ -23,6 +25,8 @@ use crate::supervisor::{Drain, Ready, Supervisor};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
+/// Between two orders to forget all routes.
+const FORGET_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// A running router.
 pub struct Running {
@@ -30,6 +34,8 @@ pub struct Running {
     supervisor: Addr<Supervisor>,
     thread: Option<JoinHandle<()>>,
     health: Option<HealthServer>,
+    /// What the router hears besides its clients' requests.
+    listening: Vec<Subscription>,
 }
 
 impl Running {
@@ -51,6 +57,7 @@ impl Running {
                 tracing::error!("the router's thread panicked");
             }
         }
+        self.listening.clear();
         if let Some(health) = self.health.take() {
             health.stop().await;
         }
@@ -69,9 +76,45 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     )
     .await
     .context("cannot start the routing client")?;
+    let forgetting = forget_when_told(&mesh, client.clone())
+        .await
+        .context("cannot listen to orders to forget routes")?;
+    let counted = client.clone();
+    // Several routers of one process share the first one's: nothing is counted twice.
+    telemetry::export(
+        "evenkeel_routes",
+        "Route cache and lookups to memds.",
+        move || {
+            let stats = counted.stats();
+            vec![
+                ("lookups_total", stats.lookups),
+                ("lookup_messages_total", stats.lookup_messages),
+                ("lookups_dropped_total", stats.lookups_dropped),
+                ("cached_tables", stats.tables),
+                ("cached_partitions", stats.partitions),
+            ]
+        },
+    );
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
-    start_with(settings, mesh.clone(), MeshBackend { mesh, client }, ready).await
+    let mut running =
+        start_with(settings, mesh.clone(), MeshBackend { mesh, client }, ready).await?;
+    running.listening.push(forgetting);
+    Ok(running)
+}
+
+/// Empties the route cache when the operator orders it, at most once a second: an order that comes too soon is dropped.
+async fn forget_when_told(mesh: &Mesh, client: Client) -> Result<Subscription, MeshError> {
+    let last: Mutex<Option<Instant>> = Mutex::default();
+    let forget = move |_| {
+        let mut last = last.lock();
+        if last.is_none_or(|last| last.elapsed() >= FORGET_EVERY_MIN) {
+            *last = Some(Instant::now());
+            client.forget_all();
+            tracing::info!("all routes are forgotten, as ordered");
+        }
+    };
+    mesh.serve(subjects::ROUTES_FORGET, None, forget).await
 }
 
 /// Starts a router in front of any backend.
@@ -124,6 +167,7 @@ async fn start_with<B: Backend>(
         supervisor,
         thread: Some(thread),
         health: health_server,
+        listening: Vec::new(),
     })
 }
 
