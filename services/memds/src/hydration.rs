@@ -100,6 +100,7 @@ async fn table_names(mesh: &Mesh, map: &SharedMap, call_max: Duration) -> Option
                 projection: None,
                 count_only: false,
                 believed: None,
+                name_last: false,
             })),
         };
         let reply: ItemReply = mesh

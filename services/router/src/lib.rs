@@ -19,9 +19,10 @@ mod server;
 mod settings;
 mod supervisor;
 mod texts;
+mod tokens;
 
 #[cfg(test)]
 mod fake;
 
 pub use server::{Running, start};
-pub use settings::{AccessKey, RouterSettings, Secret};
+pub use settings::{AccessKey, RouterSettings, Secret, TokenSettings};

@@ -22,6 +22,7 @@ use crate::backend::{Backend, MeshBackend};
 use crate::http::{App, handle};
 use crate::settings::RouterSettings;
 use crate::supervisor::{Drain, Ready, Supervisor};
+use crate::tokens::{Exchange, Limited, TableLine};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
@@ -36,6 +37,8 @@ pub struct Running {
     health: Option<HealthServer>,
     /// What the router hears besides its clients' requests.
     listening: Vec<Subscription>,
+    /// Ends with the router.
+    exchange: Option<Exchange>,
 }
 
 impl Running {
@@ -58,6 +61,7 @@ impl Running {
             }
         }
         self.listening.clear();
+        drop(self.exchange.take());
         if let Some(health) = self.health.take() {
             health.stop().await;
         }
@@ -79,26 +83,35 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     let forgetting = forget_when_told(&mesh, client.clone())
         .await
         .context("cannot listen to orders to forget routes")?;
-    let counted = client.clone();
-    // Several routers of one process share the first one's: nothing is counted twice.
-    telemetry::export(
-        "evenkeel_routes",
-        "Route cache and lookups to memds.",
-        move || {
-            let stats = counted.stats();
-            vec![
-                ("lookups_total", stats.lookups),
-                ("lookup_messages_total", stats.lookup_messages),
-                ("lookups_dropped_total", stats.lookups_dropped),
-                ("cached_tables", stats.tables),
-                ("cached_partitions", stats.partitions),
-            ]
-        },
-    );
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
-    let mut running =
-        start_with(settings, mesh.clone(), MeshBackend { mesh, client }, ready).await?;
+    let identity = mesh.identity();
+    let shares = settings.tokens.core();
+    let line = TableLine::new(
+        shares,
+        settings.instance,
+        identity.incarnation,
+        settings.arn_region(),
+    );
+    let answer_max = Duration::from_millis(shares.answer_ms_max);
+    let exchange = Exchange::start(line.clone(), mesh.clone(), answer_max)
+        .await
+        .context("cannot start the exchange with GAC")?;
+    let exported = line.clone();
+    telemetry::export(
+        "evenkeel_router_tokens",
+        "Tables' throughput at this router.",
+        move || exported.numbers(),
+    );
+    let backend = Limited {
+        backend: MeshBackend {
+            mesh: mesh.clone(),
+            client,
+        },
+        line,
+    };
+    let mut running = start_with(settings, mesh, backend, ready).await?;
+    running.exchange = Some(exchange);
     running.listening.push(forgetting);
     Ok(running)
 }
@@ -168,6 +181,7 @@ async fn start_with<B: Backend>(
         thread: Some(thread),
         health: health_server,
         listening: Vec::new(),
+        exchange: None,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tokens::ShareSettings;
 
 /// Settings of a router.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +53,47 @@ pub struct RouterSettings {
     pub gzip_bytes_min: usize,
     /// Time that requests under way get to finish when the router stops, milliseconds.
     pub drain_ms_max: u64,
+    /// Tables' throughput.
+    pub tokens: TokenSettings,
+}
+
+/// How tables' throughput is shared with the other routers (section `router.tokens`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenSettings {
+    /// Time between two requests to the same GAC instance, milliseconds.
+    pub refill_ms: u64,
+    /// Among how many routers a table's rate is taken to be shared by a router that has heard nothing of GAC: each works with that part of it.
+    pub routers_expected: u64,
+    /// A table that was not used for so long is no longer reported, milliseconds; at most as long as `gac.silent_ms`.
+    pub idle_ms: u64,
+    /// Tables whose shares are kept at once.
+    pub tables_max: usize,
+}
+
+impl Default for TokenSettings {
+    fn default() -> Self {
+        let defaults = ShareSettings::default();
+        Self {
+            refill_ms: defaults.refill_ms,
+            routers_expected: defaults.routers_expected,
+            idle_ms: defaults.idle_ms,
+            tables_max: defaults.tables_max,
+        }
+    }
+}
+
+impl TokenSettings {
+    /// Those of the core.
+    pub(crate) fn core(self) -> ShareSettings {
+        ShareSettings {
+            refill_ms: self.refill_ms,
+            routers_expected: self.routers_expected,
+            idle_ms: self.idle_ms,
+            tables_max: self.tables_max,
+            ..ShareSettings::default()
+        }
+    }
 }
 
 impl Default for RouterSettings {
@@ -79,6 +121,7 @@ impl Default for RouterSettings {
             calls_in_flight_max: 8_192,
             gzip_bytes_min: 8 * 1024,
             drain_ms_max: 10_000,
+            tokens: TokenSettings::default(),
         }
     }
 }

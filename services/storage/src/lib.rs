@@ -5,6 +5,7 @@
 //! copies and orders. A request comes in on a thread of the bus, waits in its shard's inbox, and is answered by the shard.
 
 pub mod btree;
+mod capacity;
 mod children;
 mod copier;
 pub mod copy;
@@ -30,4 +31,4 @@ mod shard;
 mod space;
 
 pub use running::{Running, incarnation, start};
-pub use settings::{Limits, StorageSettings};
+pub use settings::{Admission, Limits, StorageSettings};

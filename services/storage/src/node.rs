@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
+use crate::capacity::NodeCapacity;
 use crate::fence::Reason;
 use crate::inbox::Inbox;
 use crate::joiner::JOINS_MAX;
@@ -59,6 +60,7 @@ pub(crate) struct Node {
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
     space: Mutex<Space>,
+    pub(crate) capacity: NodeCapacity,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -133,6 +135,7 @@ impl Node {
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             space: Mutex::default(),
+            capacity: NodeCapacity::new(&settings.admission),
             origin: Instant::now(),
             settings,
         }
@@ -339,6 +342,9 @@ impl Node {
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);
         set(&metrics.flush_queue, flush_queue as u64);
+        let room = self.capacity.room(self.now());
+        set(&metrics.room_read_units, room.read.thousandths() / 1000);
+        set(&metrics.room_write_units, room.write.thousandths() / 1000);
         let counts = self.inboxes.iter().map(|inbox| inbox.counts());
         let counts = counts.fold([0; 4], |sum: [usize; 4], one| {
             std::array::from_fn(|i| sum[i] + one[i])

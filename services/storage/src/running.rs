@@ -502,7 +502,9 @@ async fn watch_nodes(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     // Heartbeats of other services, and what cannot be read, say nothing about nodes.
     let take = move |delivery: Delivery| {
         if let Ok(heartbeat) = delivery.decode::<Heartbeat>() {
-            node.nodes.write().hear(node.now(), &heartbeat);
+            let now = node.now();
+            node.capacity.hear(now, &heartbeat);
+            node.nodes.write().hear(now, &heartbeat);
         }
     };
     Ok(mesh.serve(subjects::HEALTH, None, take).await?)

@@ -14,6 +14,13 @@ use crate::throughput::{OnDemandThroughput, UnitRates};
 )]
 pub struct TableId(pub u64);
 
+impl TableId {
+    /// Whether the table is the mesh's own.
+    pub fn is_system(self) -> bool {
+        self.0 < 16
+    }
+}
+
 /// Number of an index within its table; 0 is the base table.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

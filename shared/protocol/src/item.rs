@@ -120,6 +120,10 @@ pub struct Page {
     /// passed over in silence. None: the sender says nothing of it.
     #[serde(default)]
     pub believed: Option<KeyRange>,
+    /// Name the last evaluated item also when the range is read to its end: the request goes on in another partition, which may
+    /// have no capacity left for it.
+    #[serde(default)]
+    pub name_last: bool,
 }
 
 /// Answer to an `ItemCall`.
@@ -162,6 +166,12 @@ pub struct PageReply {
     pub last_key: Option<EncodedKey>,
     /// … and that item's key attributes (table keys) as an encoded item.
     pub last_key_item: Option<Bytes>,
+    /// With `Page::name_last`, of a range that was read to its end: encoded key of the last evaluated item, if there is one …
+    #[serde(default)]
+    pub end_key: Option<EncodedKey>,
+    /// … and its key attributes.
+    #[serde(default)]
+    pub end_key_item: Option<Bytes>,
 }
 
 /// Why an item request failed.

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod control;
+pub mod cost;
 pub mod directory;
 pub mod health;
 pub mod item;
@@ -10,3 +11,4 @@ pub mod operate;
 pub mod replication;
 pub mod split;
 pub mod subjects;
+pub mod tokens;

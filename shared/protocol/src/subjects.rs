@@ -52,3 +52,9 @@ pub const ADMIN_NUDGE: &str = "admin.nudge";
 pub const ADMIN_OPERATE: &str = "admin.operate";
 /// "Forget all routes that you have cached", to every routing client (routers, admins), one way: `operate::ForgetRoutes`.
 pub const ROUTES_FORGET: &str = "routes.forget";
+/// Tables' tokens from one GAC instance: `tokens::TokenRequest` → `tokens::TokenReply`.
+pub fn gac_tokens(instance: u64) -> String {
+    format!("gac.{instance}.tokens")
+}
+/// What on-demand tables can serve by now, from GAC instances to admins, one way: `tokens::WarmReport`.
+pub const ADMIN_WARM: &str = "admin.warm";

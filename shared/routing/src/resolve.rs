@@ -55,7 +55,7 @@ impl Client {
 
     /// One try with one node, or what the leader of this miss learned meanwhile; none if neither gave an answer.
     async fn follow(&self, lookup: &Lookup, done: &Notify) -> Option<Resolved> {
-        let own = self.judge(lookup, self.shared.lookups.ask_one(lookup));
+        let own = self.weigh(lookup, self.shared.lookups.ask_one(lookup));
         tokio::pin!(own);
         tokio::select! {
             resolved = &mut own => return resolved,
@@ -80,12 +80,12 @@ impl Client {
 
     /// One try with two nodes; none if it gave no answer.
     pub(crate) async fn ask_once(&self, lookup: &Lookup) -> Option<Resolved> {
-        self.judge(lookup, self.shared.lookups.ask_two(lookup))
+        self.weigh(lookup, self.shared.lookups.ask_two(lookup))
             .await
     }
 
     /// What the answers say together.
-    async fn judge(
+    async fn weigh(
         &self,
         lookup: &Lookup,
         asked: Vec<oneshot::Receiver<Answered>>,

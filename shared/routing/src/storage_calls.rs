@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::{CallError, Deadline, TraceContext};
-use model::{ApiError, EncodedKey, TableId};
+use model::{ApiError, EncodedKey, KeyRange, TableId};
 use protocol::directory::PartitionInfo;
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
@@ -52,6 +52,7 @@ impl Client {
                 // Exactly the keys that this partition is believed to hold: a node whose partition is smaller by now can tell.
                 page.range = range.intersection(&info.range);
                 page.believed = Some(info.range.clone());
+                page.name_last = goes_on(range, &info.range, page.reverse);
             }
             let next = match attempts.next(&info, &self.shared.settings.zone) {
                 None => Next::LookUp,
@@ -155,6 +156,14 @@ fn judge_call_error(error: &CallError, is_write: bool) -> Next {
             Next::Done(Err(errors::unknown()))
         }
     }
+}
+
+/// Whether a range goes on behind a partition, in reading direction.
+fn goes_on(range: &KeyRange, partition: &KeyRange, reverse: bool) -> bool {
+    if reverse {
+        return range.start < partition.start;
+    }
+    !partition.end.is_empty() && (range.end.is_empty() || partition.end < range.end)
 }
 
 fn need(operation: &ItemOperation) -> Need {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::{Deadline, Identity, LocalBus, Mesh, Subscription, TraceContext};
+use model::capacity::Direction;
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
 use model::{ErrorKind, KeyRange, TableDefinition, TableId};
 use parking_lot::Mutex;
@@ -632,6 +633,10 @@ fn page_of(call: &ItemCall) -> ItemReply {
             break;
         }
     }
+    if page.name_last && reply.last_key.is_none() {
+        reply.end_key = reply.items.last().cloned();
+        reply.end_key_item = reply.end_key.clone();
+    }
     ItemReply::Page(reply)
 }
 
@@ -653,6 +658,7 @@ async fn pages(client: &Client, reverse: bool, limit: Option<u32>, bytes_max: u6
             projection: None,
             count_only: false,
             believed: None,
+            name_last: false,
         };
         let deadline = Deadline::after(Duration::from_secs(2));
         let reply = client
@@ -711,6 +717,105 @@ async fn pages_run_over_partitions_in_both_directions() {
         .await;
     let covering: Vec<u64> = covering.unwrap().iter().map(|p| p.partition.0).collect();
     assert_eq!(covering, [7, 8]);
+}
+
+#[tokio::test]
+async fn a_page_ends_before_a_throttled_partition() {
+    let throttled = Arc::new(Mutex::new(8));
+    let world = World::new(
+        1,
+        &[1, 2, 3],
+        Box::new({
+            let throttled = throttled.clone();
+            move |_, call| {
+                let fault = ItemFault::Throttled {
+                    direction: Direction::Read,
+                };
+                Some(match call.partition.0 == *throttled.lock() {
+                    true => ItemReply::Fault(fault),
+                    false => page_of(call),
+                })
+            }
+        }),
+    )
+    .await;
+    *world.memds[&1].partitions.lock() = vec![
+        partition(7, "a", "d", 1, 1),
+        partition(8, "d", "g", 2, 1),
+        partition(9, "g", "", 3, 1),
+    ];
+    let client = world.client(|_| {}).await;
+    let read = async |start: &'static str, after: Option<Bytes>, reverse| {
+        let page = Page {
+            range: KeyRange {
+                start: Bytes::from_static(start.as_bytes()),
+                end: Bytes::from_static(b"i"),
+            },
+            after,
+            reverse,
+            strong: true,
+            limit: None,
+            bytes_max: 1_000,
+            filter: None,
+            projection: None,
+            count_only: false,
+            believed: None,
+            name_last: false,
+        };
+        let deadline = Deadline::after(Duration::from_secs(2));
+        client
+            .page(&music(), page, deadline, &TraceContext::default())
+            .await
+    };
+    let forwards = read("b", None, false).await.unwrap();
+    assert_eq!(forwards.items, ["b", "c"]);
+    assert_eq!(forwards.last_key, Some(Bytes::from_static(b"c")));
+    assert_eq!(forwards.last_key_item, forwards.last_key);
+    let backwards = read("b", None, true).await.unwrap();
+    assert_eq!(backwards.items, ["h", "g"]);
+    assert_eq!(backwards.last_key, Some(Bytes::from_static(b"g")));
+
+    // Nothing was read before: the error, which says what to do.
+    let error = read("d", None, false).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Throttling);
+    assert_eq!(
+        error.throttling_reasons[0].reason,
+        "TableReadKeyRangeThroughputExceeded"
+    );
+    assert!(
+        error.throttling_reasons[0]
+            .resource
+            .ends_with("table/music")
+    );
+    let again = read("b", forwards.last_key, false).await.unwrap_err();
+    assert!(again.is_throttling());
+
+    // The last partition of all is throttled: what there is ends before it.
+    *throttled.lock() = 9;
+    let rest = read("b", None, false).await.unwrap();
+    assert_eq!(rest.items, ["b", "c", "d", "e", "f"]);
+    *throttled.lock() = 0;
+    let last = read("b", rest.last_key, false).await.unwrap();
+    assert_eq!(
+        (last.items, last.last_key),
+        (vec!["g".into(), "h".into()], None)
+    );
+}
+
+#[tokio::test]
+async fn a_throttled_request_is_not_tried_elsewhere() {
+    let fault = |_, _: &ItemCall| {
+        Some(ItemReply::Fault(ItemFault::Throttled {
+            direction: Direction::Write,
+        }))
+    };
+    let world = World::new(1, &[1, 2, 3], Box::new(fault)).await;
+    let client = world.client(|_| {}).await;
+    assert!(matches!(
+        call(&client, put(), 1_000).await,
+        Err(ErrorKind::Throttling)
+    ));
+    assert_eq!(world.called(), [1]);
 }
 
 #[tokio::test]

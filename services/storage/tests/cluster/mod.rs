@@ -78,6 +78,9 @@ pub fn settings(node_id: u64, data_dir: PathBuf) -> StorageSettings {
     settings.limits.flush_age_ms = 100;
     settings.limits.push_every_ms = 300;
     settings.limits.eventual_age_ms_max = 1_000;
+    // Other tests measure other things.
+    settings.admission.partition_read_units_max = 0;
+    settings.admission.partition_write_units_max = 0;
     settings
 }
 
@@ -479,6 +482,7 @@ pub fn page() -> Page {
         projection: None,
         count_only: false,
         believed: None,
+        name_last: false,
     }
 }
 

@@ -1,0 +1,46 @@
+//! The GAC service: `evenkeel-gac --config FILE`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use gac::GacSettings;
+use mesh::{BusSettings, Identity, Mesh};
+use serde::Deserialize;
+
+/// Shares the throughput of tables among the routers.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings file (TOML) with the sections `[bus]` and `[gac]`; the environment (EVENKEEL_GAC__INSTANCE=2 …) has precedence.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    bus: BusSettings,
+    gac: GacSettings,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init("gac");
+    let file: File = settings::load("gac", arguments.config.as_deref())?;
+    actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
+        let identity = Identity {
+            service: "gac".to_owned(),
+            instance: file.gac.instance,
+            incarnation: telemetry::incarnation(),
+        };
+        let mesh = Mesh::connect(&file.bus, identity).await?;
+        let stats = mesh.stats().clone();
+        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+            stats.values()
+        });
+        let running = gac::start(file.gac, mesh).await?;
+        telemetry::wait_for_shutdown().await;
+        running.stop().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,79 @@
+//! What item requests cost in capacity units, by what is asked and what is answered: the one place for both lines of admission. The rules themselves
+//! are `model::capacity`'s.
+
+use model::Units;
+use model::capacity::{self, Direction};
+use model::codec::encoded_item_size;
+
+use crate::item::{ItemFault, ItemOperation, ItemReply, WriteAction};
+
+impl ItemOperation {
+    /// What it costs at least: the smallest read, the size that is sent to be written.
+    pub fn surely(&self) -> (Direction, Units) {
+        match self {
+            Self::Get(get) => (Direction::Read, capacity::read_units(0, get.strong)),
+            Self::Page(page) => (Direction::Read, capacity::read_units(0, page.strong)),
+            Self::Write(write) => {
+                let bytes = match &write.action {
+                    // A malformed item is refused when it is evaluated.
+                    WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
+                    WriteAction::Delete | WriteAction::Update { .. } => 0,
+                };
+                (Direction::Write, capacity::write_units(bytes))
+            }
+        }
+    }
+
+    /// Whether it reads strongly; a write reads nothing that is charged.
+    pub fn strong(&self) -> bool {
+        match self {
+            Self::Get(get) => get.strong,
+            Self::Page(page) => page.strong,
+            Self::Write(_) => false,
+        }
+    }
+}
+
+impl ItemReply {
+    /// What the request cost whose answer this is; `sure` is what it cost at least, `strong` whether it read strongly.
+    pub fn cost(&self, sure: Units, strong: bool) -> Units {
+        match self {
+            Self::Item { size_bytes, .. } => capacity::read_units(*size_bytes, strong),
+            Self::Page(page) => capacity::read_units(page.bytes_read, strong),
+            Self::Written {
+                old_size_bytes,
+                new_size_bytes,
+                ..
+            } => capacity::write_units(*old_size_bytes.max(new_size_bytes)),
+            // As the write would have cost: what was to be written, or what is there, whichever is larger.
+            Self::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {
+                sure.max(capacity::write_units(*size_bytes))
+            }
+            // What may have been executed is charged.
+            Self::Fault(ItemFault::Unknown) => sure,
+            Self::Fault(_) => Units::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_conditions_cost_what_the_write_would_have() {
+        let failed = |size_bytes| {
+            ItemReply::Fault(ItemFault::ConditionFailed {
+                item: None,
+                size_bytes,
+            })
+        };
+        let sure = capacity::write_units(3_000);
+        assert_eq!(failed(10).cost(sure, false), Units::new(3));
+        assert_eq!(failed(5_000).cost(sure, false), Units::new(5));
+        let nothing = ItemReply::Fault(ItemFault::NotReady);
+        assert_eq!(nothing.cost(sure, false), Units::ZERO);
+        let unknown = ItemReply::Fault(ItemFault::Unknown);
+        assert_eq!(unknown.cost(sure, false), sure);
+    }
+}
