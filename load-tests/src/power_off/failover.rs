@@ -406,7 +406,7 @@ fn print_waits(calls: &[Call], restarts: &[(String, (u64, u64, usize))]) {
             longest(Class::Strong),
             longest(Class::Eventual),
         );
-        for call in within().filter(|call| call.took_us > 200_000).take(6) {
+        for call in within().filter(|call| call.took_us > 100_000).take(6) {
             let after_ms = (call.at_us - from) / 1_000;
             eprintln!("{what}, after {after_ms} ms: {call:?}");
         }

@@ -9,6 +9,7 @@ mod fleet;
 mod lookups;
 mod misses;
 mod pages;
+mod reach;
 mod resolve;
 mod routes;
 mod storage_calls;
