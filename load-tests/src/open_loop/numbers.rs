@@ -172,7 +172,7 @@ impl Results<'_> {
 
     fn metric(&self, function: &str, metric: usize, selection: &Selection) -> f64 {
         let samples = &self.metrics[metric];
-        let spans = selection.phases.iter().map(|phase| self.span(*phase));
+        let mut spans = selection.phases.iter().map(|phase| self.span(*phase));
         match function {
             "rate" => {
                 let increase: Option<f64> =
@@ -180,7 +180,7 @@ impl Results<'_> {
                 increase.map_or(f64::NAN, |increase| increase / self.length(selection))
             }
             "last" => spans
-                .last()
+                .next_back()
                 .and_then(|(_, to)| samples.value(to))
                 .unwrap_or(f64::NAN),
             _ => {

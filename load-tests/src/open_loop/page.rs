@@ -37,9 +37,9 @@ fn header(body: &mut String, report: &Report) {
         (true, ..) => ("good", "✓ every promise held"),
         (false, ..) => ("bad", "✕ a promise was broken"),
     };
-    let _ = write!(
+    let _ = writeln!(
         body,
-        "<header><h1>{} <span class=\"badge {class}\">{word}</span></h1><p>{}</p><p>{} · {:.0} s · open loop: latency counts from the time at which a request was to be sent</p></header>\n",
+        "<header><h1>{} <span class=\"badge {class}\">{word}</span></h1><p>{}</p><p>{} · {:.0} s · open loop: latency counts from the time at which a request was to be sent</p></header>",
         escape(&report.scenario),
         escape(&report.about),
         date(report.started),
@@ -302,9 +302,9 @@ fn wrong(body: &mut String, report: &Report) {
         .iter()
         .filter(|stream| !stream.wrong.is_empty())
     {
-        let _ = write!(
+        let _ = writeln!(
             body,
-            "<section><h2>Wrong answers to {}</h2><pre>{}</pre></section>\n",
+            "<section><h2>Wrong answers to {}</h2><pre>{}</pre></section>",
             escape(&stream.name),
             escape(&stream.wrong.join("\n"))
         );
@@ -323,7 +323,7 @@ fn footer(body: &mut String, report: &Report) {
         )
     });
     let streams = escape(&streams.collect::<Vec<_>>().join(" · "));
-    let _ = write!(body, "<footer><p>{streams}</p></footer>\n");
+    let _ = writeln!(body, "<footer><p>{streams}</p></footer>");
 }
 
 /// What is shown for each second under the pointer.

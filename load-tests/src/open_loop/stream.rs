@@ -141,15 +141,10 @@ impl Stream {
             place: number as usize,
             connection: None,
         };
-        while self.spec.closed && self.next.load(Ordering::Relaxed) < u64::MAX / 2 {
-            let request = self.next.fetch_add(1, Ordering::Relaxed);
-            let sent = Instant::now().max(start);
-            tokio::time::sleep_until(start.into()).await;
-            let (class, outcome) = client.request(sent, &mut self.random(request)).await;
-            let at = sent - start;
-            self.record.lock().add(at, class, &outcome, sent.elapsed());
+        if self.spec.closed {
+            return self.work_closed(start, &mut client).await;
         }
-        while !self.spec.closed {
+        loop {
             match self.due.acquire().await {
                 Ok(permit) => permit.forget(),
                 Err(_) => return,
@@ -169,6 +164,18 @@ impl Stream {
             let (class, outcome) = client.request(intended, &mut random).await;
             let latency = intended.elapsed();
             self.record.lock().add(at, class, &outcome, latency);
+        }
+    }
+
+    /// Sends the next request as soon as the one before has ended, until the pacer says that it is over.
+    async fn work_closed(&self, start: Instant, client: &mut Client<'_>) {
+        tokio::time::sleep_until(start.into()).await;
+        while self.next.load(Ordering::Relaxed) < u64::MAX / 2 {
+            let request = self.next.fetch_add(1, Ordering::Relaxed);
+            let sent = Instant::now().max(start);
+            let (class, outcome) = client.request(sent, &mut self.random(request)).await;
+            let at = sent - start;
+            self.record.lock().add(at, class, &outcome, sent.elapsed());
         }
     }
 }
