@@ -14,6 +14,7 @@ use protocol::subjects;
 use tokio::runtime::Handle;
 
 use crate::btree::ReplicaTree;
+use crate::children::Children;
 use crate::copy::{ReceiveOptions, receive};
 use crate::inbox::{Event, Inbox};
 use crate::node::Node;
@@ -29,6 +30,8 @@ pub(crate) struct CopyJob {
     pub(crate) inbox: Arc<Inbox>,
     /// Set when the replica is dropped meanwhile.
     pub(crate) dropped: Arc<AtomicBool>,
+    /// Children that are filled from this B-tree.
+    pub(crate) children: Option<Arc<Children>>,
 }
 
 /// Between two lines of the log about the progress of a copy.
@@ -84,11 +87,14 @@ impl CopyJob {
         };
         let folder = node.replicas_folder();
         let stop = || node.is_draining() || self.dropped.load(Ordering::Relaxed);
-        receive(
+        let incoming = receive(
             folder, self.group, node.id, &self.own, &options, fetch, stop,
         )
-        .map_err(|error| error.to_string())?
-        .install(&tree)
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+        // First: a child that was filled from another B-tree than the one beside it would lack what happened in between.
+        if let Some(children) = &self.children {
+            children.destroy().map_err(|error| error.to_string())?;
+        }
+        incoming.install(&tree).map_err(|error| error.to_string())
     }
 }

@@ -11,6 +11,7 @@ use crate::copy::CopySource;
 use crate::flusher::FlushJob;
 use crate::inbox::{Caller, Event, Inbox};
 use crate::log_reader::LogJob;
+use crate::middle::MiddleJob;
 use crate::node::Node;
 use crate::orders::OrderJob;
 use crate::outgoing::Outgoing;
@@ -46,6 +47,7 @@ pub(crate) struct Env {
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) middles: Jobs<MiddleJob>,
     pub(crate) copies: Arc<CopySource>,
     outgoing: Outgoing,
     /// Appends, and their bytes, that the WAL has not made durable yet.
@@ -60,6 +62,7 @@ pub(crate) struct DiskJobs {
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
+    pub(crate) middles: Jobs<MiddleJob>,
     pub(crate) copies: Arc<CopySource>,
 }
 
@@ -70,6 +73,7 @@ impl Env {
             log_reader,
             copier,
             orders,
+            middles,
             copies,
         } = jobs;
         Self {
@@ -87,6 +91,7 @@ impl Env {
             log_reader,
             copier,
             orders,
+            middles,
             copies,
             outgoing: Outgoing::default(),
             appends: 0,

@@ -4,6 +4,7 @@
 mod flush;
 mod healing;
 mod requests;
+mod split;
 mod store;
 
 use ::healing::Nodes;
@@ -19,6 +20,7 @@ use protocol::replication::GroupMessage;
 
 use crate::env::Env;
 use crate::group::healing::Healing;
+use crate::group::split::SplitWatch;
 pub(crate) use crate::group::store::Store;
 use crate::log_reader::LogJob;
 use crate::orders::Founder;
@@ -39,6 +41,7 @@ pub(crate) struct Group {
     token: Option<Token>,
     /// At a leader: what it does about the others.
     healing: Healing,
+    split_watch: SplitWatch,
     /// Since when this replica is here, or last heard from a leader.
     led_at: Millis,
     /// In the environment's list of groups to finish in this turn.
@@ -59,6 +62,7 @@ impl Group {
             operations: Vec::new(),
             token: None,
             healing: Healing::new(id, now),
+            split_watch: SplitWatch::default(),
             led_at: now,
             touched: false,
             push_due: false,
@@ -108,6 +112,8 @@ impl Group {
             table_version: state.table.version,
             items: state.items,
             bytes: state.bytes,
+            parent: state.parent,
+            split: self.split_progress(state),
             ..PartitionInfo::default()
         })
     }
@@ -178,6 +184,7 @@ impl Group {
     /// This replica goes: answers everybody who waits for it.
     pub(crate) fn abandon(&mut self, env: &mut Env) {
         self.lose(env);
+        self.release_children(env);
         if let Some(store) = &mut self.store {
             let not_done = |(_, caller)| (caller, ItemReply::Fault(ItemFault::NotReady));
             env.answers.extend(store.writes.drain(..).map(not_done));
@@ -253,7 +260,9 @@ impl Group {
         };
         let news = |store: &Store| {
             let state = store.partition.state();
-            (state.configuration.generation, state.table.version)
+            let split = state.split.as_ref();
+            let split = split.map(|split| (split.left, split.committed.is_some()));
+            (state.configuration.generation, state.table.version, split)
         };
         let before = news(store);
         for entry in committed {
@@ -307,6 +316,7 @@ impl Group {
             env.touch(self.id, &mut self.touched);
         }
         self.tick_flush(env);
+        self.tick_split(env)?;
         self.heal(env)
     }
 }

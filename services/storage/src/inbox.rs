@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use actix::Addr;
 use mesh::{Deadline, Responder};
 use parking_lot::Mutex;
+use partition::PartitionState;
 use paxos::{Entry, GroupId, Index, NodeId, Role, Token};
 use protocol::control::{CreateReplica, JoinReplica};
 use protocol::item::ItemCall;
 use protocol::replication::{CopyRequest, GroupMessage};
+use protocol::split::{Split, SplitReport};
 use tokio::sync::oneshot;
 
+use crate::children::Made;
 use crate::copier::Copied;
 use crate::flusher::Flushed;
 use crate::orders::{Created, Dropping, OrderCaller};
@@ -87,6 +90,29 @@ pub(crate) enum Event {
     Campaign(GroupId, OrderCaller),
     /// Replicate a newer table definition.
     SetTable(GroupId, Box<model::TableDefinition>, OrderCaller),
+    /// Split the partition, by this order for this generation.
+    Split(GroupId, u64, Split, OrderCaller),
+    /// Give up the split with this left child.
+    AbandonSplit(GroupId, GroupId, OrderCaller),
+    /// Find the key in the middle of the partition's bytes.
+    FindMiddle(GroupId, OrderCaller),
+    /// A replica says how far it is with a split.
+    SplitReported(SplitReport),
+    /// A parent's replica wants to install a child's: no other replica of it may be made here meanwhile.
+    Reserve { child: GroupId, parent: GroupId },
+    /// The answer; none: not now.
+    Reserved {
+        child: GroupId,
+        parent: GroupId,
+        answer: Option<Reservation>,
+    },
+    /// A reserved number is not needed.
+    Release(GroupId),
+    /// A child's replica is on disk, and the parent's has noted it: it begins, and stands for election at once if the parent was led
+    /// here.
+    Begin(Box<Made>, bool),
+    /// The children's replicas are installed and the parent's state says so, or why not.
+    Installed(GroupId, Result<Box<PartitionState>, String>),
     /// This group's entries keep old segments of the WAL alive.
     ReleaseLog(GroupId),
     /// Push all that this shard leads to memds.
@@ -97,6 +123,15 @@ pub(crate) enum Event {
     FlushAll(oneshot::Sender<()>),
     /// End.
     Stop(oneshot::Sender<()>),
+}
+
+/// What a child's shard says to a parent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reservation {
+    /// The number is kept free.
+    Granted,
+    /// There is another replica of the child on this node: it joined.
+    Taken,
 }
 
 #[derive(Default)]

@@ -5,6 +5,7 @@
 //! copies and orders. A request comes in on a thread of the bus, waits in its shard's inbox, and is answered by the shard.
 
 pub mod btree;
+mod children;
 mod copier;
 pub mod copy;
 mod env;
@@ -15,6 +16,7 @@ mod inbox;
 mod joiner;
 mod log_reader;
 mod metrics;
+mod middle;
 mod node;
 mod orders;
 mod outgoing;

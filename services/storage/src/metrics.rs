@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) flush_lag_ms: IntGauge,
     pub(crate) flush_queue: IntGauge,
     pub(crate) copies_installed: IntCounter,
+    pub(crate) children_installed: IntCounter,
     pub(crate) copies_running: IntGauge,
     pub(crate) copied_bytes: IntCounter,
     pub(crate) turn_seconds: Histogram,
@@ -156,6 +157,10 @@ impl Metrics {
             copies_installed: make.counter(
                 "copies_installed_total",
                 "Full copies that replaced a replica's B-tree.",
+            )?,
+            children_installed: make.counter(
+                "splits_installed_total",
+                "Splits whose children's replicas were installed here.",
             )?,
             copies_running: make.gauge("copies_running", "Full copies being pulled.")?,
             copied_bytes: make.counter(

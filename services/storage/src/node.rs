@@ -52,6 +52,10 @@ pub(crate) struct Node {
     pub(crate) runtime: Handle,
     /// Bounds them.
     pub(crate) joins: Semaphore,
+    /// Bounds the replicas whose children are filled.
+    pub(crate) fillings: Arc<Semaphore>,
+    /// When the next chunk may be copied into a child.
+    split_at: Mutex<Millis>,
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
     space: Mutex<Space>,
@@ -124,6 +128,8 @@ impl Node {
             epoch: AtomicU64::new(0),
             runtime,
             joins: Semaphore::new(JOINS_MAX),
+            fillings: Arc::new(Semaphore::new(settings.limits.splits_max.max(1))),
+            split_at: Mutex::default(),
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             space: Mutex::default(),
@@ -250,6 +256,14 @@ impl Node {
         let fenced = reports.iter().flat_map(|report| report.fenced.keys());
         let fenced: BTreeSet<GroupId> = fenced.copied().collect();
         fenced.into_iter().take(FENCED_NAMED_MAX).collect()
+    }
+
+    /// Takes so many bytes out of what splits may write: when their taker may go on.
+    pub(crate) fn pace_split(&self, now: Millis, bytes: u64) -> Millis {
+        let rate = self.settings.limits.split_bytes_per_second_max.max(1);
+        let mut at = self.split_at.lock();
+        *at = (*at).max(now).plus(bytes.saturating_mul(1_000) / rate);
+        *at
     }
 
     /// Space on the disk, as it was measured last.

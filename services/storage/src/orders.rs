@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh::Responder;
-use partition::PartitionState;
-use paxos::{GroupId, Identity};
+use model::EncodedKey;
+use partition::{Batch, PartitionState};
+use paxos::{GroupId, Identity, Member};
 use protocol::control::{JoinReplica, OrderReply};
 use protocol::item::{ItemFault, ItemReply};
 use wal::Wal;
 
 use crate::btree::{ReplicaTree, TreeError, TreeOptions};
+use crate::children::Children;
 use crate::fence::Fence;
 use crate::inbox::{Event, Inbox};
+use crate::node::Node;
 
 /// Who gave an order.
 pub(crate) struct OrderCaller(pub(crate) Responder);
@@ -34,6 +37,10 @@ impl OrderCaller {
 
     pub(crate) fn not_leader(self) {
         self.0.reply(&OrderReply::NotLeader);
+    }
+
+    pub(crate) fn middle(self, key: Option<EncodedKey>) {
+        self.0.reply(&OrderReply::Middle(key));
     }
 
     /// The order is older than what this node knows: the generation or epoch that counts.
@@ -117,9 +124,53 @@ pub(crate) enum OrderJob {
         group: GroupId,
         folder: PathBuf,
         tree: Option<Arc<ReplicaTree>>,
+        /// Of a split under way.
+        children: Option<Arc<Children>>,
         dropping: Dropping,
         inbox: Arc<Inbox>,
     },
+    /// Make a split's children replicas.
+    Install(Box<InstallJob>),
+}
+
+/// Makes the children's replicas, notes it in the parent's B-tree, and lets them begin; in this order, whatever happens in between.
+pub(crate) struct InstallJob {
+    pub(crate) parent: GroupId,
+    pub(crate) tree: Arc<ReplicaTree>,
+    pub(crate) children: Arc<Children>,
+    /// The parent's state, which says that they are installed.
+    pub(crate) note: Batch,
+    /// The parent's replica on this node.
+    pub(crate) member: Member,
+    /// Children of which there is another replica on this node.
+    pub(crate) others: [bool; 2],
+    /// The parent is led here.
+    pub(crate) campaigns: bool,
+    pub(crate) node: Arc<Node>,
+}
+
+impl InstallJob {
+    fn run(self, wal: &Wal) {
+        let result = self.install(wal);
+        let inbox = self.node.inbox(self.parent).clone();
+        let parent = self.parent;
+        // Whoever waits for the tree may have it.
+        drop(self);
+        inbox.event(Event::Installed(parent, result));
+    }
+
+    fn install(&self, wal: &Wal) -> Result<Box<PartitionState>, String> {
+        let made = self
+            .children
+            .install(wal, &self.note.state, &self.member, self.others)?;
+        let noted = self.tree.flush(&self.note);
+        let state = noted.map_err(|error| error.to_string())?;
+        for made in made {
+            let inbox = self.node.inbox(made.group);
+            inbox.event(Event::Begin(Box::new(made), self.campaigns));
+        }
+        Ok(Box::new(state))
+    }
 }
 
 /// The B-tree of a new replica is there, or not.
@@ -139,7 +190,8 @@ impl OrderJob {
         match self {
             Self::Create { founder, .. } => founder.refused(why),
             Self::Drop { dropping, .. } => dropping.refused(why),
-            Self::Mark { .. } => {}
+            // Its caller keeps it.
+            Self::Mark { .. } | Self::Install(_) => {}
         }
     }
 
@@ -173,12 +225,14 @@ impl OrderJob {
                 group,
                 folder,
                 tree,
+                children,
                 dropping,
                 inbox,
             } => {
-                let dropped = drop_replica(wal, group, &folder, tree);
+                let dropped = drop_replica(wal, group, &folder, tree, children);
                 inbox.event(Event::Dropped(group, dropped, dropping));
             }
+            Self::Install(job) => job.run(wal),
         }
     }
 }
@@ -192,6 +246,7 @@ fn drop_replica(
     group: GroupId,
     folder: &std::path::Path,
     tree: Option<Arc<ReplicaTree>>,
+    children: Option<Arc<Children>>,
 ) -> Result<(), String> {
     if folder.exists() {
         let mark =
@@ -200,6 +255,9 @@ fn drop_replica(
         synced.map_err(|error| format!("cannot mark {} as dropped: {error}", folder.display()))?;
     }
     forget_log(wal, group)?;
+    if let Some(children) = children {
+        children.destroy().map_err(|error| error.to_string())?;
+    }
     let Some(tree) = tree else {
         return remove_folder(folder);
     };

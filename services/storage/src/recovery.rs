@@ -2,14 +2,15 @@
 //! fenced and named, never repaired by guessing. Runs once, blocking, before anything is served.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
-use partition::PartitionState;
-use paxos::{GroupId, Outline, Position, Restored, Role};
-use wal::{DataDir, Recovery, Wal};
+use partition::{Batch, PartitionState};
+use paxos::{GroupId, Identity, Outline, Position, Restored, Role};
+use wal::{DataDir, FoundGroup, Recovery, Wal};
 
 use crate::btree::{ReplicaTree, TreeError, TreeOptions};
+use crate::children::{child_folder, child_in, rename};
 use crate::fence::{Fence, Reason};
 use crate::orders::{DROPPED_MARK, forget_log, remove_folder};
 
@@ -53,7 +54,14 @@ pub(crate) fn take_stock(
     }
     let mut inventory = Inventory::default();
     let mut seen = BTreeSet::new();
-    for (group, path) in replica_folders(&folder)? {
+    let mut children = BTreeSet::new();
+    // In the order of their numbers: a parent comes before its children.
+    for group in replica_folders(&folder)? {
+        let path = folder.join(group.0.to_string());
+        if !path.exists() {
+            // A child that was taken back.
+            continue;
+        }
         seen.insert(group);
         let logged = groups.remove(&group);
         if path.join(DROPPED_MARK).exists() {
@@ -74,7 +82,16 @@ pub(crate) fn take_stock(
             continue;
         }
         match (ReplicaTree::open(&path, options), logged) {
-            (Ok((tree, state)), Some(logged)) => {
+            (Ok((tree, mut state)), Some(logged)) => {
+                if let Some(split) = state.split.clone().filter(|_| !state.installed) {
+                    let identity = logged.identity(data_dir.incarnation());
+                    let parts = (wal, folder.as_path(), &mut groups);
+                    if complete_install(parts, group, &tree, &state, identity)? {
+                        state.installed = true;
+                    } else {
+                        children.extend([split.left, split.right]);
+                    }
+                }
                 let applied = Position {
                     ballot: state.ballot,
                     index: state.applied,
@@ -116,6 +133,7 @@ pub(crate) fn take_stock(
             (Err(error), _) => drop(inventory.fenced.insert(group, error.into())),
         }
     }
+    crate::children::tidy(&folder, |child| children.contains(&child))?;
     for (group, why) in damaged {
         let fence = Fence::new(Reason::LogDamaged, why);
         inventory.fenced.entry(group).or_insert(fence);
@@ -145,8 +163,76 @@ pub(crate) fn has_replicas(data_dir: &DataDir) -> bool {
     std::fs::read_dir(data_dir.replicas()).is_ok_and(|mut folders| folders.next().is_some())
 }
 
-fn replica_folders(folder: &Path) -> anyhow::Result<BTreeMap<GroupId, PathBuf>> {
-    let mut found = BTreeMap::new();
+/// Goes on with the installation of a split's children that a crash interrupted. If both are there, the parent's B-tree notes it
+/// now. If not, those that are there are taken back, and the parent's replica installs both anew: until it is noted, none of them
+/// has begun, so nothing was promised. True: it is noted.
+fn complete_install(
+    (wal, folder, groups): (&Wal, &Path, &mut BTreeMap<GroupId, FoundGroup>),
+    parent: GroupId,
+    tree: &ReplicaTree,
+    state: &PartitionState,
+    identity: Identity,
+) -> anyhow::Result<bool> {
+    let Some(split) = &state.split else {
+        return Ok(false);
+    };
+    let Some(committed) = &split.committed else {
+        return Ok(false);
+    };
+    let children = [split.left, split.right];
+    let logged = |groups: &BTreeMap<GroupId, FoundGroup>, child| {
+        let found = groups.get(&child).map(|found| found.identity(0));
+        found.map(|found| found.incarnation == identity.incarnation)
+    };
+    let named = committed.configuration.members.iter();
+    let named = named
+        .filter(|m| m.incarnation == identity.incarnation)
+        .count()
+        > 0;
+    if !named {
+        return Ok(false);
+    }
+    let complete = |child: &GroupId| match logged(groups, *child) {
+        Some(true) => folder.join(child.0.to_string()).exists(),
+        // Another replica of the child joined.
+        Some(false) => true,
+        None => false,
+    };
+    if children.iter().all(complete) {
+        tracing::info!(group = parent.0, "completing an interrupted split");
+        let noted = PartitionState {
+            installed: true,
+            ..state.clone()
+        };
+        tree.flush(&Batch {
+            state: noted,
+            items: Default::default(),
+        })?;
+        return Ok(true);
+    }
+    for child in children {
+        let path = folder.join(child.0.to_string());
+        match logged(groups, child) {
+            Some(false) => continue,
+            Some(true) => {
+                forget_log(wal, child).map_err(anyhow::Error::msg)?;
+                groups.remove(&child);
+            }
+            // What is there without a log is the parent's if it begins where the parent ended, else somebody's that was not made whole.
+            None => match ReplicaTree::open(&path, TreeOptions::default()) {
+                Ok((_, begun)) if begun.applied == committed.at => {}
+                _ => continue,
+            },
+        }
+        if path.exists() {
+            rename(&path, &child_folder(folder, child))?;
+        }
+    }
+    Ok(false)
+}
+
+fn replica_folders(folder: &Path) -> anyhow::Result<BTreeSet<GroupId>> {
+    let mut found = BTreeSet::new();
     for entry in
         std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
     {
@@ -155,7 +241,8 @@ fn replica_folders(folder: &Path) -> anyhow::Result<BTreeMap<GroupId, PathBuf>> 
             .file_name()
             .and_then(|name| name.to_str()?.parse().ok());
         match number {
-            Some(number) => drop(found.insert(GroupId(number), path)),
+            Some(number) => drop(found.insert(GroupId(number))),
+            None if child_in(&path).is_some() => {}
             None => tracing::warn!(path = %path.display(), "not a replica's folder, left alone"),
         }
     }

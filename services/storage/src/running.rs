@@ -17,6 +17,7 @@ use protocol::control::{Order, OrderCall};
 use protocol::health::Heartbeat;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
 use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
+use protocol::split::{Split, SplitReport};
 use protocol::subjects;
 use telemetry::{Health, HttpServer};
 use tokio::sync::oneshot;
@@ -30,6 +31,7 @@ use crate::group::{Group, Store};
 use crate::inbox::{Caller, Event, Inbox, InboxLimits, Request};
 use crate::log_reader::LogJob;
 use crate::metrics::Metrics;
+use crate::middle::MiddleJob;
 use crate::node::{self, Node, Parts};
 use crate::orders::{OrderCaller, OrderJob};
 use crate::pool::Pool;
@@ -42,6 +44,8 @@ use crate::shard::Shard;
 const REQUEST_OVERHEAD_BYTES: usize = 512;
 /// Jobs that may wait for each kind of disk thread.
 const DISK_JOBS_MAX: usize = 4_096;
+/// Searches for the middle of a partition that may wait.
+const MIDDLES_MAX: usize = 64;
 /// Copies pulled or waiting at the same time.
 const COPIES_MAX: usize = 16;
 
@@ -51,6 +55,7 @@ struct Disks {
     log_reader: Pool<LogJob>,
     copier: Pool<CopyJob>,
     orders: Pool<OrderJob>,
+    middles: Pool<MiddleJob>,
     copies: Arc<CopySource>,
 }
 
@@ -124,6 +129,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let replication = vec![
         serve_replication(&node).await?,
         serve_copies(&node).await?,
+        serve_splits(&node).await?,
         serve_hydrate(&node).await?,
         watch_nodes(&node).await?,
     ];
@@ -233,6 +239,7 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
         orders: Pool::start("storage-orders", 1, DISK_JOBS_MAX, move |job: OrderJob| {
             job.run(&orders)
         })?,
+        middles: Pool::start("storage-middle", 1, MIDDLES_MAX, MiddleJob::run)?,
         copies: Arc::new(CopySource::start(copy_options)?),
     })
 }
@@ -263,6 +270,7 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         log_reader: disks.log_reader.jobs(),
         copier: disks.copier.jobs(),
         orders: disks.orders.jobs(),
+        middles: disks.middles.jobs(),
         copies: disks.copies.clone(),
     };
     let start = |(number, (groups, fenced)): (usize, (Vec<Group>, BTreeMap<_, _>))| {
@@ -379,11 +387,30 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
                 node.inbox(partition)
                     .event(Event::Transfer(partition, to, caller));
             }
-            Ok(
-                Order::SplitPartition { .. }
-                | Order::AbandonSplit { .. }
-                | Order::FindMiddle { .. },
-            ) => caller.refused("this node does not split partitions"),
+            Ok(Order::SplitPartition {
+                partition,
+                generation,
+                point,
+                left,
+                right,
+            }) => {
+                let split = Split {
+                    point,
+                    left,
+                    right,
+                    committed: None,
+                };
+                let event = Event::Split(partition, generation, split, caller);
+                node.inbox(partition).event(event);
+            }
+            Ok(Order::AbandonSplit { partition, left }) => {
+                node.inbox(partition)
+                    .event(Event::AbandonSplit(partition, left, caller));
+            }
+            Ok(Order::FindMiddle { partition }) => {
+                node.inbox(partition)
+                    .event(Event::FindMiddle(partition, caller));
+            }
             Err(error) => caller.refused(error.to_string()),
         }
     };
@@ -447,6 +474,22 @@ async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {
         }
         Err(error) => {
             tracing::warn!(%error, sender = delivery.sender.instance, "not a copy request");
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+async fn serve_splits(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_split(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| match delivery.decode::<SplitReport>() {
+        Ok(report) => {
+            let inbox = node.inbox(report.partition);
+            inbox.event(Event::SplitReported(report));
+        }
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not a split report");
         }
     };
     Ok(mesh.serve(&subject, None, take).await?)
@@ -533,6 +576,7 @@ impl Running {
                 let _ = arbiter.join();
             }
             disks.orders.close();
+            disks.middles.close();
             disks.copier.close();
             drop(disks.copies);
             disks.log_reader.close();

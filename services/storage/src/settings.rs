@@ -98,6 +98,12 @@ pub struct Limits {
     pub copy_chunk_ms_max: u64,
     /// What a node gives away in full copies, bytes a second over all of them: copies must not starve the service.
     pub copy_bytes_per_second_max: u64,
+    /// What a node writes into the B-trees of splits' children, bytes a second over all of them: splits must not starve the service.
+    pub split_bytes_per_second_max: u64,
+    /// Bytes copied in one transaction of a split: flushes wait for it.
+    pub split_chunk_bytes: usize,
+    /// Replicas of a node whose children are filled at the same time; others wait.
+    pub splits_max: usize,
     /// Size of a WAL segment, bytes.
     pub wal_segment_bytes: u32,
     /// Above this size of the WAL on disk, bytes, the groups that keep its oldest segments alive are made to let go.
@@ -131,6 +137,9 @@ impl Default for Limits {
             drain_ms_max: 10_000,
             copy_chunk_ms_max: 5_000,
             copy_bytes_per_second_max: 32 << 20,
+            split_bytes_per_second_max: 32 << 20,
+            split_chunk_bytes: 1 << 20,
+            splits_max: 4,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,
             disk_reserve_bytes: 512 << 20,

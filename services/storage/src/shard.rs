@@ -251,6 +251,31 @@ impl Shard {
                 Some(group) => group.set_table(&mut self.env, &table, caller),
                 None => caller.not_leader(),
             },
+            Event::Split(id, generation, split, caller) => match self.groups.get_mut(&id) {
+                Some(group) => group.begin_split(&mut self.env, generation, &split, caller),
+                None => caller.not_leader(),
+            },
+            Event::AbandonSplit(id, left, caller) => match self.groups.get_mut(&id) {
+                Some(group) => group.abandon_split(&mut self.env, left, caller),
+                None => caller.not_leader(),
+            },
+            Event::FindMiddle(id, caller) => self.find_middle(id, caller),
+            Event::SplitReported(report) => {
+                if let Some(group) = self.groups.get_mut(&report.partition) {
+                    group.split_reported(&mut self.env, &report);
+                }
+            }
+            Event::Reserve { child, parent } => self.reserve(child, parent),
+            Event::Reserved {
+                child,
+                parent,
+                answer,
+            } => self.reserved(parent, child, answer),
+            Event::Release(child) => self.release(child),
+            Event::Begin(made, campaigns) => self.begin(*made, campaigns),
+            Event::Installed(id, result) => {
+                self.with_group(id, |group, env| group.children_installed(env, result));
+            }
             Event::ReleaseLog(id) => {
                 self.with_group(id, |group, env| {
                     group.start_flush(env);

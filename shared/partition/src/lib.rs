@@ -13,6 +13,7 @@ pub mod command;
 pub mod error;
 mod evaluate;
 mod flight;
+mod middle;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod overlay;
@@ -25,6 +26,7 @@ pub mod state;
 pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;
 pub use error::PartitionError;
+pub use middle::Middle;
 #[cfg(feature = "mutations")]
 pub use mutations::Mutation;
 pub use partition::{Evaluated, Limits, Partition};

@@ -77,6 +77,19 @@ impl Overlay {
         items
     }
 
+    /// Makes the sealed layer a part of the active one again.
+    pub(crate) fn unseal(&mut self) {
+        let Some(sealed) = self.sealed.take() else {
+            return;
+        };
+        for (key, item) in sealed.items.iter() {
+            if !self.active.contains_key(key) {
+                self.active_bytes += weight(key, item);
+                self.active.insert(key.clone(), item.clone());
+            }
+        }
+    }
+
     /// Drops the sealed layer if the B-tree now holds it.
     pub(crate) fn drop_sealed(&mut self, position: Index) -> bool {
         let held = self

@@ -33,6 +33,12 @@ pub struct Filling {
 }
 
 impl Filling {
+    /// Everything is there.
+    pub const FULL: Filling = Filling {
+        cursor: None,
+        done: true,
+    };
+
     /// Whether a change of this key, which lies in the child's range, must be made in the child, too. What lies behind the cursor
     /// is copied later, as it is then.
     pub fn covers(&self, key: &[u8]) -> bool {
@@ -154,8 +160,10 @@ pub struct Local<'a> {
     pub applied: &'a PartitionState,
     /// This replica.
     pub me: (NodeId, u64),
-    /// The split that there are children's B-trees of, by its left child, and how far they are; none: there are none.
-    pub children: Option<(GroupId, [&'a Filling; 2])>,
+    /// The split that there are, or may be, children's B-trees of, by its left child; none: there are none.
+    pub children: Option<GroupId>,
+    /// How far they are; none: they are not open.
+    pub fillings: Option<[&'a Filling; 2]>,
 }
 
 /// What a replica of a parent does next.
@@ -165,7 +173,7 @@ pub enum Task {
     Rest,
     /// Delete the children's B-trees: their split is no more, or its children are nothing to this replica.
     Discard,
-    /// Make the children's B-trees.
+    /// Open the children's B-trees, or make them.
     Create,
     /// Copy the next chunk into this child.
     Fill(Side),
@@ -198,10 +206,11 @@ pub fn next_task(local: &Local<'_>) -> Task {
             None => Task::Flush,
         };
     }
-    let fillings = match local.children {
-        None => return Task::Create,
-        Some((left, _)) if left != split.left => return Task::Discard,
-        Some((_, fillings)) => fillings,
+    if local.children.is_some_and(|left| left != split.left) {
+        return Task::Discard;
+    }
+    let Some(fillings) = local.fillings.filter(|_| local.children.is_some()) else {
+        return Task::Create;
     };
     if let Some((side, _)) = SIDES.into_iter().zip(fillings).find(|(_, f)| !f.done) {
         return Task::Fill(side);
@@ -216,11 +225,10 @@ pub fn next_task(local: &Local<'_>) -> Task {
 /// How far a replica is, for its leader.
 pub fn stage(local: &Local<'_>) -> ReplicaStage {
     let left = local.applied.split.as_ref().map(|split| split.left);
-    match local.children {
+    let fillings = local.fillings.filter(|_| local.children == left);
+    match fillings {
         _ if local.applied.installed => ReplicaStage::Installed,
-        Some((of, fillings)) if Some(of) == left && fillings.iter().all(|f| f.done) => {
-            ReplicaStage::Ready
-        }
+        Some(fillings) if fillings.iter().all(|f| f.done) => ReplicaStage::Ready,
         _ => ReplicaStage::Filling,
     }
 }

@@ -161,6 +161,12 @@ impl<C> Partition<C> {
         })
     }
 
+    /// The batch of `note_installed` did not reach the B-tree; it is made anew.
+    pub fn install_failed(&mut self) {
+        self.state.installed = false;
+        self.overlay.unseal();
+    }
+
     pub(crate) fn begin_split(&mut self, split: Split) {
         self.deciding = None;
         // The leader has checked it against a state that may have been older.

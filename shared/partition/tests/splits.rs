@@ -327,7 +327,8 @@ fn task(durable: &[Bytes], now: &[Bytes], fillings: Option<[bool; 2]>) -> (Task,
         durable: durable.state(),
         applied: now.state(),
         me: (NodeId(1), 100),
-        children: fillings.as_ref().map(|[l, r]| (LEFT, [l, r])),
+        children: fillings.is_some().then_some(LEFT),
+        fillings: fillings.as_ref().map(|[l, r]| [l, r]),
     };
     (next_task(&local), stage(&local))
 }
@@ -402,7 +403,8 @@ fn only_replicas_of_the_ended_configuration_install() {
         durable: ended.state(),
         applied: ended.state(),
         me: (NodeId(1), incarnation),
-        children: Some((LEFT, [&filled, &filled])),
+        children: Some(LEFT),
+        fillings: Some([&filled, &filled]),
     };
     assert_eq!(next_task(&local(100)), Task::Install);
     assert_eq!(
@@ -416,6 +418,7 @@ fn only_replicas_of_the_ended_configuration_install() {
     let done = Local {
         applied: installed.state(),
         children: None,
+        fillings: None,
         ..local(100)
     };
     assert_eq!(

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use model::KeyRange;
 use partition::PartitionState;
 
 use super::crash_note::CrashNote;
@@ -57,6 +58,16 @@ impl Snapshot {
         after: Option<&[u8]>,
         bytes_max: usize,
     ) -> Result<(Pairs, bool), TreeError> {
+        self.pairs_of(&KeyRange::default(), after, bytes_max)
+    }
+
+    /// The same, of the pairs with keys in a range.
+    pub fn pairs_of(
+        &self,
+        range: &KeyRange,
+        after: Option<&[u8]>,
+        bytes_max: usize,
+    ) -> Result<(Pairs, bool), TreeError> {
         let reading = self.reading.lock();
         let Some(transaction) = reading.as_ref() else {
             return Err(TreeError::SnapshotGone {
@@ -65,8 +76,16 @@ impl Snapshot {
         };
         let _working = self.note.working();
         let fail = |error| TreeError::heed(&self.path, "copy", error);
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range: (Bound<&[u8]>, Bound<&[u8]>) = (from, Bound::Unbounded);
+        let start = match &range.start[..] {
+            [] => Bound::Unbounded,
+            start => Bound::Included(start),
+        };
+        let from = after.map_or(start, Bound::Excluded);
+        let end = match &range.end[..] {
+            [] => Bound::Unbounded,
+            end => Bound::Excluded(end),
+        };
+        let range: (Bound<&[u8]>, Bound<&[u8]>) = (from, end);
         let mut pairs = Vec::new();
         let mut bytes = 0;
         for pair in self.items.range(transaction, &range).map_err(fail)? {

@@ -1,8 +1,9 @@
-//! How a replica's B-tree is brought up to date: by flushes of the overlay, or as a whole by a full copy; never by both at once.
+//! How a replica's B-tree is brought up to date: by flushes of the overlay, or as a whole by a full copy; never by both at once. What
+//! is done to the children's B-trees of a split is done in between.
 
 use std::sync::Arc;
 
-use partition::{Batch, Partition};
+use partition::Partition;
 use paxos::{Input, Millis, NodeId, Position};
 
 use super::Group;
@@ -10,14 +11,14 @@ use crate::btree::TreeError;
 use crate::copier::{Copied, CopyJob};
 use crate::env::Env;
 use crate::fence::Fence;
-use crate::flusher::{FlushJob, Flushed};
+use crate::flusher::{Done, FlushJob, Flushed, Work};
 
 /// What a flush is doing.
 pub(super) enum Flush {
     Idle,
     Running,
     /// It could not be done (disk full, queue full): try this again at that time.
-    Retry(Box<Batch>, Millis),
+    Retry(Work, Millis),
 }
 
 /// After a failed flush, milliseconds.
@@ -37,9 +38,9 @@ impl Group {
         }
         if let Flush::Retry(_, at) = &store.flush {
             if *at <= env.now
-                && let Flush::Retry(batch, _) = std::mem::replace(&mut store.flush, Flush::Idle)
+                && let Flush::Retry(work, _) = std::mem::replace(&mut store.flush, Flush::Idle)
             {
-                self.submit_flush(env, batch);
+                self.submit_flush(env, work);
             }
         } else if store
             .unflushed_since
@@ -71,21 +72,22 @@ impl Group {
         if let Some(batch) = store.partition.seal().map(Box::new) {
             // What is applied from now on is for the next flush.
             store.unflushed_since = None;
-            self.submit_flush(env, batch);
+            self.submit_flush(env, Work::Batch(batch));
         }
     }
 
-    pub(super) fn submit_flush(&mut self, env: &mut Env, batch: Box<Batch>) {
+    pub(super) fn submit_flush(&mut self, env: &mut Env, work: Work) {
         let Some(store) = &mut self.store else { return };
         let job = FlushJob {
             group: self.id,
             tree: store.tree.clone(),
-            batch,
+            children: store.splitting.as_ref().map(|s| s.children.clone()),
+            work,
             inbox: env.inbox.clone(),
         };
         store.flush = match env.flusher.submit(job) {
             Ok(()) => Flush::Running,
-            Err(job) => Flush::Retry(job.batch, env.now.plus(FLUSH_RETRY_MS)),
+            Err(job) => Flush::Retry(job.work, env.now.plus(FLUSH_RETRY_MS)),
         };
     }
 
@@ -100,21 +102,29 @@ impl Group {
         }
         store.flush = Flush::Idle;
         match flushed.result {
-            Ok((index, tree_bytes)) => {
+            Ok(Done::Batch(state, tree_bytes)) => {
+                let index = state.applied;
                 store.tree_bytes = tree_bytes;
                 store.partition.flushed(index);
+                store.durable = *state;
                 self.step(env, Input::Flushed { index })?;
-                // A copy may have waited for the flush.
-                self.start_copy(env);
-                Ok(())
             }
-            Err((error @ TreeError::DiskFull { .. }, batch)) => {
+            Ok(Done::Children(fillings)) => self.split_worked(env, Ok(fillings)),
+            Ok(Done::Discarded) => store.splitting = None,
+            Err((error @ TreeError::DiskFull { .. }, work)) => {
                 tracing::warn!(group = self.id.0, %error, "flush failed, trying again");
-                store.flush = Flush::Retry(batch, env.now.plus(FLUSH_RETRY_MS));
-                Ok(())
+                store.flush = Flush::Retry(work, env.now.plus(FLUSH_RETRY_MS));
+                return Ok(());
             }
-            Err((error, _)) => Err(error.into()),
+            // Its own B-tree's map grew while it was read.
+            Err((TreeError::SnapshotGone { .. }, Work::Fill(..))) => {
+                self.split_worked(env, Err(()));
+            }
+            Err((error, _)) => return Err(error.into()),
         }
+        // A copy may have waited for the flush.
+        self.start_copy(env);
+        Ok(())
     }
 
     /// A full copy is needed: until it is there, nothing is applied, flushed or served.
@@ -147,6 +157,7 @@ impl Group {
             own: store.partition.state().clone(),
             inbox: env.inbox.clone(),
             dropped: store.dropped.clone(),
+            children: store.splitting.as_ref().map(|s| s.children.clone()),
         };
         store.copy_at = match env.copier.submit(job) {
             Ok(()) => None,
@@ -164,6 +175,8 @@ impl Group {
             // Of an earlier life of this group.
             return Ok(());
         }
+        // They were of the B-tree that was replaced; if it was not, they are opened again.
+        store.splitting = None;
         let input = match copied.result {
             Ok(state) => {
                 let applied = Position {
@@ -172,6 +185,7 @@ impl Group {
                 };
                 let configuration = state.configuration.clone();
                 store.tree_bytes = store.tree.disk_bytes();
+                store.durable = state.clone();
                 store.partition = Partition::new(state, env.node.partition_limits());
                 store.unflushed_since = None;
                 store.copy_failures = 0;

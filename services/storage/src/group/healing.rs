@@ -69,7 +69,8 @@ impl Group {
         {
             self.led_at = env.now;
         }
-        if env.node.is_draining() {
+        // Where a partition ends, its children take its members over; they are healed.
+        if env.node.is_draining() || self.is_ending() {
             return Ok(());
         }
         self.plan(env)

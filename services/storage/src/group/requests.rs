@@ -34,7 +34,7 @@ impl Group {
 
     /// The fault for what only a leader under its lease may do; none if this is one.
     pub(super) fn leader_fault(&self, env: &Env) -> Option<ItemFault> {
-        if self.replica.can_serve_reads(env.now) {
+        if self.replica.can_serve_reads(env.now) && !self.is_ending() {
             return None;
         }
         let status = self.replica.status();
@@ -52,6 +52,10 @@ impl Group {
         operation: ItemOperation,
         caller: Caller,
     ) -> Result<(), PartitionError> {
+        if let Some(ended) = self.ended_fault(env) {
+            env.answers.push((caller, ended));
+            return Ok(());
+        }
         let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
@@ -122,6 +126,14 @@ impl Group {
             return Ok(());
         };
         let mut writes = std::mem::take(&mut store.writes);
+        let ended = self.ended_fault(env);
+        let fault = match ended {
+            Some(ItemReply::Fault(ended)) => Some(ended),
+            _ => fault,
+        };
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
         if let Some(fault) = fault {
             let not_done = |(_, caller)| (caller, ItemReply::Fault(fault.clone()));
             env.answers.extend(writes.drain(..).map(not_done));

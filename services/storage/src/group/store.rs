@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use partition::Partition;
+use partition::{Partition, PartitionState};
 use paxos::{Millis, NodeId};
 use protocol::item::Write;
 
 use super::flush::Flush;
+use super::split::Splitting;
 use crate::btree::ReplicaTree;
 use crate::inbox::Caller;
 
@@ -16,6 +17,10 @@ use crate::inbox::Caller;
 pub(crate) struct Store {
     pub(crate) partition: Partition<Caller>,
     pub(crate) tree: Arc<ReplicaTree>,
+    /// The state in the B-tree, as of the last flush.
+    pub(super) durable: PartitionState,
+    /// The split that is being carried out.
+    pub(crate) splitting: Option<Splitting>,
     /// Bytes of its files, as of the last flush.
     pub(crate) tree_bytes: u64,
     /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
@@ -39,6 +44,8 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(partition: Partition<Caller>, tree: ReplicaTree) -> Self {
         Self {
+            durable: partition.state().clone(),
+            splitting: None,
             partition,
             tree_bytes: tree.disk_bytes(),
             tree: Arc::new(tree),

@@ -7,8 +7,11 @@ use paxos::{GroupId, Identity, Input, Replica, Restored, Role};
 use protocol::control::{CreateReplica, JoinReplica};
 
 use super::Shard;
+use crate::children::Made;
 use crate::fence::{Fence, Reason};
 use crate::group::{Group, Store};
+use crate::inbox::{Event, Reservation};
+use crate::middle::MiddleJob;
 use crate::orders::{Created, Dropping, Founder, OrderCaller, OrderJob};
 
 /// Orders that wait for the same founding.
@@ -92,16 +95,92 @@ impl Shard {
         };
         let restored = Restored::founding(identity, state.configuration.clone());
         let partition = Partition::new(state, self.env.node.partition_limits());
-        self.found(id, restored, Some(Store::new(partition, tree)), founder);
+        self.found(
+            id,
+            restored,
+            Some(Store::new(partition, tree)),
+            Some(founder),
+        );
+    }
+
+    /// A parent's replica wants to install a child's.
+    pub(super) fn reserve(&mut self, child: GroupId, parent: GroupId) {
+        let answer = if self.groups.contains_key(&child) || self.fenced.contains_key(&child) {
+            Some(Reservation::Taken)
+        } else if self.dropping.contains(&child) || !self.creating.insert(child) {
+            None
+        } else {
+            Some(Reservation::Granted)
+        };
+        self.env.node.inbox(parent).event(Event::Reserved {
+            child,
+            parent,
+            answer,
+        });
+    }
+
+    /// A child's shard answered to `reserve`.
+    pub(super) fn reserved(
+        &mut self,
+        parent: GroupId,
+        child: GroupId,
+        answer: Option<Reservation>,
+    ) {
+        match self.groups.get_mut(&parent) {
+            Some(group) => group.child_reserved(&self.env, child, answer),
+            None if answer == Some(Reservation::Granted) => {
+                self.env.node.inbox(child).event(Event::Release(child));
+            }
+            None => {}
+        }
+    }
+
+    /// A reserved number is not needed.
+    pub(super) fn release(&mut self, child: GroupId) {
+        self.creating.remove(&child);
+    }
+
+    /// A child begins.
+    pub(super) fn begin(&mut self, made: Made, campaigns: bool) {
+        let Made {
+            group: id,
+            tree,
+            state,
+            restored,
+        } = made;
+        self.creating.remove(&id);
+        let partition = Partition::new(state, self.env.node.partition_limits());
+        self.found(id, restored, Some(Store::new(partition, tree)), None);
+        if campaigns && let Some(group) = self.groups.get_mut(&id) {
+            group.stand_for_election(self.env.now);
+        }
+    }
+
+    /// `FindMiddle`.
+    pub(super) fn find_middle(&mut self, id: GroupId, caller: OrderCaller) {
+        let led = self.groups.get(&id).filter(|group| group.leads());
+        let Some(store) = led.and_then(|group| group.store.as_ref()) else {
+            return caller.not_leader();
+        };
+        let tree = std::sync::Arc::downgrade(&store.tree);
+        if let Err(job) = self.env.middles.submit(MiddleJob { tree, caller }) {
+            job.caller.refused(TOO_MANY);
+        }
     }
 
     /// A new replica begins its life.
-    fn found(&mut self, id: GroupId, restored: Restored, store: Option<Store>, founder: Founder) {
+    fn found(
+        &mut self,
+        id: GroupId,
+        restored: Restored,
+        store: Option<Store>,
+        founder: Option<Founder>,
+    ) {
         let node = &self.env.node;
         let timing = node.settings.timing.clone();
         let replica = Replica::new(node.id, id, restored, timing, self.env.now);
         let mut group = Group::new(id, replica, store, self.env.now);
-        group.founding.push(founder);
+        group.founding.extend(founder);
         self.groups.insert(id, group);
         // A partition that was deleted here is not the one that is made now.
         self.dropped.retain(|(dropped, _)| *dropped != id);
@@ -153,7 +232,7 @@ impl Shard {
         match order.role {
             Role::Log => {
                 let restored = Restored::founding(identity, order.configuration);
-                self.found(id, restored, None, founder);
+                self.found(id, restored, None, Some(founder));
             }
             Role::Storage => {
                 let state = PartitionState::empty(
@@ -195,7 +274,10 @@ impl Shard {
         if self.creating.contains(&id) || self.dropping.contains(&id) {
             return dropping.refused(UNDER_WAY);
         }
-        let tree = match self.groups.remove(&id) {
+        if self.groups.get(&id).is_some_and(Group::is_installing) {
+            return dropping.refused("its children are being installed");
+        }
+        let (tree, children) = match self.groups.remove(&id) {
             Some(mut group) => {
                 group.abandon(&mut self.env);
                 self.env.answer_all();
@@ -203,12 +285,13 @@ impl Shard {
                 for founder in group.founding.drain(..) {
                     founder.refused("the replica is dropped");
                 }
-                group.store.map(|store| {
+                let parts = group.store.map(|store| {
                     store.dropped.store(true, Ordering::Relaxed);
-                    store.tree
-                })
+                    (store.tree, store.splitting.map(|s| s.children))
+                });
+                parts.map_or((None, None), |(tree, children)| (Some(tree), children))
             }
-            None if self.fenced.contains_key(&id) => None,
+            None if self.fenced.contains_key(&id) => (None, None),
             None => return self.replica_dropped(id, Ok(()), dropping),
         };
         let inbox = self.env.inbox.clone();
@@ -218,6 +301,7 @@ impl Shard {
             group: id,
             folder,
             tree,
+            children,
             dropping,
             inbox,
         }) {
