@@ -23,6 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN_DIR = Path(os.environ.get("EVENKEEL_BIN_DIR", ROOT / "target" / "release"))
 
 
+# Tests are about other things than throughput, unless they ask for limits: no partition has one.
+UNTHROTTLED = {
+    "EVENKEEL_STORAGE__ADMISSION__PARTITION_READ_UNITS_MAX": "0",
+    "EVENKEEL_STORAGE__ADMISSION__PARTITION_WRITE_UNITS_MAX": "0",
+}
+
+
 def wait_until(what, condition, timeout_s=30.0, every_s=0.05):
     """Polls `condition` until it is true; fails with `what` and the last exception after `timeout_s`."""
     end = time.monotonic() + timeout_s
@@ -82,11 +89,12 @@ def answers(url):
 
 
 class Dev:
-    """`evenkeel dev` on a free port and a fresh data folder."""
+    """`evenkeel dev` on a free port and a fresh data folder; `settings` are environment variables."""
 
     kind = "dev"
 
-    def __init__(self):
+    def __init__(self, settings=UNTHROTTLED):
+        self.environment = {**os.environ, **settings}
         self.data = Path(tempfile.mkdtemp(prefix="evenkeel-dev-"))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -96,6 +104,7 @@ class Dev:
         self.log = open(self.data.with_suffix(".log"), "ab")
         self.process = subprocess.Popen(
             [BIN_DIR / "evenkeel", "dev", "--port", str(self.port), "--data-dir", self.data],
+            env=self.environment,
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
@@ -132,17 +141,19 @@ class Dev:
 
 
 class Mesh:
-    """NATS, three storage nodes, two memds, two GAC instances, two routers and two admins as processes of their own, on free ports."""
+    """NATS, three storage nodes, two memds, two GAC instances, two routers and two admins as processes of their own, on free ports;
+    `settings` are environment variables."""
 
     kind = "mesh"
 
-    def __init__(self):
+    def __init__(self, settings=UNTHROTTLED):
         self.state = Path(tempfile.mkdtemp(prefix="evenkeel-mesh-"))
         self.port = free_port(count=40)
         self.url = f"http://127.0.0.1:{self.port}"
         self.second_url = f"http://127.0.0.1:{self.port + 1}"
         self.environment = {
             **os.environ,
+            **settings,
             "EVENKEEL_PORT": str(self.port),
             "EVENKEEL_STATE_DIR": str(self.state),
             "EVENKEEL_BIN_DIR": str(BIN_DIR),

@@ -145,6 +145,7 @@ impl Catalog {
                 projection: None,
                 count_only: false,
                 believed: None,
+                name_last: false,
             };
             let (deadline, trace) = (self.deadline(), TraceContext::default());
             let reply = self

@@ -11,6 +11,7 @@ use gac::GacSettings;
 use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh};
 use router::{RouterSettings, TokenSettings};
+use serde::Deserialize;
 use storage::StorageSettings;
 
 use crate::banner;
@@ -41,10 +42,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // Said early, before anything is started; the router binds it for good.
     TcpListener::bind(endpoint)
         .with_context(|| format!("port {} on {} can't be had", options.port, options.host))?;
+    let given: Given = settings::load("dev", None)?;
     let result = actix::System::with_tokio_rt(telemetry::runtime).block_on(serve(
         endpoint,
         &data.path,
         options.http,
+        given,
     ));
     drop(data);
     result
@@ -74,6 +77,19 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
     }
 }
 
+/// What may be set from outside, by the same environment variables as for the services: how much capacity there is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Given {
+    storage: GivenStorage,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct GivenStorage {
+    admission: storage::Admission,
+}
+
 /// One process: there are no other nodes that could be late with the mesh's data.
 fn admin_settings() -> AdminSettings {
     AdminSettings {
@@ -86,12 +102,13 @@ fn admin_settings() -> AdminSettings {
 
 /// One process: a message takes microseconds, all clocks are one, and the nodes live and die together. So leases can be short, which is
 /// what a restart has to wait for, and leadership need not be handed over at the end.
-fn storage_settings(node: u64, data: &Path) -> StorageSettings {
+fn storage_settings(node: u64, data: &Path, given: &Given) -> StorageSettings {
     let mut settings = StorageSettings {
         node_id: node,
         zone: format!("az{node}"),
         data_dir: data.join(format!("storage-{node}")),
         shards: 1,
+        admission: given.storage.admission.clone(),
         ..StorageSettings::default()
     };
     settings.timing.heartbeat_ms = 150;
@@ -103,7 +120,12 @@ fn storage_settings(node: u64, data: &Path) -> StorageSettings {
     settings
 }
 
-async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> anyhow::Result<()> {
+async fn serve(
+    endpoint: SocketAddr,
+    data: &Path,
+    http: Option<SocketAddr>,
+    given: Given,
+) -> anyhow::Result<()> {
     let bus = LocalBus::new();
     let stats = bus.stats().clone();
     telemetry::export("evenkeel_mesh", "Messages between services.", move || {
@@ -124,7 +146,8 @@ async fn serve(endpoint: SocketAddr, data: &Path, http: Option<SocketAddr>) -> a
     let memds = memds::start(MemdsSettings::default(), join("memds", 1)).await?;
     let admin = admin::start(admin_settings(), join("admin", 1)).await?;
     let node = async |node: u64| {
-        let started = storage::start(storage_settings(node, data), join("storage", node)).await;
+        let started =
+            storage::start(storage_settings(node, data, &given), join("storage", node)).await;
         started.with_context(|| format!("storage node {node}"))
     };
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;

@@ -123,15 +123,7 @@ async fn main() {
     let mesh = join(&bus, "storage", 1);
     let items = subjects::node_item(NodeId(1));
     let answering = mesh.serve(&items, None, |delivery| {
-        let nothing = PageReply {
-            items: Vec::new(),
-            count: 0,
-            scanned_count: 0,
-            bytes_read: 0,
-            last_key: None,
-            last_key_item: None,
-        };
-        delivery.reply(&ItemReply::Page(nothing));
+        delivery.reply(&ItemReply::Page(PageReply::default()));
     });
     let _answering = answering.await.expect("served");
     let first = start(&bus, 1).await;

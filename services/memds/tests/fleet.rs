@@ -110,15 +110,7 @@ async fn system_node(bus: &LocalBus) -> Vec<Subscription> {
     let mesh = join(bus, "storage", 1);
     let items = subjects::node_item(NodeId(1));
     let answering = mesh.serve(&items, None, |delivery| {
-        let nothing = PageReply {
-            items: Vec::new(),
-            count: 0,
-            scanned_count: 0,
-            bytes_read: 0,
-            last_key: None,
-            last_key_item: None,
-        };
-        delivery.reply(&ItemReply::Page(nothing));
+        delivery.reply(&ItemReply::Page(PageReply::default()));
     });
     let pusher = mesh.clone();
     let pushing = mesh.serve(subjects::MEMDS_HYDRATE, None, move |_| {

@@ -1,6 +1,7 @@
 //! What a shard's groups share while they are driven: the time of the turn, the ways out (WAL, bus, disk threads), and what the
 //! turn has gathered. Owns no group.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use paxos::{GroupId, Message, Millis, NodeId, PersistOp, Token};
@@ -43,6 +44,8 @@ pub(crate) struct Env {
     pub(crate) retired: Vec<GroupId>,
     /// What was heard of the other nodes.
     pub(crate) peers: Peers,
+    /// Nodes that have no room for a burst of writes, as of the last tick.
+    pub(crate) full_peers: BTreeSet<NodeId>,
     pub(crate) flusher: Jobs<FlushJob>,
     pub(crate) log_reader: Jobs<LogJob>,
     pub(crate) copier: Jobs<CopyJob>,
@@ -87,6 +90,7 @@ impl Env {
             directory_changed: false,
             retired: Vec::new(),
             peers: Peers::default(),
+            full_peers: BTreeSet::new(),
             flusher,
             log_reader,
             copier,

@@ -1,6 +1,7 @@
 //! One replica of one replication group on this node: the replication core, the partition and the B-tree, and the order in
 //! which they are told what. Runs on its shard's thread only; never blocks (disks are other threads' work).
 
+mod admission;
 mod flush;
 mod healing;
 mod requests;
@@ -8,10 +9,12 @@ mod split;
 mod store;
 
 use ::healing::Nodes;
+use model::Units;
+use model::capacity::{self, Direction};
 use partition::PartitionError;
 use paxos::{
-    Body, Entry, FollowerStatus, GroupId, Input, Member, Millis, NodeId, Output, PersistOp,
-    Replica, Standing, Token,
+    Body, Entry, FollowerStatus, GroupId, Input, Member, Millis, NodeId, Output, Payload,
+    PersistOp, Replica, Standing, Token,
 };
 use protocol::directory::{PartitionInfo, PlacedMember, ReplicaProgress};
 use protocol::health::LeaderlessReplica;
@@ -98,6 +101,8 @@ impl Group {
             copying: follower.copying,
             in_step: follower.in_step,
         };
+        let (read_units_s, write_units_s, refused_units_s) =
+            self.store.as_ref()?.admission.rates(env.now);
         Some(PartitionInfo {
             partition: self.id,
             table: state.table.id,
@@ -112,9 +117,11 @@ impl Group {
             table_version: state.table.version,
             items: state.items,
             bytes: state.bytes,
+            read_units_s,
+            write_units_s,
+            refused_units_s,
             parent: state.parent,
             split: self.split_progress(state),
-            ..PartitionInfo::default()
         })
     }
 
@@ -186,7 +193,7 @@ impl Group {
         self.lose(env);
         self.release_children(env);
         if let Some(store) = &mut self.store {
-            let not_done = |(_, caller)| (caller, ItemReply::Fault(ItemFault::NotReady));
+            let not_done = |(_, caller, _)| (caller, ItemReply::Fault(ItemFault::NotReady));
             env.answers.extend(store.writes.drain(..).map(not_done));
         }
     }
@@ -254,6 +261,11 @@ impl Group {
     }
 
     fn apply(&mut self, env: &mut Env, committed: &[Entry]) -> Result<(), PartitionError> {
+        if !self.leads() {
+            // A leader was charged when it evaluated them.
+            let written = committed.iter().filter_map(write_units).sum();
+            env.node.capacity.charge(env.now, Direction::Write, written);
+        }
         let Some(store) = &mut self.store else {
             // A log replica has nothing to apply them to.
             return Ok(());
@@ -319,6 +331,15 @@ impl Group {
         self.tick_split(env)?;
         self.heal(env)
     }
+}
+
+/// What a write in the log costs the node that writes it.
+fn write_units(entry: &Entry) -> Option<Units> {
+    let Payload::Command(command) = &entry.payload else {
+        return None;
+    };
+    let (old, new) = partition::command::sizes(command)?;
+    Some(capacity::write_units(old.max(new)))
 }
 
 /// Zone of a node: as it says itself, else as it is stored with the partition.

@@ -5,12 +5,14 @@
 //! copies and orders. A request comes in on a thread of the bus, waits in its shard's inbox, and is answered by the shard.
 
 pub mod btree;
+mod capacity;
 mod children;
 mod copier;
 pub mod copy;
 mod env;
 mod fence;
 mod flusher;
+mod forwarder;
 mod group;
 mod inbox;
 mod joiner;
@@ -30,4 +32,4 @@ mod shard;
 mod space;
 
 pub use running::{Running, incarnation, start};
-pub use settings::{Limits, StorageSettings};
+pub use settings::{Admission, Limits, StorageSettings};

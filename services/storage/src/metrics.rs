@@ -21,7 +21,12 @@ pub(crate) struct Metrics {
     pub(crate) strong_reads: IntCounter,
     pub(crate) eventual_reads: IntCounter,
     pub(crate) pages: IntCounter,
+    pub(crate) forwarded: IntCounter,
     pub(crate) expired: IntCounter,
+    pub(crate) throttled_reads: IntCounter,
+    pub(crate) throttled_writes: IntCounter,
+    pub(crate) room_read_units: IntGauge,
+    pub(crate) room_write_units: IntGauge,
     pub(crate) shed: IntGauge,
     pub(crate) requests_held: IntGauge,
     pub(crate) request_bytes_held: IntGauge,
@@ -128,9 +133,29 @@ impl Metrics {
             strong_reads: make.counter("strong_reads_total", "Strong reads of one item.")?,
             eventual_reads: make.counter("eventual_reads_total", "Eventual reads of one item.")?,
             pages: make.counter("pages_total", "Pages read.")?,
+            forwarded: make.counter(
+                "forwarded_requests_total",
+                "Requests passed on to a node that their sender could not reach.",
+            )?,
             expired: make.counter(
                 "expired_requests_total",
                 "Requests dropped past their deadline.",
+            )?,
+            throttled_reads: make.counter(
+                "throttled_reads_total",
+                "Reads refused: their partition had no read units left.",
+            )?,
+            throttled_writes: make.counter(
+                "throttled_writes_total",
+                "Writes refused: their partition had no write units left.",
+            )?,
+            room_read_units: make.gauge(
+                "room_read_units",
+                "Read units of the last second that the node had left for bursts.",
+            )?,
+            room_write_units: make.gauge(
+                "room_write_units",
+                "Write units of the last second that the node had left for bursts.",
             )?,
             shed: make.gauge(
                 "shed_requests",

@@ -17,7 +17,9 @@ use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
+use crate::capacity::NodeCapacity;
 use crate::fence::Reason;
+use crate::forwarder::FORWARDS_MAX;
 use crate::inbox::Inbox;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
@@ -52,6 +54,10 @@ pub(crate) struct Node {
     pub(crate) runtime: Handle,
     /// Bounds them.
     pub(crate) joins: Semaphore,
+    /// Limits the requests passed on to other nodes.
+    pub(crate) forwards: Arc<Semaphore>,
+    /// Item requests refused since the node closed.
+    pub(crate) refused: AtomicU64,
     /// Bounds the replicas whose children are filled.
     pub(crate) fillings: Arc<Semaphore>,
     /// When the next chunk may be copied into a child.
@@ -59,6 +65,7 @@ pub(crate) struct Node {
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
     space: Mutex<Space>,
+    pub(crate) capacity: NodeCapacity,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -128,11 +135,14 @@ impl Node {
             epoch: AtomicU64::new(0),
             runtime,
             joins: Semaphore::new(JOINS_MAX),
+            forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
+            refused: AtomicU64::new(0),
             fillings: Arc::new(Semaphore::new(settings.limits.splits_max.max(1))),
             split_at: Mutex::default(),
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             space: Mutex::default(),
+            capacity: NodeCapacity::new(&settings.admission),
             origin: Instant::now(),
             settings,
         }
@@ -339,6 +349,9 @@ impl Node {
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);
         set(&metrics.flush_queue, flush_queue as u64);
+        let room = self.capacity.room(self.now());
+        set(&metrics.room_read_units, room.read.thousandths() / 1000);
+        set(&metrics.room_write_units, room.write.thousandths() / 1000);
         let counts = self.inboxes.iter().map(|inbox| inbox.counts());
         let counts = counts.fold([0; 4], |sum: [usize; 4], one| {
             std::array::from_fn(|i| sum[i] + one[i])

@@ -94,7 +94,7 @@ impl Reporter {
                 leaderless: shortened(node.leaderless()),
                 peers: peers.collect(),
                 sync_us,
-                room: None,
+                room: Some(node.capacity.room(now)),
             }),
         };
         // Whatever becomes of it on the bus.

@@ -25,6 +25,8 @@ pub struct StorageSettings {
     pub healing: healing::Settings,
     /// Limits of this service.
     pub limits: Limits,
+    /// How many capacity units partitions and the node spend.
+    pub admission: Admission,
 }
 
 impl Default for StorageSettings {
@@ -39,6 +41,7 @@ impl Default for StorageSettings {
             timing: Timing::default(),
             healing: healing::Settings::default(),
             limits: Limits::default(),
+            admission: Admission::default(),
         }
     }
 }
@@ -145,6 +148,36 @@ impl Default for Limits {
             disk_reserve_bytes: 512 << 20,
             disk_bytes_max: 0,
             map_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Capacity units that may be spent (section `storage.admission`). Equal on all nodes, or a table's throughput depends on where
+/// its leaders are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admission {
+    /// Read units a second that one partition serves at each of its replicas; 0 = no limit, whatever the table's throughput.
+    pub partition_read_units_max: u64,
+    /// Write units a second that one partition takes; 0 = no limit, whatever the table's throughput.
+    pub partition_write_units_max: u64,
+    /// Seconds for which what a partition did not use of its rate is kept for a burst; 0 = no bursts.
+    pub burst_s: u64,
+    /// Read units a second that the node's hardware is rated for: above it there are no bursts; 0 = bursts always.
+    pub node_read_units: u64,
+    /// Write units a second, those of followers included; 0 = bursts always.
+    pub node_write_units: u64,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        // DynamoDB's caps and burst; a small node's rates.
+        Self {
+            partition_read_units_max: 3_000,
+            partition_write_units_max: 1_000,
+            burst_s: 300,
+            node_read_units: 20_000,
+            node_write_units: 7_000,
         }
     }
 }

@@ -389,6 +389,7 @@ impl Shard {
     fn tick(&mut self) {
         self.env.look_at_clocks();
         self.env.pace_flushes();
+        self.env.full_peers = self.env.node.capacity.full_peers(self.env.now);
         let mut failed = Vec::new();
         for group in self.groups.values_mut() {
             if let Err(error) = group.tick(&mut self.env) {

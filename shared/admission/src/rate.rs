@@ -24,9 +24,10 @@ impl DecayedRate {
     }
 
     /// The rate as of the last full second.
-    pub fn per_second(&mut self, now_ms: u64) -> Units {
-        self.turn(now_ms);
-        self.mean
+    pub fn per_second(&self, now_ms: u64) -> Units {
+        let mut now = self.clone();
+        now.turn(now_ms);
+        now.mean
     }
 
     fn turn(&mut self, now_ms: u64) {

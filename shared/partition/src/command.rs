@@ -81,6 +81,16 @@ pub fn encode_write(
     out.freeze()
 }
 
+/// Sizes of the item before and after an encoded write, bytes; none for other commands.
+pub fn sizes(command: &[u8]) -> Option<(u64, u64)> {
+    let head = command.get(..WRITE_HEAD_BYTES)?;
+    let write = head[0] == VERSION && matches!(head[1], PUT | DELETE);
+    write.then(|| {
+        let fixed = &head[HEAD_BYTES..];
+        (be(&fixed[..4]), be(&fixed[4..8]))
+    })
+}
+
 /// Where the item lies within an encoded Put, so that the leader's after-image can share the command's buffer.
 pub(crate) fn image_of(command: &Bytes, key: &[u8]) -> Bytes {
     command.slice(WRITE_HEAD_BYTES + key.len()..)
@@ -167,4 +177,22 @@ fn be(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_of_a_write_are_read_without_decoding_it() {
+        let put = encode_write(1, b"k", Some(b"item"), 3, u64::from(u32::MAX));
+        assert_eq!(sizes(&put), Some((3, u64::from(u32::MAX))));
+        let delete = encode_write(1, b"", None, 1024, 0);
+        assert_eq!(sizes(&delete), Some((1024, 0)));
+        assert_eq!(sizes(&delete[..delete.len() - 1]), None, "cut off");
+        assert_eq!(sizes(b""), None);
+        let mut other = delete.to_vec();
+        other[1] = SET_TABLE;
+        assert_eq!(sizes(&other), None);
+    }
 }

@@ -74,7 +74,41 @@ impl<C> Partition<C> {
                 break;
             }
         }
+        let last = match page.name_last && !reader.stopped && reader.reply.scanned_count > 0 {
+            true => self.last_of(base, range, page)?,
+            false => None,
+        };
+        if let Some(last) = last {
+            reader.reply.end_key = last.last_key;
+            reader.reply.end_key_item = last.last_key_item;
+        }
         reader.finish()
+    }
+
+    /// The page of the last item of a range, in the reading direction of `page`.
+    fn last_of(
+        &self,
+        base: &impl BTree,
+        range: KeyRange,
+        page: &Page,
+    ) -> Result<Option<PageReply>, PartitionError> {
+        let backwards = Page {
+            range,
+            after: None,
+            reverse: !page.reverse,
+            strong: page.strong,
+            limit: Some(1),
+            bytes_max: page.bytes_max,
+            filter: None,
+            projection: None,
+            count_only: true,
+            believed: None,
+            name_last: false,
+        };
+        Ok(match self.page(base, &backwards)? {
+            ItemReply::Page(reply) => Some(reply),
+            _ => None,
+        })
     }
 
     /// The keys to read: the page's range within the partition, behind `after`; none when nothing is left.

@@ -251,3 +251,27 @@ fn corrupt_items_are_an_error_of_the_replica() {
             .is_err()
     );
 }
+
+#[test]
+fn the_last_item_is_named_where_the_request_goes_on() {
+    let leader = layered();
+    let mut page = page();
+    assert_eq!(leader.page(&page).end_key, None, "nobody asked");
+    page.name_last = true;
+    page.filter = Some(condition("n = :n", &[(":n", number(1))]));
+    for (reverse, last) in [(false, "g"), (true, "b")] {
+        page.reverse = reverse;
+        let reply = leader.page(&page);
+        assert_eq!((reply.last_key, reply.end_key), (None, Some(key(last))));
+        let keys = decode_item(&reply.end_key_item.expect("with the key")).expect("an item");
+        assert_eq!(keys, item(last, &[]), "key attributes only");
+    }
+    page.reverse = false;
+    page.limit = Some(2);
+    let stopped = leader.page(&page);
+    assert_eq!((stopped.last_key, stopped.end_key), (Some(key("c")), None));
+    page.limit = None;
+    page.after = Some(key("g"));
+    let nothing = leader.page(&page);
+    assert_eq!((nothing.scanned_count, nothing.end_key), (0, None));
+}

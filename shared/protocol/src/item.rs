@@ -4,7 +4,7 @@ use bytes::Bytes;
 use expression::{Condition, Projection, Update};
 use model::capacity::Direction;
 use model::{ApiError, EncodedKey, KeyRange};
-use paxos::GroupId;
+use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::PartitionInfo;
@@ -18,6 +18,9 @@ pub struct ItemCall {
     /// The request.
     #[serde(rename = "o")]
     pub operation: ItemOperation,
+    /// The storage node that shall answer, if the sender cannot reach it: the receiver passes the call on, without this.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub forward_to: Option<NodeId>,
 }
 
 /// What is asked for.
@@ -120,6 +123,10 @@ pub struct Page {
     /// passed over in silence. None: the sender says nothing of it.
     #[serde(default)]
     pub believed: Option<KeyRange>,
+    /// Name the last evaluated item also when the range is read to its end: the request goes on in another partition, which may
+    /// have no capacity left for it.
+    #[serde(default)]
+    pub name_last: bool,
 }
 
 /// Answer to an `ItemCall`.
@@ -162,6 +169,12 @@ pub struct PageReply {
     pub last_key: Option<EncodedKey>,
     /// … and that item's key attributes (table keys) as an encoded item.
     pub last_key_item: Option<Bytes>,
+    /// With `Page::name_last`, of a range that was read to its end: encoded key of the last evaluated item, if there is one …
+    #[serde(default)]
+    pub end_key: Option<EncodedKey>,
+    /// … and its key attributes.
+    #[serde(default)]
+    pub end_key_item: Option<Bytes>,
 }
 
 /// Why an item request failed.

@@ -17,7 +17,8 @@ const PARTITIONS_MAX: usize = 100_000;
 impl Client {
     /// One page of a key range that may cover many partitions, for Query and Scan: reads partition after partition in reading
     /// order until `limit` items are evaluated, `bytes_max` is exceeded or the range ends. `last_key` in the reply is set when
-    /// there may be more; continue with it as `Page::after`.
+    /// there may be more; continue with it as `Page::after`. A partition that has no capacity units left ends the page behind what
+    /// was read before it, or, if that is nothing, is the error.
     pub async fn page(
         &self,
         table: &TableDefinition,
@@ -36,7 +37,12 @@ impl Client {
             let reply = match reply {
                 ItemReply::Page(reply) => reply,
                 ItemReply::Fault(ItemFault::Throttled { direction }) => {
-                    return Err(self.throttled(table, direction));
+                    if sum.end_key.is_none() {
+                        return Err(self.throttled(table, direction));
+                    }
+                    sum.last_key = sum.end_key.take();
+                    sum.last_key_item = sum.end_key_item.take();
+                    break;
                 }
                 _ => {
                     tracing::error!("a storage node answered a page request with something else");
@@ -124,6 +130,10 @@ fn add(sum: &mut PageReply, reply: PageReply) {
     sum.bytes_read += reply.bytes_read;
     sum.last_key = reply.last_key;
     sum.last_key_item = reply.last_key_item;
+    if reply.end_key.is_some() {
+        sum.end_key = reply.end_key;
+        sum.end_key_item = reply.end_key_item;
+    }
 }
 
 trait Rest {

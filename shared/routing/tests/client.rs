@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::{Deadline, Identity, LocalBus, Mesh, Subscription, TraceContext};
+use model::capacity::Direction;
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
 use model::{ErrorKind, KeyRange, TableDefinition, TableId};
 use parking_lot::Mutex;
@@ -213,6 +214,24 @@ impl World {
             storage: None,
         };
         Mesh::local(&self.bus, identity("memds", instance))
+            .cast(subjects::HEALTH, &beat)
+            .unwrap();
+    }
+
+    /// A storage node in a zone of its own says that it is there.
+    fn storage_beat(&self, node: u64, draining: bool) {
+        let beat = Heartbeat {
+            service: "storage".into(),
+            instance: node,
+            zone: format!("az{node}"),
+            incarnation: 1,
+            http: String::new(),
+            ready: !draining,
+            draining,
+            version: String::new(),
+            storage: None,
+        };
+        Mesh::local(&self.bus, identity("storage", node))
             .cast(subjects::HEALTH, &beat)
             .unwrap();
     }
@@ -552,6 +571,10 @@ fn page_of(call: &ItemCall) -> ItemReply {
             break;
         }
     }
+    if page.name_last && reply.last_key.is_none() {
+        reply.end_key = reply.items.last().cloned();
+        reply.end_key_item = reply.end_key.clone();
+    }
     ItemReply::Page(reply)
 }
 
@@ -573,6 +596,7 @@ async fn pages(client: &Client, reverse: bool, limit: Option<u32>, bytes_max: u6
             projection: None,
             count_only: false,
             believed: None,
+            name_last: false,
         };
         let deadline = Deadline::after(Duration::from_secs(2));
         let reply = client
@@ -634,6 +658,105 @@ async fn pages_run_over_partitions_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_page_ends_before_a_throttled_partition() {
+    let throttled = Arc::new(Mutex::new(8));
+    let world = World::new(
+        1,
+        &[1, 2, 3],
+        Box::new({
+            let throttled = throttled.clone();
+            move |_, call| {
+                let fault = ItemFault::Throttled {
+                    direction: Direction::Read,
+                };
+                Some(match call.partition.0 == *throttled.lock() {
+                    true => ItemReply::Fault(fault),
+                    false => page_of(call),
+                })
+            }
+        }),
+    )
+    .await;
+    *world.memds[&1].partitions.lock() = vec![
+        partition(7, "a", "d", 1, 1),
+        partition(8, "d", "g", 2, 1),
+        partition(9, "g", "", 3, 1),
+    ];
+    let client = world.client(|_| {}).await;
+    let read = async |start: &'static str, after: Option<Bytes>, reverse| {
+        let page = Page {
+            range: KeyRange {
+                start: Bytes::from_static(start.as_bytes()),
+                end: Bytes::from_static(b"i"),
+            },
+            after,
+            reverse,
+            strong: true,
+            limit: None,
+            bytes_max: 1_000,
+            filter: None,
+            projection: None,
+            count_only: false,
+            believed: None,
+            name_last: false,
+        };
+        let deadline = Deadline::after(Duration::from_secs(2));
+        client
+            .page(&music(), page, deadline, &TraceContext::default())
+            .await
+    };
+    let forwards = read("b", None, false).await.unwrap();
+    assert_eq!(forwards.items, ["b", "c"]);
+    assert_eq!(forwards.last_key, Some(Bytes::from_static(b"c")));
+    assert_eq!(forwards.last_key_item, forwards.last_key);
+    let backwards = read("b", None, true).await.unwrap();
+    assert_eq!(backwards.items, ["h", "g"]);
+    assert_eq!(backwards.last_key, Some(Bytes::from_static(b"g")));
+
+    // Nothing was read before: the error, which says what to do.
+    let error = read("d", None, false).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Throttling);
+    assert_eq!(
+        error.throttling_reasons[0].reason,
+        "TableReadKeyRangeThroughputExceeded"
+    );
+    assert!(
+        error.throttling_reasons[0]
+            .resource
+            .ends_with("table/music")
+    );
+    let again = read("b", forwards.last_key, false).await.unwrap_err();
+    assert!(again.is_throttling());
+
+    // The last partition of all is throttled: what there is ends before it.
+    *throttled.lock() = 9;
+    let rest = read("b", None, false).await.unwrap();
+    assert_eq!(rest.items, ["b", "c", "d", "e", "f"]);
+    *throttled.lock() = 0;
+    let last = read("b", rest.last_key, false).await.unwrap();
+    assert_eq!(
+        (last.items, last.last_key),
+        (vec!["g".into(), "h".into()], None)
+    );
+}
+
+#[tokio::test]
+async fn a_throttled_request_is_not_tried_elsewhere() {
+    let fault = |_, _: &ItemCall| {
+        Some(ItemReply::Fault(ItemFault::Throttled {
+            direction: Direction::Write,
+        }))
+    };
+    let world = World::new(1, &[1, 2, 3], Box::new(fault)).await;
+    let client = world.client(|_| {}).await;
+    assert!(matches!(
+        call(&client, put(), 1_000).await,
+        Err(ErrorKind::Throttling)
+    ));
+    assert_eq!(world.called(), [1]);
+}
+
+#[tokio::test]
 async fn known_everywhere_means_every_memds_node() {
     let world = World::new(2, &[], Box::new(|_, _| None)).await;
     let client = world.client(|_| {}).await;
@@ -646,4 +769,70 @@ async fn known_everywhere_means_every_memds_node() {
     assert!(!client.known_everywhere(&music(), &ranges).await);
     *world.memds[&2].table.lock() = None;
     assert!(!client.known_everywhere(&music(), &ranges).await);
+}
+
+/// Node 1, which leads, cannot be reached by the client in az2; what node 3 passes on to it is answered so.
+async fn cut_off(passed_on: ItemReply) -> (World, Client) {
+    let behaviour = move |node, call: &ItemCall| match (node, call.forward_to) {
+        (1, None) => None,
+        (3, Some(NodeId(1))) => Some(passed_on.clone()),
+        _ => not_here(None),
+    };
+    let world = World::new(1, &[1, 2, 3], Box::new(behaviour)).await;
+    let client = world.client(|_| {}).await;
+    for node in 1..=3 {
+        world.storage_beat(node, false);
+    }
+    (world, client)
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_called_by_way_of_a_third_zone() {
+    let (world, client) = cut_off(item()).await;
+    assert!(call(&client, get(true), 2_000).await.is_ok());
+    assert_eq!(world.called(), [1, 3]);
+    // The next ones need not wait.
+    assert!(call(&client, get(true), 2_000).await.is_ok());
+    assert!(call(&client, put(), 2_000).await.is_ok());
+    assert_eq!(world.called(), [1, 3, 3, 3]);
+}
+
+#[tokio::test]
+async fn a_write_that_got_no_answer_goes_no_detour() {
+    let (world, client) = cut_off(written()).await;
+    let outcome = call(&client, put(), 200).await;
+    assert_eq!(outcome.err(), Some(ErrorKind::InternalServerError));
+    assert_eq!(world.called(), [1]);
+    assert!(
+        call(&client, put(), 2_000).await.is_ok(),
+        "the next one does"
+    );
+    assert_eq!(world.called(), [1, 3]);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_on_a_detour_is_an_error_for_a_write_only() {
+    let (world, client) = cut_off(ItemReply::Fault(ItemFault::Unknown)).await;
+    assert!(call(&client, put(), 200).await.is_err());
+    let outcome = call(&client, put(), 2_000).await;
+    assert_eq!(outcome.err(), Some(ErrorKind::InternalServerError));
+    assert_eq!(world.called(), [1, 3]);
+    let outcome = call(&client, get(true), 300).await;
+    assert_eq!(outcome.err(), Some(ErrorKind::ServiceUnavailable));
+    assert!(world.called().len() > 4, "tried again and again");
+}
+
+#[tokio::test]
+async fn eventual_reads_leave_a_node_that_goes_away() {
+    let world = World::new(1, &[1, 2, 3], Box::new(|_, _| Some(item()))).await;
+    let client = world.client(|_| {}).await;
+    for node in 1..=3 {
+        world.storage_beat(node, false);
+    }
+    assert!(call(&client, get(false), 2_000).await.is_ok());
+    world.storage_beat(2, true);
+    assert!(call(&client, get(false), 2_000).await.is_ok());
+    world.storage_beat(2, false);
+    assert!(call(&client, get(false), 2_000).await.is_ok());
+    assert_eq!(world.called(), [2, 1, 2]);
 }

@@ -114,6 +114,7 @@ pub(super) async fn execute<B: Backend>(
             projection,
             count_only: counts_only,
             believed: None,
+            name_last: false,
         };
         backend.page(&table, page, context).await?
     };

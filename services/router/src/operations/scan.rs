@@ -121,6 +121,7 @@ pub(super) async fn execute<B: Backend>(
         projection,
         count_only: counts_only,
         believed: None,
+        name_last: false,
     };
     let page = backend.page(&table, page, context).await?;
     let detail = Detail::of(request.return_consumed_capacity.as_deref());

@@ -1,9 +1,12 @@
 //! Item requests and table definitions at a replica: who may answer what, and the faults for what it may not.
 
-use partition::{Evaluated, PartitionError};
+use model::Units;
+use model::capacity::{self, Direction};
+use partition::{Evaluated, PartitionError, command};
 use paxos::{Refusal, Standing};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 
+use super::admission::key_of;
 use super::{Group, Store};
 use crate::env::Env;
 use crate::inbox::Caller;
@@ -86,17 +89,28 @@ impl Group {
             env.answers.push((caller, ItemReply::Fault(fault)));
             return Ok(());
         };
+        let Some(charge) = store.admit(env, &operation) else {
+            let direction = match operation {
+                ItemOperation::Get(_) | ItemOperation::Page(_) => Direction::Read,
+                ItemOperation::Write(_) => Direction::Write,
+            };
+            let fault = ItemFault::Throttled { direction };
+            env.answers.push((caller, ItemReply::Fault(fault)));
+            return Ok(());
+        };
         let reply = match operation {
-            ItemOperation::Get(get) => store.partition.get(&*store.tree, &get),
-            ItemOperation::Page(page) => store.partition.page(&*store.tree, &page),
+            ItemOperation::Get(ref get) => store.partition.get(&*store.tree, get),
+            ItemOperation::Page(ref page) => store.partition.page(&*store.tree, page),
             ItemOperation::Write(write) => {
-                store.writes.push((write, caller));
+                store.writes.push((write, caller, charge));
                 env.touch(self.id, &mut self.touched);
                 return Ok(());
             }
         };
         match reply {
             Ok(reply) => {
+                let cost = charge.cost(&reply, strong);
+                store.settle(env, key_of(&operation), charge, cost);
                 let reply = self.located(env, reply);
                 env.answers.push((caller, reply));
                 Ok(())
@@ -135,27 +149,39 @@ impl Group {
             return Ok(());
         };
         if let Some(fault) = fault {
-            let not_done = |(_, caller)| (caller, ItemReply::Fault(fault.clone()));
-            env.answers.extend(writes.drain(..).map(not_done));
+            for (write, caller, charge) in writes.drain(..) {
+                store.settle(env, &write.key, charge, Units::ZERO);
+                env.answers.push((caller, ItemReply::Fault(fault.clone())));
+            }
             store.writes = writes;
             return Ok(());
         }
         let (mut answers, mut evaluated_all) = (Vec::new(), Ok(()));
         let mut left = writes.drain(..);
-        for (write, caller) in left.by_ref() {
+        for (write, caller, charge) in left.by_ref() {
             let evaluated = store
                 .partition
                 .evaluate(&*store.tree, &write, env.unix_ms, caller);
-            match evaluated {
-                Ok(Evaluated::Propose(command)) => store.commands.push(command),
-                Ok(Evaluated::Waits) => {}
-                Ok(Evaluated::Answer(caller, reply)) => answers.push((caller, reply)),
+            let cost = match evaluated {
+                Ok(Evaluated::Propose(command)) => {
+                    let (old, new) = command::sizes(&command).unwrap_or_default();
+                    store.commands.push(command);
+                    capacity::write_units(old.max(new))
+                }
+                // Its condition failed, by a write in flight.
+                Ok(Evaluated::Waits) => charge.sure(),
+                Ok(Evaluated::Answer(caller, reply)) => {
+                    let cost = charge.cost(&reply, true);
+                    answers.push((caller, reply));
+                    cost
+                }
                 Err(error) => {
                     // The replica will be fenced, which answers the others.
                     evaluated_all = Err(error);
                     break;
                 }
-            }
+            };
+            store.settle(env, &write.key, charge, cost);
         }
         match &evaluated_all {
             Ok(()) => {

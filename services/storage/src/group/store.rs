@@ -8,6 +8,7 @@ use partition::{Partition, PartitionState};
 use paxos::{Millis, NodeId};
 use protocol::item::Write;
 
+use super::admission::{Admission, Charge};
 use super::flush::Flush;
 use super::split::Splitting;
 use crate::btree::ReplicaTree;
@@ -25,7 +26,9 @@ pub(crate) struct Store {
     pub(crate) tree_bytes: u64,
     /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
     /// it syncs, a proposal would only wait for the next sync, and cost every follower a message and a sync of its own.
-    pub(super) writes: Vec<(Box<Write>, Caller)>,
+    pub(super) writes: Vec<(Box<Write>, Caller, Charge)>,
+    /// What requests may spend.
+    pub(super) admission: Admission,
     /// Commands evaluated in this turn, to be proposed together.
     pub(super) commands: Vec<Bytes>,
     pub(super) flush: Flush,
@@ -50,6 +53,7 @@ impl Store {
             tree_bytes: tree.disk_bytes(),
             tree: Arc::new(tree),
             writes: Vec::new(),
+            admission: Admission::default(),
             commands: Vec::new(),
             flush: Flush::Idle,
             unflushed_since: None,

@@ -78,6 +78,9 @@ pub fn settings(node_id: u64, data_dir: PathBuf) -> StorageSettings {
     settings.limits.flush_age_ms = 100;
     settings.limits.push_every_ms = 300;
     settings.limits.eventual_age_ms_max = 1_000;
+    // Other tests measure other things.
+    settings.admission.partition_read_units_max = 0;
+    settings.admission.partition_write_units_max = 0;
     settings
 }
 
@@ -196,14 +199,20 @@ impl Cluster {
         partition: GroupId,
         operation: ItemOperation,
     ) -> Result<ItemReply, CallError> {
-        let subject = subjects::node_item(NodeId(node));
         let call = ItemCall {
             partition,
             operation,
+            forward_to: None,
         };
+        self.pass(node, &call).await
+    }
+
+    /// One call to one node.
+    pub async fn pass(&self, node: u64, call: &ItemCall) -> Result<ItemReply, CallError> {
+        let subject = subjects::node_item(NodeId(node));
         let deadline = Deadline::after(Duration::from_secs(5));
         self.client
-            .call(&subject, &call, deadline, &TraceContext::default())
+            .call(&subject, call, deadline, &TraceContext::default())
             .await
     }
 
@@ -479,6 +488,7 @@ pub fn page() -> Page {
         projection: None,
         count_only: false,
         believed: None,
+        name_last: false,
     }
 }
 

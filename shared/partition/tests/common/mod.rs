@@ -212,6 +212,7 @@ pub fn page() -> Page {
         projection: None,
         count_only: false,
         believed: None,
+        name_last: false,
     }
 }
 
