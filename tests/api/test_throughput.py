@@ -1,9 +1,28 @@
 """Throughput as it is enforced: a table gets its rate and no more, wherever its traffic falls."""
 
+import pytest
+
+import harness
+from conftest import KINDS
 from overload import Overload
 
 # Small enough for any machine to ask for more than it.
 RATE = 40
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def endpoint(request):
+    """A deployment that holds tables to their throughput."""
+    target = {"dev": harness.Dev, "mesh": harness.Mesh}[request.param](settings={})
+    try:
+        yield target.start()
+    finally:
+        target.close()
+
+
+@pytest.fixture(scope="module")
+def ddb(endpoint):
+    return harness.client(endpoint.url)
 
 
 def urls(endpoint):

@@ -11,7 +11,7 @@ RATE = 40
 
 @pytest.fixture
 def mesh():
-    target = harness.Mesh()
+    target = harness.Mesh(settings={})
     try:
         yield target.start()
     finally:
