@@ -20,6 +20,7 @@ mod requests;
 mod reservations;
 mod service;
 mod settings;
+mod splitting;
 mod tagging;
 mod texts;
 mod throughput;
@@ -28,5 +29,5 @@ mod vitality;
 mod warm;
 
 pub use service::{Running, start};
-pub use settings::{AdminSettings, HealingSettings};
+pub use settings::{AdminSettings, HealingSettings, SplitSettings};
 pub use throughput::Quotas;
