@@ -122,8 +122,10 @@ impl Group {
             }
             Err((error, _)) => return Err(error.into()),
         }
-        // A copy may have waited for the flush, or the next step of a split.
+        // A copy may have waited for the flush.
         self.start_copy(env);
+        // A split gets its turn before the next flush: the two alternate, however much is written.
+        self.work_on_split(env)?;
         env.touch(self.id, &mut self.touched);
         Ok(())
     }

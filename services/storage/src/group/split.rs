@@ -95,6 +95,13 @@ impl Group {
     }
 
     pub(super) fn work_on_split(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        let idle = |store: &Store| {
+            let state = store.partition.state();
+            state.split.is_none() && store.durable.split.is_none() && store.splitting.is_none()
+        };
+        if self.store.as_deref().is_none_or(idle) {
+            return Ok(());
+        }
         let Some(mut store) = self.store.take() else {
             return Ok(());
         };
