@@ -105,7 +105,8 @@ start() { # NAME
   mkdir -p "$state/data" "$state/logs"
   write_settings "$name"
   if [ "$service" = nats ]; then
-    command=("$("$root/infra/local/install-nats")" --config "$state/nats.conf")
+    # Ten processes share the machine, and Go's scheduler looks for work on every core that it may use.
+    command=(env "GOMAXPROCS=$((($(nproc) + 1) / 2))" "$("$root/infra/local/install-nats")" --config "$state/nats.conf")
   else
     command=("$bin/evenkeel-$service" --config "$state/$name.conf")
     [ -x "${command[0]}" ] || die "${command[0]} is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
