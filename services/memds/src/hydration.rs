@@ -89,6 +89,7 @@ async fn table_names(mesh: &Mesh, map: &SharedMap, call_max: Duration) -> Option
     for _ in 0..PAGES_MAX {
         let call = ItemCall {
             partition: SYSTEM,
+            forward_to: None,
             operation: ItemOperation::Page(Box::new(Page {
                 range: system.range.clone(),
                 after,

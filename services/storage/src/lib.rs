@@ -12,6 +12,7 @@ pub mod copy;
 mod env;
 mod fence;
 mod flusher;
+mod forwarder;
 mod group;
 mod inbox;
 mod joiner;

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) strong_reads: IntCounter,
     pub(crate) eventual_reads: IntCounter,
     pub(crate) pages: IntCounter,
+    pub(crate) forwarded: IntCounter,
     pub(crate) expired: IntCounter,
     pub(crate) throttled_reads: IntCounter,
     pub(crate) throttled_writes: IntCounter,
@@ -132,6 +133,10 @@ impl Metrics {
             strong_reads: make.counter("strong_reads_total", "Strong reads of one item.")?,
             eventual_reads: make.counter("eventual_reads_total", "Eventual reads of one item.")?,
             pages: make.counter("pages_total", "Pages read.")?,
+            forwarded: make.counter(
+                "forwarded_requests_total",
+                "Requests passed on to a node that their sender could not reach.",
+            )?,
             expired: make.counter(
                 "expired_requests_total",
                 "Requests dropped past their deadline.",

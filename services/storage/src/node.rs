@@ -19,6 +19,7 @@ use wal::{DataDir, Wal, WalMetrics};
 use crate::btree::TreeOptions;
 use crate::capacity::NodeCapacity;
 use crate::fence::Reason;
+use crate::forwarder::FORWARDS_MAX;
 use crate::inbox::Inbox;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
@@ -53,6 +54,10 @@ pub(crate) struct Node {
     pub(crate) runtime: Handle,
     /// Bounds them.
     pub(crate) joins: Semaphore,
+    /// Limits the requests passed on to other nodes.
+    pub(crate) forwards: Arc<Semaphore>,
+    /// Item requests refused since the node closed.
+    pub(crate) refused: AtomicU64,
     /// Bounds the replicas whose children are filled.
     pub(crate) fillings: Arc<Semaphore>,
     /// When the next chunk may be copied into a child.
@@ -130,6 +135,8 @@ impl Node {
             epoch: AtomicU64::new(0),
             runtime,
             joins: Semaphore::new(JOINS_MAX),
+            forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
+            refused: AtomicU64::new(0),
             fillings: Arc::new(Semaphore::new(settings.limits.splits_max.max(1))),
             split_at: Mutex::default(),
             overlays_full: AtomicBool::new(false),

@@ -27,6 +27,7 @@ use crate::copier::CopyJob;
 use crate::copy::{CopySource, SourceOptions};
 use crate::env::{DiskJobs, Env};
 use crate::flusher::FlushJob;
+use crate::forwarder::forward;
 use crate::group::{Group, Store};
 use crate::inbox::{Caller, Event, Inbox, InboxLimits, Request};
 use crate::log_reader::LogJob;
@@ -48,6 +49,10 @@ const DISK_JOBS_MAX: usize = 4_096;
 const MIDDLES_MAX: usize = 64;
 /// Copies pulled or waiting at the same time.
 const COPIES_MAX: usize = 16;
+/// A node that ends refuses requests until none came for so long: far above the time that a request is under way.
+const QUIET: Duration = Duration::from_millis(100);
+/// It waits for that no longer than so many times.
+const QUIET_STEPS_MAX: usize = 20;
 
 /// The threads for work that blocks.
 struct Disks {
@@ -299,8 +304,9 @@ async fn serve_items(node: &Arc<Node>) -> anyhow::Result<Subscription> {
 }
 
 /// Runs on a thread of the bus.
-fn take_item(node: &Node, delivery: Delivery) {
+fn take_item(node: &Arc<Node>, delivery: Delivery) {
     if node.is_closed() {
+        node.refused.fetch_add(1, Ordering::Relaxed);
         return delivery.reply(&ItemReply::Fault(ItemFault::NotReady));
     }
     let call = match delivery.decode::<ItemCall>() {
@@ -312,6 +318,9 @@ fn take_item(node: &Node, delivery: Delivery) {
             return delivery.reply(&ItemReply::Fault(ItemFault::Api(error)));
         }
     };
+    if let Some(to) = call.forward_to.filter(|to| *to != node.id) {
+        return forward(node, call, to, delivery);
+    }
     let inbox = node.inbox(call.partition);
     let bytes = delivery.body.len() + REQUEST_OVERHEAD_BYTES;
     if !inbox.admit(bytes) {
@@ -542,10 +551,23 @@ impl Running {
             self.ask_all(Event::HandOver, limits.transfer_ms_max).await;
         }
         self.node.closed.store(true, Ordering::Relaxed);
-        self.requests.clear();
         self.ask_all(Event::FlushAll, limits.drain_ms_max).await;
+        self.outlast_requests().await;
+        self.requests.clear();
         self.node.mesh.drain(Duration::from_secs(1)).await;
         self.end().await;
+    }
+
+    /// Goes on refusing requests until none come any more: one that meets no subscription on its way between two servers of the bus is
+    /// lost without a word, and its sender waits in vain.
+    async fn outlast_requests(&self) {
+        for _ in 0..QUIET_STEPS_MAX {
+            let before = self.node.refused.load(Ordering::Relaxed);
+            tokio::time::sleep(QUIET).await;
+            if self.node.refused.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
     }
 
     /// Ends at once, as if the process had died: no handing over, no flush. Closes what is open, so that the node can be started

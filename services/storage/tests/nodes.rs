@@ -8,7 +8,9 @@ use cluster::*;
 use model::codec::{decode_item, encode_item};
 use paxos::{GroupId, NodeId};
 use protocol::control::{Order, OrderReply};
-use protocol::item::{Get, ItemFault, ItemOperation, ItemReply, ReturnValues, WriteAction};
+use protocol::item::{
+    Get, ItemCall, ItemFault, ItemOperation, ItemReply, ReturnValues, WriteAction,
+};
 
 #[actix::test]
 async fn writes_and_reads_go_through_the_leader() {
@@ -599,5 +601,37 @@ async fn writes_are_shed_and_reads_served_while_flushes_are_far_behind() {
     assert!(written > 0);
     let last = format!("item-{}", written - 1);
     assert_eq!(cluster.get(&last).await, Some(item_of(&last, written - 1)));
+    cluster.halt().await;
+}
+
+#[actix::test]
+async fn a_node_passes_on_what_its_sender_cannot_bring_to_another() {
+    let cluster = Cluster::start().await;
+    cluster.create(GROUP).await;
+    cluster.put("song", 1).await;
+    let leader = cluster.leader().await;
+    let follower = (1..=3).find(|node| *node != leader).expect("a follower");
+    let call = |to| ItemCall {
+        partition: GROUP,
+        operation: ItemOperation::Get(Get {
+            key: key("song"),
+            strong: true,
+            projection: None,
+        }),
+        forward_to: Some(NodeId(to)),
+    };
+    let reply = cluster.pass(follower, &call(leader)).await;
+    assert!(
+        matches!(reply, Ok(ItemReply::Item { item: Some(_), .. })),
+        "{reply:?}"
+    );
+    let reply = cluster.pass(leader, &call(leader)).await;
+    assert!(
+        matches!(reply, Ok(ItemReply::Item { item: Some(_), .. })),
+        "{reply:?}"
+    );
+    let reply = cluster.pass(follower, &call(99)).await;
+    let not_executed = matches!(reply, Ok(ItemReply::Fault(ItemFault::NotReady)));
+    assert!(not_executed, "{reply:?}");
     cluster.halt().await;
 }

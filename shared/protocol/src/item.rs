@@ -4,7 +4,7 @@ use bytes::Bytes;
 use expression::{Condition, Projection, Update};
 use model::capacity::Direction;
 use model::{ApiError, EncodedKey, KeyRange};
-use paxos::GroupId;
+use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::PartitionInfo;
@@ -18,6 +18,9 @@ pub struct ItemCall {
     /// The request.
     #[serde(rename = "o")]
     pub operation: ItemOperation,
+    /// The storage node that shall answer, if the sender cannot reach it: the receiver passes the call on, without this.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub forward_to: Option<NodeId>,
 }
 
 /// What is asked for.

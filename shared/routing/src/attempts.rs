@@ -37,11 +37,17 @@ impl Attempts {
         }
     }
 
-    /// The next node to try; none when every member was tried in this round: pause, then ask again.
-    pub(crate) fn next(&mut self, info: &PartitionInfo, zone: &str) -> Option<NodeId> {
+    /// The next node to try; none when every member was tried in this round: pause, then ask again. Nodes that are `leaving` come last
+    /// where there is a choice.
+    pub(crate) fn next(
+        &mut self,
+        info: &PartitionInfo,
+        zone: &str,
+        leaving: impl Fn(NodeId) -> bool,
+    ) -> Option<NodeId> {
         let node = match self.need {
             Need::Leader => self.next_leader(info),
-            Need::Nearest => self.next_nearest(info, zone),
+            Need::Nearest => self.next_nearest(info, zone, leaving),
         }?;
         self.tried.push(node);
         Some(node)
@@ -69,9 +75,17 @@ impl Attempts {
             .or_else(|| self.untried(info).next().map(|(node, _)| node))
     }
 
-    fn next_nearest(&self, info: &PartitionInfo, zone: &str) -> Option<NodeId> {
-        let near = self.untried(info).find(|(_, its_zone)| *its_zone == zone);
+    fn next_nearest(
+        &self,
+        info: &PartitionInfo,
+        zone: &str,
+        leaving: impl Fn(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let staying = || self.untried(info).filter(|(node, _)| !leaving(*node));
+        let near = staying().find(|(_, its_zone)| *its_zone == zone);
         near.map(|(node, _)| node)
+            .or_else(|| self.next_leader(info).filter(|leader| !leaving(*leader)))
+            .or_else(|| staying().next().map(|(node, _)| node))
             .or_else(|| self.next_leader(info))
     }
 
@@ -88,25 +102,49 @@ mod tests {
     use super::*;
     use crate::testing::partition;
 
+    fn stays(_: NodeId) -> bool {
+        false
+    }
+
+    #[test]
+    fn eventual_reads_leave_a_node_that_goes_away_for_last() {
+        let mut info = partition(7, 20, b"a", b"", 1);
+        info.leader = Some(NodeId(1));
+        for (leaving, expected) in [(3, [1, 2, 3]), (1, [3, 2, 1]), (2, [3, 1, 2])] {
+            let mut attempts = Attempts::new(Need::Nearest);
+            let leaves = |node| node == NodeId(leaving);
+            let round = std::iter::from_fn(|| attempts.next(&info, "az3", leaves));
+            assert_eq!(round.collect::<Vec<_>>(), expected.map(NodeId), "{leaving}");
+        }
+        let mut attempts = Attempts::new(Need::Leader);
+        let leader = attempts.next(&info, "az3", |node| node == NodeId(1));
+        assert_eq!(
+            leader,
+            Some(NodeId(1)),
+            "it serves until it has handed over"
+        );
+    }
+
     #[test]
     fn leader_first_then_each_member_once_a_round() {
         let mut info = partition(7, 20, b"a", b"", 1);
         info.leader = Some(NodeId(2));
         let mut attempts = Attempts::new(Need::Leader);
-        let mut round = || std::iter::from_fn(|| attempts.next(&info, "az3")).collect::<Vec<_>>();
+        let mut round =
+            || std::iter::from_fn(|| attempts.next(&info, "az3", stays)).collect::<Vec<_>>();
         assert_eq!(round(), [NodeId(2), NodeId(1), NodeId(3)]);
         attempts.pause(0);
-        assert_eq!(attempts.next(&info, "az3"), Some(NodeId(2)));
+        assert_eq!(attempts.next(&info, "az3", stays), Some(NodeId(2)));
     }
 
     #[test]
     fn eventual_reads_start_in_their_own_zone() {
         let info = partition(7, 20, b"a", b"", 1);
         let mut attempts = Attempts::new(Need::Nearest);
-        assert_eq!(attempts.next(&info, "az3"), Some(NodeId(3)));
-        assert_eq!(attempts.next(&info, "az3"), Some(NodeId(1)));
+        assert_eq!(attempts.next(&info, "az3", stays), Some(NodeId(3)));
+        assert_eq!(attempts.next(&info, "az3", stays), Some(NodeId(1)));
         assert_eq!(
-            Attempts::new(Need::Nearest).next(&info, "elsewhere"),
+            Attempts::new(Need::Nearest).next(&info, "elsewhere", stays),
             Some(NodeId(1))
         );
     }
@@ -117,9 +155,9 @@ mod tests {
         info.leader = None;
         info.members[0].member.role = Role::Log;
         let mut attempts = Attempts::new(Need::Leader);
-        assert_eq!(attempts.next(&info, "az1"), Some(NodeId(2)));
-        assert_eq!(attempts.next(&info, "az1"), Some(NodeId(3)));
-        assert_eq!(attempts.next(&info, "az1"), None);
+        assert_eq!(attempts.next(&info, "az1", stays), Some(NodeId(2)));
+        assert_eq!(attempts.next(&info, "az1", stays), Some(NodeId(3)));
+        assert_eq!(attempts.next(&info, "az1", stays), None);
     }
 
     #[test]
@@ -127,7 +165,7 @@ mod tests {
         let info = partition(7, 20, b"a", b"", 1);
         let mut attempts = Attempts::new(Need::Leader);
         let mut tries = 0;
-        while let Some(node) = attempts.next(&info, "az1") {
+        while let Some(node) = attempts.next(&info, "az1", stays) {
             tries += 1;
             attempts.hinted(node, 3);
             attempts.tried.push(NodeId(99));

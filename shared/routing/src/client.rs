@@ -1,7 +1,7 @@
 //! The client's public face: tables, items, pages, partitions. Owns the shared state of all clones.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh::{Deadline, Mesh, MeshError, Subscription, TraceContext};
 use model::capacity::Direction;
@@ -16,6 +16,7 @@ use protocol::subjects;
 use tokio::sync::Semaphore;
 
 use crate::lookups::Lookups;
+use crate::reach::Reach;
 use crate::resolve::Resolved;
 use crate::routes::{Routes, RoutesLimits};
 
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) settings: ClientSettings,
     pub(crate) routes: Arc<RwLock<Routes>>,
     pub(crate) lookups: Arc<Lookups>,
+    pub(crate) reach: Arc<RwLock<Reach>>,
+    pub(crate) started: Instant,
     pub(crate) calls: Semaphore,
     _heartbeats: Subscription,
 }
@@ -92,11 +95,16 @@ impl Client {
             routes.clone(),
             settings.zone.clone(),
         ));
-        let listener = lookups.clone();
+        let reach = Arc::new(RwLock::new(Reach::new(settings.zone.clone())));
+        let started = Instant::now();
+        let (listener, nodes) = (lookups.clone(), reach.clone());
         let heartbeats = mesh
             .serve(subjects::HEALTH, None, move |delivery| {
                 match delivery.decode::<Heartbeat>() {
-                    Ok(beat) => listener.heard(&beat),
+                    Ok(beat) => {
+                        listener.heard(&beat);
+                        nodes.write().heard(&beat, ms_since(started));
+                    }
                     Err(error) => tracing::debug!(%error, "not a heartbeat"),
                 }
             })
@@ -107,6 +115,8 @@ impl Client {
             settings,
             routes,
             lookups,
+            reach,
+            started,
             calls,
             _heartbeats: heartbeats,
         };
@@ -346,6 +356,17 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+impl Shared {
+    /// Since the client's start: the clock of `reach`.
+    pub(crate) fn now_ms(&self) -> u64 {
+        ms_since(self.started)
+    }
+}
+
+fn ms_since(start: Instant) -> u64 {
+    start.elapsed().as_millis() as u64
 }
 
 impl Drop for Shared {

@@ -8,6 +8,7 @@ mod errors;
 mod fleet;
 mod lookups;
 mod pages;
+mod reach;
 mod resolve;
 mod routes;
 mod storage_calls;

@@ -1,11 +1,13 @@
 //! One item request from the caller to the storage node that can answer it. Owns the tries: whatever was certainly not executed
-//! is tried elsewhere until the deadline, reads also when nobody answered; a write whose outcome is unknown never is.
+//! is tried elsewhere until the deadline, reads also when nobody answered; a write whose outcome is unknown never is. A node that cannot be
+//! reached directly is called by way of one in a third zone.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh::{CallError, Deadline, TraceContext};
 use model::{ApiError, EncodedKey, KeyRange, TableId};
+use paxos::NodeId;
 use protocol::directory::PartitionInfo;
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
@@ -13,6 +15,9 @@ use protocol::subjects;
 use crate::attempts::{Attempts, Need};
 use crate::client::Client;
 use crate::errors;
+
+/// How often a write that waits looks whether its node is still heard of.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What to do after one try.
 enum Next {
@@ -45,6 +50,7 @@ impl Client {
         let mut call = ItemCall {
             partition: info.partition,
             operation,
+            forward_to: None,
         };
         loop {
             call.partition = info.partition;
@@ -54,7 +60,8 @@ impl Client {
                 page.believed = Some(info.range.clone());
                 page.name_last = goes_on(range, &info.range, page.reverse);
             }
-            let next = match attempts.next(&info, &self.shared.settings.zone) {
+            let leaving = |node| self.shared.reach.read().leaving(node);
+            let next = match attempts.next(&info, &self.shared.settings.zone, leaving) {
                 None => Next::LookUp,
                 Some(node) => {
                     let remaining = deadline.remaining();
@@ -66,13 +73,17 @@ impl Client {
                     } else {
                         remaining.min(self.shared.settings.read_try)
                     };
-                    let subject = subjects::node_item(node);
-                    let try_deadline = Deadline::after(try_time);
-                    let reply = self
-                        .shared
-                        .mesh
-                        .call(&subject, &call, try_deadline, trace)
-                        .await;
+                    let detour = self.detour(node);
+                    call.forward_to = detour.map(|_| node);
+                    let reply = match detour {
+                        Some(via) => self.send(via, &call, try_time, trace).await,
+                        None => self.try_node(node, &call, try_time, trace).await,
+                    };
+                    let unheard = matches!(reply, Err(CallError::TimedOut)) && detour.is_none();
+                    if unheard && self.detour(node).is_some() {
+                        // By the detour it may still answer.
+                        attempts.hinted(node, info.members.len());
+                    }
                     self.judge(reply, is_write, node, &info, &mut attempts)
                 }
             };
@@ -97,11 +108,68 @@ impl Client {
         }
     }
 
+    /// The node that passes calls for `node` on, if it cannot be reached directly.
+    fn detour(&self, node: NodeId) -> Option<NodeId> {
+        let now_ms = self.shared.now_ms();
+        let reach = self.shared.reach.read();
+        reach.detour(node, now_ms, rand::random())
+    }
+
+    async fn send(
+        &self,
+        to: NodeId,
+        call: &ItemCall,
+        time: Duration,
+        trace: &TraceContext,
+    ) -> Result<ItemReply, CallError> {
+        let subject = subjects::node_item(to);
+        let deadline = Deadline::after(time);
+        self.shared.mesh.call(&subject, call, deadline, trace).await
+    }
+
+    /// Calls a node directly. A write is given up as unknown once its node has fallen silent: the answer cannot come, and the caller
+    /// learns sooner that it has to look.
+    async fn try_node(
+        &self,
+        node: NodeId,
+        call: &ItemCall,
+        time: Duration,
+        trace: &TraceContext,
+    ) -> Result<ItemReply, CallError> {
+        let (shared, began) = (&self.shared, Instant::now());
+        let sent = self.send(node, call, time, trace);
+        let reply = if matches!(call.operation, ItemOperation::Write(_)) {
+            tokio::pin!(sent);
+            loop {
+                tokio::select! {
+                    biased;
+                    reply = &mut sent => break reply,
+                    () = tokio::time::sleep(LOOK_EVERY) => {
+                        if shared.reach.read().silent(node, shared.now_ms()) {
+                            break Err(CallError::TimedOut);
+                        }
+                    }
+                }
+            }
+        } else {
+            sent.await
+        };
+        match &reply {
+            // In less time an answer could not be expected.
+            Err(CallError::TimedOut) if began.elapsed() >= shared.settings.read_try => {
+                shared.reach.write().unanswered(node, shared.now_ms());
+            }
+            Ok(_) if shared.reach.read().doubted(node) => shared.reach.write().answered(node),
+            _ => {}
+        }
+        reply
+    }
+
     fn judge(
         &self,
         reply: Result<ItemReply, CallError>,
         is_write: bool,
-        node: paxos::NodeId,
+        node: NodeId,
         info: &PartitionInfo,
         attempts: &mut Attempts,
     ) -> Next {

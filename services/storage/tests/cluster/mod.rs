@@ -199,14 +199,20 @@ impl Cluster {
         partition: GroupId,
         operation: ItemOperation,
     ) -> Result<ItemReply, CallError> {
-        let subject = subjects::node_item(NodeId(node));
         let call = ItemCall {
             partition,
             operation,
+            forward_to: None,
         };
+        self.pass(node, &call).await
+    }
+
+    /// One call to one node.
+    pub async fn pass(&self, node: u64, call: &ItemCall) -> Result<ItemReply, CallError> {
+        let subject = subjects::node_item(NodeId(node));
         let deadline = Deadline::after(Duration::from_secs(5));
         self.client
-            .call(&subject, &call, deadline, &TraceContext::default())
+            .call(&subject, call, deadline, &TraceContext::default())
             .await
     }
 
