@@ -20,6 +20,7 @@ mod requests;
 mod reservations;
 mod service;
 mod settings;
+mod splitting;
 mod tagging;
 mod texts;
 mod throughput;
@@ -27,5 +28,5 @@ mod update;
 mod vitality;
 
 pub use service::{Running, start};
-pub use settings::{AdminSettings, HealingSettings};
+pub use settings::{AdminSettings, HealingSettings, SplitSettings};
 pub use throughput::Quotas;

@@ -133,6 +133,7 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         founding: false,
         reconciling: false,
         leasing: false,
+        splitting: false,
         active: false,
     }
     .start();
@@ -202,6 +203,7 @@ struct Keeper {
     founding: bool,
     reconciling: bool,
     leasing: bool,
+    splitting: bool,
     /// Whether it held the lease at the last look.
     active: bool,
 }
@@ -276,6 +278,20 @@ impl Keeper {
                 Err(error) => info!(%error, "the system table can't be had at the moment"),
             }
         }));
+    }
+
+    /// Goes on with the splits.
+    fn split(&mut self, context: &mut Context<Self>) {
+        if self.splitting || !self.active {
+            return;
+        }
+        self.splitting = true;
+        let admin = self.admin.clone();
+        let work = async move { admin.split_round().await };
+        context.spawn(
+            work.into_actor(self)
+                .map(|(), keeper, _| keeper.splitting = false),
+        );
     }
 
     /// Tends the lease, and notes when it comes or goes.
@@ -364,6 +380,8 @@ impl Actor for Keeper {
         let every = Duration::from_millis(self.admin.settings.reconcile_every_ms.max(10));
         context.run_interval(every, Self::reconcile);
         context.run_interval(LEASE_EVERY, Self::lease);
+        let every = Duration::from_millis(self.admin.settings.splits.look_every_ms.max(10));
+        context.run_interval(every, Self::split);
         let every = Duration::from_millis(self.admin.settings.healing.plan_every_ms.max(10));
         context.run_interval(every, |keeper, _| {
             if keeper.active {

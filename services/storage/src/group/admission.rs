@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use admission::{DecayedRate, Grant, PartitionBucket, PartitionLimits};
+use heat::{Advice, Heat, Obstacle};
 use model::capacity::Direction;
 use model::table::BillingMode;
 use model::{EncodedKey, TableDefinition, TableId, Units};
@@ -37,6 +38,11 @@ struct Line {
     served: DecayedRate,
 }
 
+/// Caps by which consumption is compared where there is no limit, read and write units a second: DynamoDB's.
+const USUAL_CAPS: [u64; 2] = [3_000, 1_000];
+/// A millionth of what a partition may consume in a second, in its units' thousandths: what `heat` counts in.
+const MILLIONTHS: u64 = 1_000;
+
 /// Buckets and rates of one replica.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Admission {
@@ -45,6 +51,10 @@ pub(crate) struct Admission {
     reads: Line,
     writes: Line,
     refused: DecayedRate,
+    /// Where the consumption falls; none: nothing came yet.
+    heat: Option<Heat>,
+    /// What a partition may consume in a second, reads and writes.
+    caps: [u64; 2],
 }
 
 impl Admission {
@@ -54,6 +64,17 @@ impl Admission {
             return;
         }
         self.version = Some(table.version);
+        let caps = [
+            settings.partition_read_units_max,
+            settings.partition_write_units_max,
+        ];
+        self.caps = [0, 1].map(|at| {
+            if caps[at] == 0 {
+                USUAL_CAPS[at]
+            } else {
+                caps[at]
+            }
+        });
         for direction in [Direction::Read, Direction::Write] {
             let limits = limits(settings, table, direction);
             let bucket = &mut self.line(direction).bucket;
@@ -98,6 +119,13 @@ impl Admission {
         if let (Some(bucket), Some(grant)) = (&mut line.bucket, charge.grant) {
             bucket.settle(grant, charge.sure, cost);
         }
+    }
+
+    /// Where a split would halve what this leader has seen consumed, or why nowhere; none: too little came to tell.
+    pub(super) fn advice(&self, now: Millis) -> Option<Advice> {
+        // No table has local secondary indexes yet, so item collections need not stay whole.
+        let advice = self.heat.as_ref()?.advise(now.0, false);
+        (advice != Advice::Nowhere(Obstacle::FewSamples)).then_some(advice)
     }
 
     /// Units a second, lately: reads, writes, refused.
@@ -157,6 +185,9 @@ impl Store {
         let table = &state.table;
         let node = &env.node;
         self.admission
+            .heat
+            .get_or_insert_with(|| Heat::new(node.settings.heat.clone(), node.id.0));
+        self.admission
             .follow(env.now, &node.settings.admission, table);
         let (direction, sure) = operation.surely();
         let room = || {
@@ -195,7 +226,7 @@ impl Store {
     pub(super) fn note_demand(
         &mut self,
         now: Millis,
-        _key: &EncodedKey,
+        key: &EncodedKey,
         direction: Direction,
         units: Units,
         admitted: bool,
@@ -205,6 +236,15 @@ impl Store {
             false => &mut self.admission.refused,
         };
         rate.add(now.0, units);
+        let admission = &mut self.admission;
+        let cap = match direction {
+            Direction::Read => admission.caps[0],
+            Direction::Write => admission.caps[1],
+        };
+        if let Some(heat) = &mut admission.heat {
+            let weight = units.saturating_mul(MILLIONTHS).thousandths() / cap.max(1);
+            heat.note(now.0, key, weight);
+        }
     }
 }
 
