@@ -85,6 +85,14 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         .context("cannot listen to orders to forget routes")?;
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
+    let storage = MeshBackend {
+        mesh: mesh.clone(),
+        client,
+    };
+    if !settings.tokens.enforced {
+        tracing::warn!("tables are not held to their throughput (router.tokens.enforced)");
+        return start_with(settings, mesh, storage, ready).await;
+    }
     let identity = mesh.identity();
     let shares = settings.tokens.core();
     let line = TableLine::new(
@@ -104,10 +112,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         move || exported.numbers(),
     );
     let backend = Limited {
-        backend: MeshBackend {
-            mesh: mesh.clone(),
-            client,
-        },
+        backend: storage,
         line,
     };
     let mut running = start_with(settings, mesh, backend, ready).await?;

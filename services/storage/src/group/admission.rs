@@ -8,7 +8,7 @@ use admission::{DecayedRate, Grant, PartitionBucket, PartitionLimits};
 use heat::{Advice, Heat, Obstacle};
 use model::capacity::Direction;
 use model::table::BillingMode;
-use model::{EncodedKey, TableDefinition, TableId, Units};
+use model::{EncodedKey, TableDefinition, Units};
 use paxos::{Millis, NodeId};
 use protocol::item::ItemOperation;
 
@@ -16,9 +16,6 @@ use super::Store;
 use crate::capacity::NodeCapacity;
 use crate::env::Env;
 use crate::settings::Admission as Settings;
-
-/// Tables below this number are the mesh's own: never throttled.
-const CUSTOMER_TABLE_MIN: TableId = TableId(16);
 
 /// A request that was admitted, until it is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +145,7 @@ fn limits(
         Direction::Read => settings.partition_read_units_max,
         Direction::Write => settings.partition_write_units_max,
     };
-    if cap == 0 || table.id < CUSTOMER_TABLE_MIN {
+    if cap == 0 || table.id.is_system() {
         return None;
     }
     let rate = match (table.billing, direction) {
@@ -271,8 +268,10 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
 mod tests {
     use std::collections::BTreeMap;
 
+    use model::TableId;
     use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
     use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
+    use protocol::item::ItemFault;
 
     use super::*;
 
