@@ -133,7 +133,8 @@ def small(request):
     """A client of a deployment with small partitions."""
     kind = {"dev": harness.Dev, "mesh": harness.Mesh}[request.param]
     caps = {"PARTITION_READ_UNITS_MAX": "1", "PARTITION_WRITE_UNITS_MAX": "1", "BURST_S": "0"}
-    target = kind({f"EVENKEEL_STORAGE__ADMISSION__{name}": value for name, value in caps.items()})
+    settings = {f"EVENKEEL_STORAGE__ADMISSION__{name}": value for name, value in caps.items()}
+    target = kind({**harness.UNTHROTTLED, **settings})
     try:
         target.start()
         yield harness.client(target.url)
@@ -141,10 +142,9 @@ def small(request):
         target.close()
 
 
-# Far more than a large item costs: it is the partition that has nothing left, not the table.
 PROVISIONED = {
     "BillingMode": "PROVISIONED",
-    "ProvisionedThroughput": {"ReadCapacityUnits": 8000, "WriteCapacityUnits": 8000},
+    "ProvisionedThroughput": {"ReadCapacityUnits": 1000, "WriteCapacityUnits": 1000},
 }
 
 

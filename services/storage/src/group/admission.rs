@@ -271,7 +271,6 @@ mod tests {
     use model::TableId;
     use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
     use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
-    use protocol::item::ItemFault;
 
     use super::*;
 
