@@ -46,6 +46,9 @@ pub struct Options {
     /// Nothing else: restarts every storage node in turn (SIGTERM), so many times.
     #[arg(long, default_value_t = 0)]
     rolling: usize,
+    /// Nothing else: cuts the link between each two zones in turn, for 10 s, so many times.
+    #[arg(long, default_value_t = 0)]
+    cuts: usize,
 }
 
 /// The newest of each partition.
@@ -190,6 +193,26 @@ async fn measure(
         print_waits(&record.calls(), &restarted);
         return Ok(());
     }
+    if options.cuts > 0 {
+        let links = links
+            .as_mut()
+            .context("no namespaces: no link can be cut")?;
+        let mut cuts = Vec::new();
+        for round in 1..=options.cuts {
+            for (at, a) in topology.zones.iter().enumerate() {
+                for b in &topology.zones[at + 1..] {
+                    let what = format!("round {round}: {} ✕ {}", a.name, b.name);
+                    eprintln!("{what}");
+                    let from = record.now_us();
+                    cut(links, &a.name, &b.name).await?;
+                    cuts.push((what, (from, record.now_us(), 0)));
+                }
+            }
+        }
+        traffic.finish().await;
+        print_waits(&record.calls(), &cuts);
+        return Ok(());
+    }
 
     eprintln!("steady traffic");
     let from = record.now_us();
@@ -307,14 +330,7 @@ async fn measure(
     if let (Some(links), [a, b, ..]) = (&mut links, &topology.zones[..]) {
         eprintln!("cut {} ✕ {}", a.name, b.name);
         let (from, ballots) = (record.now_us(), directory.ballots());
-        let rules = [(a, b), (b, a)].map(|(from, at)| Rule::Drop {
-            from: from.name.clone(),
-            at: at.name.clone(),
-        });
-        links.add(rules.clone()).await?;
-        tokio::time::sleep(CUT).await;
-        links.remove(&rules).await?;
-        tokio::time::sleep(SETTLE).await;
+        cut(links, &a.name, &b.name).await?;
         let elections = directory
             .ballots()
             .iter()
@@ -378,13 +394,26 @@ async fn restart(
     Ok((from, record.now_us(), leads))
 }
 
-/// What clients noticed of restarts.
-fn print_waits(calls: &[Call], restarts: &[(String, (u64, u64, usize))]) {
+/// Cuts the link between two zones for a while, and waits until all is well again.
+async fn cut(links: &mut Links, a: &str, b: &str) -> anyhow::Result<()> {
+    let rules = [(a, b), (b, a)].map(|(from, at)| Rule::Drop {
+        from: from.to_owned(),
+        at: at.to_owned(),
+    });
+    links.add(rules.clone()).await?;
+    tokio::time::sleep(CUT).await;
+    links.remove(&rules).await?;
+    tokio::time::sleep(SETTLE).await;
+    Ok(())
+}
+
+/// What clients noticed of each fault.
+fn print_waits(calls: &[Call], faults: &[(String, (u64, u64, usize))]) {
     println!(
-        "| | led | calls | over 100 ms | tried again | failed | longest write s | longest strong read s | longest eventual read s |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|"
+        "| | led | calls | over 100 ms | over 1 s | tried again | failed | longest write s | longest strong read s | longest eventual read s |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     );
-    for (what, (from, to, led)) in restarts {
+    for (what, (from, to, led)) in faults {
         let within = || {
             calls
                 .iter()
@@ -397,9 +426,10 @@ fn print_waits(calls: &[Call], restarts: &[(String, (u64, u64, usize))]) {
             took.max().unwrap_or_default() as f64 / 1e6
         };
         println!(
-            "| {what} | {led} | {} | {} | {} | {} | {:.2} | {:.2} | {:.2} |",
+            "| {what} | {led} | {} | {} | {} | {} | {} | {:.2} | {:.2} | {:.2} |",
             within().count(),
             within().filter(|call| call.took_us > 100_000).count(),
+            within().filter(|call| call.took_us > 1_000_000).count(),
             within().filter(|call| call.tries > 1).count(),
             within().filter(|call| !call.done).count(),
             longest(Class::Write),

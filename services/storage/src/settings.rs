@@ -15,7 +15,8 @@ pub struct StorageSettings {
     pub zone: String,
     /// Folder of the WAL and the B-trees. One process at a time.
     pub data_dir: PathBuf,
-    /// Shards: threads that drive replication groups. More than the cores gains nothing.
+    /// Shards: threads that drive replication groups. Half the cores by default: the log, the bus and the disk threads need the
+    /// rest, and what one shard does in a turn shares frames, log records and syncs (two shards on two cores cost a write a third more CPU).
     pub shards: usize,
     /// Address of `/healthz`, `/readyz`, `/metrics`, `host:port`; empty = none (another part of the process serves them).
     pub http: String,
@@ -38,7 +39,7 @@ impl Default for StorageSettings {
             node_id: 0,
             zone: String::new(),
             data_dir: PathBuf::new(),
-            shards: cores.min(8),
+            shards: (cores / 2).clamp(1, 8),
             http: String::new(),
             timing: Timing::default(),
             healing: healing::Settings::default(),

@@ -6,20 +6,16 @@ use std::collections::BTreeSet;
 
 use admission::{DecayedRate, Grant, PartitionBucket, PartitionLimits};
 use heat::{Advice, Heat, Obstacle};
-use model::capacity::{self, Direction};
-use model::codec::encoded_item_size;
+use model::capacity::Direction;
 use model::table::BillingMode;
-use model::{EncodedKey, TableDefinition, TableId, Units};
+use model::{EncodedKey, TableDefinition, Units};
 use paxos::{Millis, NodeId};
-use protocol::item::{ItemFault, ItemOperation, ItemReply, WriteAction};
+use protocol::item::{ItemOperation, ItemReply};
 
 use super::Store;
 use crate::capacity::NodeCapacity;
 use crate::env::Env;
 use crate::settings::Admission as Settings;
-
-/// Tables below this number are the mesh's own: never throttled.
-const CUSTOMER_TABLE_MIN: TableId = TableId(16);
 
 /// A request that was admitted, until it is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +145,7 @@ fn limits(
         Direction::Read => settings.partition_read_units_max,
         Direction::Write => settings.partition_write_units_max,
     };
-    if cap == 0 || table.id < CUSTOMER_TABLE_MIN {
+    if cap == 0 || table.id.is_system() {
         return None;
     }
     let rate = match (table.billing, direction) {
@@ -190,7 +186,7 @@ impl Store {
             .get_or_insert_with(|| Heat::new(node.settings.heat.clone(), node.id.0));
         self.admission
             .follow(env.now, &node.settings.admission, table);
-        let (direction, sure) = surely(operation);
+        let (direction, sure) = operation.surely();
         let room = || {
             let members = state.configuration.voters().map(|member| member.node);
             has_room(
@@ -252,41 +248,12 @@ impl Store {
 impl Charge {
     /// What an evaluated request cost, by its answer.
     pub(super) fn cost(self, reply: &ItemReply, strong: bool) -> Units {
-        match reply {
-            ItemReply::Item { size_bytes, .. } => capacity::read_units(*size_bytes, strong),
-            ItemReply::Page(page) => capacity::read_units(page.bytes_read, strong),
-            ItemReply::Written {
-                old_size_bytes,
-                new_size_bytes,
-                ..
-            } => capacity::write_units(*old_size_bytes.max(new_size_bytes)),
-            // As the write would have cost: what was to be written, or what is there, whichever is larger.
-            ItemReply::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {
-                self.sure.max(capacity::write_units(*size_bytes))
-            }
-            ItemReply::Fault(_) => Units::ZERO,
-        }
+        reply.cost(self.sure, strong)
     }
 
     /// What was charged at first.
     pub(super) fn sure(self) -> Units {
         self.sure
-    }
-}
-
-/// What a request costs at least: the smallest read, the size that is sent to be written.
-fn surely(operation: &ItemOperation) -> (Direction, Units) {
-    match operation {
-        ItemOperation::Get(get) => (Direction::Read, capacity::read_units(0, get.strong)),
-        ItemOperation::Page(page) => (Direction::Read, capacity::read_units(0, page.strong)),
-        ItemOperation::Write(write) => {
-            let bytes = match &write.action {
-                // A malformed item is refused when it is evaluated.
-                WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
-                WriteAction::Delete | WriteAction::Update { .. } => 0,
-            };
-            (Direction::Write, capacity::write_units(bytes))
-        }
     }
 }
 
@@ -306,8 +273,10 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
 mod tests {
     use std::collections::BTreeMap;
 
+    use model::TableId;
     use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
     use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
+    use protocol::item::ItemFault;
 
     use super::*;
 
