@@ -49,6 +49,8 @@ pub(crate) struct Admin {
     pub(crate) calls: Semaphore,
     /// Held while quotas are looked at and used.
     pub(crate) reserving: tokio::sync::Mutex<()>,
+    /// Held while a report of grown tables is worked on.
+    pub(crate) warming: tokio::sync::Mutex<()>,
     orders: Semaphore,
     driving: Mutex<BTreeSet<String>>,
     started: Instant,
@@ -116,6 +118,7 @@ impl Admin {
             cluster: RwLock::default(),
             calls: Semaphore::new(settings.calls_max.max(1)),
             reserving: tokio::sync::Mutex::default(),
+            warming: tokio::sync::Mutex::default(),
             orders: Semaphore::new(ORDERS_MAX),
             driving: Mutex::default(),
             started: Instant::now(),

@@ -26,6 +26,7 @@ mod texts;
 mod throughput;
 mod update;
 mod vitality;
+mod warm;
 
 pub use service::{Running, start};
 pub use settings::{AdminSettings, HealingSettings, SplitSettings};

@@ -12,6 +12,7 @@ use protocol::directory::Push;
 use protocol::health::Heartbeat;
 use protocol::operate::{Answer, Command, Nudge};
 use protocol::subjects;
+use protocol::tokens::WarmReport;
 use routing::{Client, ClientSettings};
 use telemetry::Health;
 use tracing::{info, warn};
@@ -99,6 +100,12 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
             take_command(&server, &runtime, delivery);
         })
         .await?;
+    let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
+    let grown = mesh
+        .serve(subjects::ADMIN_WARM, None, move |delivery| {
+            take_warm_report(&server, &runtime, &delivery);
+        })
+        .await?;
     admin.ask_for_pushes();
     let exported = admin.clone();
     telemetry::export("evenkeel_admin", "The control plane.", move || {
@@ -128,7 +135,7 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         admin: admin.clone(),
         health: health.clone(),
         heartbeat,
-        served: vec![calls, nudges, commands],
+        served: vec![calls, nudges, commands, grown],
         _heard: [heartbeats, pushes],
         founding: false,
         reconciling: false,
@@ -169,6 +176,17 @@ fn take_nudge(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: &D
     if admin.epoch().is_some() {
         let admin = admin.clone();
         runtime.spawn(async move { admin.drive(&nudge.table, Duration::ZERO).await });
+    }
+}
+
+fn take_warm_report(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: &Delivery) {
+    let Ok(report) = delivery.decode::<WarmReport>() else {
+        return;
+    };
+    // The active admin notes it.
+    if admin.epoch().is_some() {
+        let admin = admin.clone();
+        runtime.spawn(async move { admin.take_warm_report(report).await });
     }
 }
 

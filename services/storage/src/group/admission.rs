@@ -1,25 +1,21 @@
 //! What requests may spend at this replica of a partition, the second line behind the table's own limit (ADR 0005): admits before
 //! anything is evaluated, settles afterwards, and counts what was asked for. No lock, no message: buckets of the replica, the
-//! node's shared ones, and what the other nodes said last. Never says what an operation costs (`model::capacity`).
+//! node's shared ones, and what the other nodes said last. Never says what an operation costs (`protocol::cost`).
 
 use std::collections::BTreeSet;
 
 use admission::{DecayedRate, Grant, PartitionBucket, PartitionLimits};
 use heat::{Advice, Heat, Obstacle};
-use model::capacity::{self, Direction};
-use model::codec::encoded_item_size;
+use model::capacity::Direction;
 use model::table::BillingMode;
-use model::{EncodedKey, TableDefinition, TableId, Units};
+use model::{EncodedKey, TableDefinition, Units};
 use paxos::{Millis, NodeId};
-use protocol::item::{ItemFault, ItemOperation, ItemReply, WriteAction};
+use protocol::item::ItemOperation;
 
 use super::Store;
 use crate::capacity::NodeCapacity;
 use crate::env::Env;
 use crate::settings::Admission as Settings;
-
-/// Tables below this number are the mesh's own: never throttled.
-const CUSTOMER_TABLE_MIN: TableId = TableId(16);
 
 /// A request that was admitted, until it is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +145,7 @@ fn limits(
         Direction::Read => settings.partition_read_units_max,
         Direction::Write => settings.partition_write_units_max,
     };
-    if cap == 0 || table.id < CUSTOMER_TABLE_MIN {
+    if cap == 0 || table.id.is_system() {
         return None;
     }
     let rate = match (table.billing, direction) {
@@ -190,7 +186,7 @@ impl Store {
             .get_or_insert_with(|| Heat::new(node.settings.heat.clone(), node.id.0));
         self.admission
             .follow(env.now, &node.settings.admission, table);
-        let (direction, sure) = surely(operation);
+        let (direction, sure) = operation.surely();
         let room = || {
             let members = state.configuration.voters().map(|member| member.node);
             has_room(
@@ -250,43 +246,9 @@ impl Store {
 }
 
 impl Charge {
-    /// What an evaluated request cost, by its answer.
-    pub(super) fn cost(self, reply: &ItemReply, strong: bool) -> Units {
-        match reply {
-            ItemReply::Item { size_bytes, .. } => capacity::read_units(*size_bytes, strong),
-            ItemReply::Page(page) => capacity::read_units(page.bytes_read, strong),
-            ItemReply::Written {
-                old_size_bytes,
-                new_size_bytes,
-                ..
-            } => capacity::write_units(*old_size_bytes.max(new_size_bytes)),
-            // As the write would have cost: what was to be written, or what is there, whichever is larger.
-            ItemReply::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {
-                self.sure.max(capacity::write_units(*size_bytes))
-            }
-            ItemReply::Fault(_) => Units::ZERO,
-        }
-    }
-
     /// What was charged at first.
     pub(super) fn sure(self) -> Units {
         self.sure
-    }
-}
-
-/// What a request costs at least: the smallest read, the size that is sent to be written.
-fn surely(operation: &ItemOperation) -> (Direction, Units) {
-    match operation {
-        ItemOperation::Get(get) => (Direction::Read, capacity::read_units(0, get.strong)),
-        ItemOperation::Page(page) => (Direction::Read, capacity::read_units(0, page.strong)),
-        ItemOperation::Write(write) => {
-            let bytes = match &write.action {
-                // A malformed item is refused when it is evaluated.
-                WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
-                WriteAction::Delete | WriteAction::Update { .. } => 0,
-            };
-            (Direction::Write, capacity::write_units(bytes))
-        }
     }
 }
 
@@ -306,6 +268,7 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
 mod tests {
     use std::collections::BTreeMap;
 
+    use model::TableId;
     use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
     use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
 
@@ -446,53 +409,8 @@ mod tests {
         let before = format!("{admission:?}");
         assert_eq!(take(&mut admission, 1), None);
         assert_eq!(format!("{admission:?}"), before);
-        let unexecuted = ItemReply::Fault(ItemFault::NotReady);
-        admission.settle(charge, charge.cost(&unexecuted, true));
+        admission.settle(charge, Units::ZERO);
         assert!(take(&mut admission, 1).is_some());
-    }
-
-    #[test]
-    fn costs_follow_the_answers() {
-        let charge = Charge {
-            direction: Direction::Write,
-            sure: Units::new(3),
-            grant: None,
-        };
-        let item = |size_bytes| ItemReply::Item {
-            item: None,
-            size_bytes,
-        };
-        assert_eq!(charge.cost(&item(4097), true), Units::new(2));
-        assert_eq!(charge.cost(&item(0), false), Units::HALF);
-        let written = |old_size_bytes, new_size_bytes| ItemReply::Written {
-            attributes: None,
-            old_size_bytes,
-            new_size_bytes,
-        };
-        assert_eq!(charge.cost(&written(1025, 10), true), Units::new(2));
-        assert_eq!(charge.cost(&written(10, 2049), true), Units::new(3));
-        assert_eq!(charge.cost(&written(0, 0), true), Units::ONE);
-        let failed = |size_bytes| {
-            ItemReply::Fault(ItemFault::ConditionFailed {
-                item: None,
-                size_bytes,
-            })
-        };
-        assert_eq!(
-            charge.cost(&failed(0), true),
-            Units::new(3),
-            "what was sent"
-        );
-        assert_eq!(
-            charge.cost(&failed(4097), true),
-            Units::new(5),
-            "what is there"
-        );
-        let page = ItemReply::Page(protocol::item::PageReply {
-            bytes_read: 8193,
-            ..Default::default()
-        });
-        assert_eq!(charge.cost(&page, false), Units::from_thousandths(1500));
     }
 
     #[test]
