@@ -110,7 +110,10 @@ impl Group {
                 self.step(env, Input::Flushed { index })?;
             }
             Ok(Done::Children(fillings)) => self.split_worked(env, Ok(fillings)),
-            Ok(Done::Discarded) => store.splitting = None,
+            Ok(Done::Discarded) => {
+                let splitting = store.splitting.take();
+                store.discarded = splitting.map(|s| s.children.left());
+            }
             Err((error @ TreeError::DiskFull { .. }, work)) => {
                 tracing::warn!(group = self.id.0, %error, "flush failed, trying again");
                 store.flush = Flush::Retry(work, env.now.plus(FLUSH_RETRY_MS));

@@ -105,8 +105,9 @@ impl Group {
         let Some(mut store) = self.store.take() else {
             return Ok(());
         };
-        // Whatever is durable there may be children of.
+        // Whatever is durable there may be children of, unless they were just deleted.
         let known = store.durable.split.as_ref();
+        let known = known.filter(|split| Some(split.left) != store.discarded);
         if store.splitting.is_none()
             && let Some(split) = known.filter(|_| !store.durable.installed)
         {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use partition::{Partition, PartitionState};
-use paxos::{Millis, NodeId};
+use paxos::{GroupId, Millis, NodeId};
 use protocol::item::Write;
 
 use super::admission::{Admission, Charge};
@@ -22,6 +22,8 @@ pub(crate) struct Store {
     pub(super) durable: PartitionState,
     /// The split that is being carried out.
     pub(crate) splitting: Option<Splitting>,
+    /// The split, by its left child, whose children were deleted last: the B-tree may know of it a little longer.
+    pub(super) discarded: Option<GroupId>,
     /// Bytes of its files, as of the last flush.
     pub(crate) tree_bytes: u64,
     /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
@@ -49,6 +51,7 @@ impl Store {
         Self {
             durable: partition.state().clone(),
             splitting: None,
+            discarded: None,
             partition,
             tree_bytes: tree.disk_bytes(),
             tree: Arc::new(tree),
