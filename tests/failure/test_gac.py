@@ -55,7 +55,7 @@ def test_a_mesh_without_gac_serves_and_has_its_quota_of_tables(mesh):
 
     fails(
         "LimitExceededException", "Subscriber limit exceeded: There is a limit of 1 tables per subscriber",
-        make_table, ddb,
+        lambda: make_table(ddb),
     )
     ddb.delete_table(TableName=name)
     ddb.get_waiter("table_not_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
