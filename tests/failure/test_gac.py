@@ -7,7 +7,7 @@ from conftest import make_table
 from faults import fails
 from overload import Overload
 
-RATE = 40
+RATE = 10
 
 
 @pytest.fixture
