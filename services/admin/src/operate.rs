@@ -10,8 +10,10 @@ use model::{ApiError, EncodedKey, IndexId, TableDefinition, TableId};
 use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
 use protocol::operate::{
-    Answer, Command, FencedStatus, MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, Vitality,
+    Answer, Command, FencedStatus, ForgetRoutes, MeshHealth, NodeStatus, PartitionStatus,
+    ReplicaStatus, Vitality,
 };
+use protocol::subjects;
 
 use crate::autoadmin::Plan;
 use crate::catalog::WriteError;
@@ -52,6 +54,15 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
             from,
             to,
         } => replace(admin, partition, from, to),
+        Command::FlushRoutes => flush_routes(admin),
+    }
+}
+
+/// Told, not asked: routers that are not there have nothing cached.
+fn flush_routes(admin: &Admin) -> Answer {
+    match admin.mesh.cast(subjects::ROUTES_FORGET, &ForgetRoutes {}) {
+        Ok(()) => Answer::Done("all routers were told to forget their routes".into()),
+        Err(error) => Answer::Refused(format!("the routers could not be told: {error}")),
     }
 }
 

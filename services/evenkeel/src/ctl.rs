@@ -116,6 +116,8 @@ enum Action {
         /// Node of the one that comes.
         to: u64,
     },
+    /// Empty the route caches of all routers, at most once a second: a drill. Requests go on, each miss asks memds.
+    FlushRoutes,
 }
 
 /// `TABLE/NUMBER`; names of tables have no slash.
@@ -230,6 +232,7 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
             };
             desk.order(order).await
         }
+        Action::FlushRoutes => desk.order(Command::FlushRoutes).await,
     }
 }
 

@@ -10,6 +10,10 @@ pub struct Nudge {
     pub table: String,
 }
 
+/// Every cache of routes is to be empty: what a mesh looks like after all routers were restarted at once.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ForgetRoutes {}
+
 /// What the operator wants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Command {
@@ -63,6 +67,8 @@ pub enum Command {
         /// Node of the one that comes.
         to: NodeId,
     },
+    /// Empty the route caches of all routers.
+    FlushRoutes,
 }
 
 /// The active admin's answer.

@@ -107,6 +107,12 @@ impl Lookups {
         self.ask(nodes, lookup)
     }
 
+    /// Sends a lookup to one memds node; somebody waits for the answer.
+    pub(crate) fn ask_one(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
+        let node = self.fleet.read().one(self.now_ms(), rand::random());
+        self.ask(node.into_iter().collect(), lookup)
+    }
+
     /// Sends a lookup to every ready memds node.
     pub(crate) fn ask_all(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
         let nodes = self.fleet.read().all_ready(self.now_ms());
