@@ -14,7 +14,7 @@ import harness
 class Overload:
     """Threads that write (or read) one item of one unit over and over, through several endpoints. Counts are read while it runs."""
 
-    def __init__(self, urls, table, threads_each=2, read=False, item_of=lambda number: "hot"):
+    def __init__(self, urls, table, threads_each=3, read=False, item_of=lambda number: "hot"):
         self.admitted = 0
         self.refused = 0
         self.failed = []

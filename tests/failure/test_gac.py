@@ -1,17 +1,18 @@
-"""Global admission control dies and returns: tables keep their rate, and no request fails for it."""
+"""Global admission control dies and returns: tables keep their rate, and no request fails for it. And what the account's quotas refuse."""
 
 import pytest
 
 import harness
 from conftest import make_table
+from faults import fails
 from overload import Overload
 
-RATE = 40
+RATE = 10
 
 
 @pytest.fixture
 def mesh():
-    target = harness.Mesh(settings={})
+    target = harness.Mesh(settings={"EVENKEEL_ADMIN__QUOTAS__TABLES": "1"})
     try:
         yield target.start()
     finally:
@@ -43,7 +44,7 @@ def test_without_gac_a_table_keeps_its_rate(mesh):
     assert not load.failed, load.failed[:3]
 
 
-def test_a_mesh_that_never_had_gac_serves(mesh):
+def test_a_mesh_without_gac_serves_and_has_its_quota_of_tables(mesh):
     mesh.kill("gac-1")
     mesh.kill("gac-2")
     ddb = harness.client(mesh.url)
@@ -51,3 +52,11 @@ def test_a_mesh_that_never_had_gac_serves(mesh):
     for number in range(50):
         ddb.put_item(TableName=name, Item={"pk": {"S": str(number)}})
     assert ddb.scan(TableName=name, ConsistentRead=True)["Count"] == 50
+
+    fails(
+        "LimitExceededException", "Subscriber limit exceeded: There is a limit of 1 tables per subscriber",
+        lambda: make_table(ddb),
+    )
+    ddb.delete_table(TableName=name)
+    ddb.get_waiter("table_not_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    make_table(ddb)
