@@ -77,6 +77,19 @@ def test_list_pages(ddb, table_of):
     assert not [name for name in seen if name.startswith("evenkeel.")]
 
 
+def test_what_tables_do_not_have_yet_is_said_to_be_disabled(ddb, table_of):
+    name = table_of()
+    assert ddb.describe_time_to_live(TableName=name)["TimeToLiveDescription"] == {"TimeToLiveStatus": "DISABLED"}
+    backups = ddb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    assert backups["ContinuousBackupsStatus"] == "DISABLED"
+    assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "DISABLED"
+    fails(
+        "ResourceNotFoundException", "Requested resource not found: Table: none-such not found",
+        ddb.describe_time_to_live, TableName="none-such",
+    )
+    fails("TableNotFoundException", "Table not found: none-such", ddb.describe_continuous_backups, TableName="none-such")
+
+
 def test_limits_and_endpoints(ddb):
     limits = ddb.describe_limits()
     assert limits["TableMaxReadCapacityUnits"] > 0

@@ -45,7 +45,10 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
             Ok(json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "DISABLED" } }))
         }
         "DescribeContinuousBackups" => {
-            find(admin, from_slice(body)?).await?;
+            let name = from_slice::<NamedTable>(body)?.validate()?;
+            if admin.table(&name).await?.is_none() {
+                return Err(texts::table_of_backups_not_found(&name));
+            }
             Ok(json!({ "ContinuousBackupsDescription": {
                 "ContinuousBackupsStatus": "DISABLED",
                 "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },

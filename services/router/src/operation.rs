@@ -31,12 +31,14 @@ pub(crate) enum Control {
     TagResource,
     UntagResource,
     ListTagsOfResource,
+    DescribeTimeToLive,
+    DescribeContinuousBackups,
 }
 
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 18;
+    pub(crate) const COUNT: usize = 20;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -60,6 +62,8 @@ impl Operation {
             b"TagResource" => Self::Control(Control::TagResource),
             b"UntagResource" => Self::Control(Control::UntagResource),
             b"ListTagsOfResource" => Self::Control(Control::ListTagsOfResource),
+            b"DescribeTimeToLive" => Self::Control(Control::DescribeTimeToLive),
+            b"DescribeContinuousBackups" => Self::Control(Control::DescribeContinuousBackups),
             _ => return None,
         })
     }
@@ -86,6 +90,8 @@ impl Operation {
                 Control::TagResource => "TagResource",
                 Control::UntagResource => "UntagResource",
                 Control::ListTagsOfResource => "ListTagsOfResource",
+                Control::DescribeTimeToLive => "DescribeTimeToLive",
+                Control::DescribeContinuousBackups => "DescribeContinuousBackups",
             },
         }
     }
@@ -108,7 +114,7 @@ impl Operation {
 
     /// All of them, by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        const CONTROL: [Control; 9] = [
+        const CONTROL: [Control; 11] = [
             Control::CreateTable,
             Control::DescribeTable,
             Control::ListTables,
@@ -118,6 +124,8 @@ impl Operation {
             Control::TagResource,
             Control::UntagResource,
             Control::ListTagsOfResource,
+            Control::DescribeTimeToLive,
+            Control::DescribeContinuousBackups,
         ];
         [
             Self::GetItem,
