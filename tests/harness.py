@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN_DIR = Path(os.environ.get("EVENKEEL_BIN_DIR", ROOT / "target" / "release"))
 
 
-# Tests are about other things than throughput, unless they ask for limits: no partition has one.
+# Tests are about other things than throughput, unless they ask for limits: no partition and no table has one.
 UNTHROTTLED = {
+    "EVENKEEL_ROUTER__TOKENS__ENFORCED": "false",
     "EVENKEEL_STORAGE__ADMISSION__PARTITION_READ_UNITS_MAX": "0",
     "EVENKEEL_STORAGE__ADMISSION__PARTITION_WRITE_UNITS_MAX": "0",
 }

@@ -8,8 +8,12 @@ state=$(realpath -m "${EVENKEEL_STATE_DIR:-$root/infra/local/state}")
 port=${EVENKEEL_PORT:-$(cat "$state/port" 2>/dev/null || echo 8000)}
 bin=${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
 
+# 1 to 4, noted by `up` as well
+routers=${EVENKEEL_ROUTERS:-$(cat "$state/routers" 2>/dev/null || echo 2)}
+
 # In the order in which they start; stopped in reverse.
-processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 admin admin-2 router-1 router-2)
+processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 admin admin-2)
+for ((number = 1; number <= routers; number++)); do processes+=("router-$number"); done
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
@@ -29,7 +33,7 @@ zone_of() { # NAME
 }
 
 # Port of the service itself (routers, NATS) and of its health endpoints.
-service_port() { case $1 in router-1) echo "$port" ;; router-2) echo $((port + 1)) ;; nats) echo $((port + 2)) ;; *) echo - ;; esac; }
+service_port() { case $1 in router-1) echo "$port" ;; router-2) echo $((port + 1)) ;; router-*) echo $((port + ${1##*-})) ;; nats) echo $((port + 2)) ;; *) echo - ;; esac; }
 health_port() {
   case $1 in
     nats) echo $((port + 5)) ;;
@@ -101,7 +105,8 @@ start() { # NAME
   mkdir -p "$state/data" "$state/logs"
   write_settings "$name"
   if [ "$service" = nats ]; then
-    command=("$("$root/infra/local/install-nats")" --config "$state/nats.conf")
+    # Ten processes share the machine, and Go's scheduler looks for work on every core that it may use.
+    command=(env "GOMAXPROCS=$((($(nproc) + 1) / 2))" "$("$root/infra/local/install-nats")" --config "$state/nats.conf")
   else
     command=("$bin/evenkeel-$service" --config "$state/$name.conf")
     [ -x "${command[0]}" ] || die "${command[0]} is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"

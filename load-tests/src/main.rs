@@ -2,9 +2,11 @@
 
 mod connection;
 mod floor;
+mod health;
+mod open_loop;
+mod page;
+mod peak;
 mod power_off;
-mod report;
-mod run;
 mod signature;
 mod table;
 
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Drives a DynamoDB endpoint with a fixed number of connections and measures throughput and latency.
+/// Loads a DynamoDB endpoint, measures throughput and latency, and says whether what was promised held.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -22,8 +24,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make and fill a table, then send requests for some seconds.
-    Run(run::Options),
+    /// Make and fill a table, then send requests as fast as they are answered, for some seconds (closed loop).
+    Peak(peak::Options),
+    /// Send requests at times fixed in advance, whatever becomes of them (open loop), while things are done to the mesh; say what held.
+    Run(open_loop::Options),
+    /// Find out how latency grows with the load, from a tenth of saturation on.
+    Sweep(open_loop::sweep::Options),
     /// Make empty tables with so many partitions together.
     Tables(table::TablesOptions),
     /// Serve the floor: an actix-web handler that echoes the request, with or without one NATS request inside.
@@ -39,23 +45,13 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::PowerOff(options) => return power_off::run(&options),
+        Command::Run(options) => return open_loop::run(options),
+        Command::Sweep(options) => return open_loop::sweep::run(options),
         Command::Failover(options) => power_off::run_failover(&options),
-        Command::Run(options) => tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(Into::into)
-            .and_then(|runtime| runtime.block_on(run::run(options))),
-        Command::Tables(options) => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Into::into)
-            .and_then(|runtime| runtime.block_on(table::create_many(options))),
+        Command::Peak(options) => block_on(peak::run(options)),
+        Command::Tables(options) => block_on(table::create_many(options)),
         Command::Floor(options) => actix_web::rt::System::new().block_on(floor::serve(options)),
-        Command::Echo(options) => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Into::into)
-            .and_then(|runtime| runtime.block_on(floor::echo(options))),
+        Command::Echo(options) => block_on(floor::echo(options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,4 +60,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs it to its end on all cores.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(work)
 }

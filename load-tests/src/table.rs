@@ -29,13 +29,27 @@ pub async fn create(
             "WriteCapacityUnits": partitions * UNITS_PER_PARTITION,
         });
     }
+    create_as(connection, table, &request).await
+}
+
+/// Makes a table by this request, if it is not there, and waits (bounded) until it is active.
+pub async fn create_as(
+    connection: &mut Connection,
+    table: &str,
+    request: &Value,
+) -> anyhow::Result<()> {
     let (status, body) = connection
-        .call("CreateTable", &serde_json::to_vec(&request)?)
+        .call("CreateTable", &serde_json::to_vec(request)?)
         .await?;
     let text = String::from_utf8_lossy(body).into_owned();
     if status != 200 && !text.contains("ResourceInUseException") {
         bail!("CreateTable: {status} {text}");
     }
+    wait_until_active(connection, table).await
+}
+
+/// Waits (bounded) until a table is active.
+pub async fn wait_until_active(connection: &mut Connection, table: &str) -> anyhow::Result<()> {
     let describe = serde_json::to_vec(&json!({"TableName": table}))?;
     for _ in 0..300 {
         let (status, body) = connection.call("DescribeTable", &describe).await?;

@@ -28,7 +28,7 @@ def urls(mesh):
 
 
 @pytest.mark.parametrize(
-    "victim", ["storage-1", "storage-2", "storage-3", "router-1", "memds-1", "memds-2", "admin", "admin-2"]
+    "victim", ["storage-1", "storage-2", "storage-3", "router-1", "memds-1", "memds-2", "gac-1", "admin", "admin-2"]
 )
 def test_kill_and_return(mesh, table, victim, record_property):
     with Traffic(urls(mesh), table) as traffic:

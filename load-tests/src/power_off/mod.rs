@@ -54,7 +54,7 @@ pub struct Options {
 
 /// Runs the test. 0: all held; 1: something did not; 2: it could not be run.
 pub fn run(options: &Options) -> ExitCode {
-    match block_on(drill::run(options)) {
+    match crate::block_on(drill::run(options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -66,12 +66,5 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Measures what single faults cost.
 pub fn run_failover(options: &failover::Options) -> anyhow::Result<()> {
-    block_on(failover::run(options))
-}
-
-fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(work)
+    crate::block_on(failover::run(options))
 }

@@ -1,38 +1,21 @@
 //! The report as one page: no other files, no network, readable without scripts. Owns what is drawn where; numbers come from `report`.
 
-mod chart;
-
 use std::fmt::Write as _;
 
+use super::plan::Fault;
 use super::report::{Effect, Report, Tally};
-use chart::{Axis, Line, Lines, Timeline};
+use crate::page::chart::{Axis, Bar, LOOKS, Line, Lines, Timeline};
+use crate::page::{self, date, escape, thousands};
 
-const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
-
-// Okabe and Ito's colours, which colour-blind people tell apart; lines differ in their dashes as well.
-const WRITES: &str = "#d55e00";
-const STRONG: &str = "#0072b2";
-const EVENTUAL: &str = "#009e73";
-const ZONES: [(&str, &str); 4] = [
-    ("#0072b2", ""),
-    ("#e69f00", "7 3"),
-    ("#009e73", "2 2"),
-    ("#cc79a7", "8 2 2 2"),
-];
+// Colours of the style sheet; lines differ in their dashes as well.
+const WRITES: &str = "vermilion";
+const STRONG: &str = "blue";
+const EVENTUAL: &str = "green";
 
 /// The whole page.
 pub fn render(report: &Report) -> String {
     let mut page = String::with_capacity(256 * 1024);
-    let run = &report.run;
     let verdict = if report.passed { "passed" } else { "failed" };
-    // Writing into a String can't fail.
-    let _ = write!(
-        page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Power-off test, seed {}: {verdict}</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body><main>\n",
-        run.seed
-    );
     header(&mut page, report);
     cards(&mut page, report);
     timeline(&mut page, report);
@@ -40,28 +23,51 @@ pub fn render(report: &Report) -> String {
     faults(&mut page, report);
     calls(&mut page, report);
     footer(&mut page, report);
-    let data = serde_json::json!({
-        "seconds": report.seconds.iter().map(|second| [&second.write, &second.strong, &second.eventual].map(|t| {
-            serde_json::json!([t.calls, t.percent().map(|p| (p * 100.0).round() / 100.0), t.failed, t.p50_ms, t.p99_ms])
-        })).collect::<Vec<_>>(),
-        "faults": report.faults.iter().map(|f| serde_json::json!([f.struck.from_ms, f.struck.to_ms, f.struck.label])).collect::<Vec<_>>(),
-        "leading": report.samples.iter().map(|s| serde_json::json!([s.at_ms, s.leading])).collect::<Vec<_>>(),
-        "left": chart::LEFT, "width": chart::WIDTH, "lasts_ms": run.lasted_ms,
-    });
-    // Labels are ours; still nothing may end the script early.
-    let data = data.to_string().replace("</", "<\\/");
-    let _ = write!(
-        page,
-        "</main><script>const data={data};\n{SCRIPT}</script></body></html>\n"
-    );
-    page
+    let title = format!("Power-off test, seed {}: {verdict}", report.run.seed);
+    page::document(
+        &title,
+        &page,
+        &tips(report),
+        report.run.lasted_ms as f64 / 1e3,
+    )
 }
 
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+/// What is shown for each second under the pointer.
+fn tips(report: &Report) -> Vec<Vec<String>> {
+    let second = |(at, second): (usize, &super::report::Second)| {
+        let mut lines = Vec::new();
+        let (from, to) = (at as u64 * 1_000, at as u64 * 1_000 + 1_000);
+        let struck = report.faults.iter().map(|fault| &fault.struck);
+        lines.extend(
+            struck
+                .filter(|struck| struck.from_ms <= to && struck.to_ms >= from)
+                .map(|struck| struck.label.clone()),
+        );
+        for (name, tally) in [
+            ("writes", &second.write),
+            ("strong reads", &second.strong),
+            ("eventual reads", &second.eventual),
+        ] {
+            let percent = tally
+                .percent()
+                .map_or("–".to_owned(), |p| format!("{p:.2}"));
+            lines.push(format!(
+                "{name}: {percent} % of {}, p50 {:.1} ms, p99 {:.1} ms, {} failed",
+                tally.calls, tally.p50_ms, tally.p99_ms, tally.failed
+            ));
+        }
+        let sample = report.samples.iter().rfind(|sample| sample.at_ms <= to);
+        if let Some(sample) = sample {
+            let leaders: Vec<String> = sample
+                .leading
+                .iter()
+                .map(|(zone, n)| format!("{zone} {n}"))
+                .collect();
+            lines.push(format!("leaders: {}", leaders.join(", ")));
+        }
+        lines
+    };
+    report.seconds.iter().enumerate().map(second).collect()
 }
 
 fn header(page: &mut String, report: &Report) {
@@ -184,7 +190,14 @@ fn timeline(page: &mut String, report: &Report) {
     };
     let seconds = report.run.lasted_ms as f64 / 1e3;
     let mut timeline = Timeline::new(seconds);
-    timeline.faults(&report.run.zones, &report.faults);
+    let zones = &report.run.zones;
+    let names: Vec<&str> = zones.iter().map(String::as_str).chain(["links"]).collect();
+    let bars: Vec<Bar> = report
+        .faults
+        .iter()
+        .map(|fault| bar(zones, fault))
+        .collect();
+    timeline.lanes(&names, &bars, &LEGEND);
     timeline.panel(&Lines {
         title: "Availability: calls answered without error within 1 s, retries included, by second of the call",
         axis: Axis::Percent,
@@ -249,7 +262,7 @@ fn timeline(page: &mut String, report: &Report) {
         .run
         .zones
         .iter()
-        .zip(ZONES)
+        .zip(LOOKS)
         .map(|(zone, (colour, dashes))| {
             let points = report.samples.iter().filter_map(|sample| {
                 Some((sample.at_ms as f64 / 1e3, *sample.leading.get(zone)? as f64))
@@ -270,8 +283,50 @@ fn timeline(page: &mut String, report: &Report) {
     let _ = writeln!(
         page,
         "<section><h2>Timeline</h2><div id=\"timeline\">{}<div id=\"tip\" hidden></div></div></section>",
-        timeline.finish()
+        timeline.finish("Timeline of faults, availability, latency and leaders")
     );
+}
+
+/// Looks of faults.
+const LEGEND: [(&str, &str); 4] = [
+    ("dead", "killed or without power"),
+    ("paused", "paused (SIGSTOP)"),
+    ("restarted", "restarted gracefully"),
+    ("network", "network"),
+];
+
+/// A fault in the lanes of its zones; one between zones has a lane of its own, the last.
+fn bar(zones: &[String], fault: &Effect) -> Bar {
+    let struck = &fault.struck;
+    let own: Vec<usize> = (struck.zones.iter())
+        .filter_map(|zone| zones.iter().position(|known| known == zone))
+        .collect();
+    Bar {
+        from_s: struck.from_ms as f64 / 1e3,
+        to_s: struck.to_ms as f64 / 1e3,
+        label: struck.label.clone(),
+        class: class(&struck.fault),
+        lanes: if own.is_empty() {
+            vec![zones.len()]
+        } else {
+            own
+        },
+        inside: false,
+    }
+}
+
+fn class(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Kill { .. } | Fault::Wipe { .. } | Fault::ZoneDown { .. } | Fault::Blackout => {
+            "dead"
+        }
+        Fault::Pause { .. } | Fault::ZonePause { .. } => "paused",
+        Fault::Restart { .. } => "restarted",
+        Fault::Cut { .. }
+        | Fault::OneWay { .. }
+        | Fault::Isolate { .. }
+        | Fault::SlowLink { .. } => "network",
+    }
 }
 
 fn checks(page: &mut String, report: &Report) {
@@ -407,42 +462,4 @@ fn footer(page: &mut String, report: &Report) {
         "<footer><p>Repeat the same schedule of faults: <code>infra/power-off {options}</code>. Processes: {}.{slow}</p></footer>",
         run.processes.join(", ")
     );
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-fn date(seconds: u64) -> String {
-    let (_, stamp) = crate::signature::stamp(seconds);
-    // 20260101T000000Z
-    format!(
-        "{}-{}-{} {}:{} UTC",
-        &stamp[0..4],
-        &stamp[4..6],
-        &stamp[6..8],
-        &stamp[9..11],
-        &stamp[11..13]
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_dates_for_people() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(date(1_794_009_599), "2026-11-06 23:59 UTC");
-        assert_eq!(escape("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
-    }
 }

@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::samples;
 use super::topology::{Kind, Process, Topology};
+use crate::health;
 
 /// A process that was told to end has so long.
 const TERM_MAX: Duration = Duration::from_secs(15);
@@ -187,7 +187,7 @@ impl Processes {
                     "/readyz"
                 };
                 let answer =
-                    samples::get(&running.spec.health, path, Duration::from_millis(500)).await;
+                    health::get(&running.spec.health, path, Duration::from_millis(500)).await;
                 if answer.is_none_or(|(status, _)| status != 200) {
                     left.push(name);
                 }

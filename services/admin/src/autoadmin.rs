@@ -154,6 +154,8 @@ impl Admin {
         let mut plan = self.plan.lock();
         plan.repairs.forget();
         plan.leaders = Leaders::default();
+        drop(plan);
+        self.splits.forget();
     }
 
     async fn carry_out(&self, directive: Directive) {

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::key::split_table_range;
 use model::table::{BillingMode, TableStatus};
+use model::throughput::UnitRates;
 use model::{ApiError, TableDefinition, TableId};
 use paxos::GroupId;
 use protocol::control::Order;
@@ -31,17 +32,25 @@ const PARTITION_READ_UNITS: u64 = 3_000;
 /// Write units that one partition serves.
 const PARTITION_WRITE_UNITS: u64 = 1_000;
 
-/// How many partitions a new table gets.
-pub(crate) fn partition_count(billing: BillingMode, on_demand: u32, max: u32) -> u32 {
+/// How many partitions a table's throughput needs: `warm` is what its owner wants it to serve at once, beyond its mode.
+pub(crate) fn partition_count(
+    billing: BillingMode,
+    warm: UnitRates,
+    on_demand: u32,
+    max: u32,
+) -> u32 {
+    let for_rates = |reads: u64, writes: u64| {
+        let reads = reads.div_ceil(PARTITION_READ_UNITS);
+        reads.max(writes.div_ceil(PARTITION_WRITE_UNITS))
+    };
     let wanted = match billing {
         BillingMode::PayPerRequest => u64::from(on_demand),
         BillingMode::Provisioned {
             read_units,
             write_units,
-        } => read_units
-            .div_ceil(PARTITION_READ_UNITS)
-            .max(write_units.div_ceil(PARTITION_WRITE_UNITS)),
+        } => for_rates(read_units, write_units),
     };
+    let wanted = wanted.max(for_rates(warm.read_units, warm.write_units));
     u32::try_from(wanted)
         .unwrap_or(u32::MAX)
         .clamp(1, max.max(1))
@@ -65,6 +74,7 @@ impl Admin {
         settings.quotas.check_count(reserving.tables)?;
         let count = partition_count(
             new.billing,
+            new.warm,
             settings.on_demand_partitions,
             settings.partitions_max,
         );
@@ -87,12 +97,13 @@ impl Admin {
         let (quotas, region) = (&settings.quotas, &settings.region);
         quotas.check_table(region, None, &definition)?;
         quotas.check_account(region, reserving.rates, None, &definition)?;
-        let (id, first) = self.take_numbers(u64::from(count)).await?;
+        let (id, first) = self.take_numbers(1, u64::from(count)).await?;
         definition.id = id;
         let partitions = (first..first + u64::from(count)).map(GroupId).collect();
         let record = TableRecord {
             definition,
             partitions,
+            splits: Vec::new(),
         };
         let key = records::table_key(&record.definition.name);
         match self.catalog.put(&key, &record, None).await {
@@ -102,8 +113,12 @@ impl Admin {
         }
     }
 
-    /// Takes a table number and `partitions` partition numbers (the first is returned) that nobody else gets.
-    async fn take_numbers(&self, partitions: u64) -> Result<(TableId, u64), ApiError> {
+    /// Takes so many table and partition numbers (the first ones are returned) that nobody else gets.
+    pub(crate) async fn take_numbers(
+        &self,
+        tables: u64,
+        partitions: u64,
+    ) -> Result<(TableId, u64), ApiError> {
         for _ in 0..NUMBER_TRIES_MAX {
             let stored = self.catalog.get::<Counters>(records::COUNTERS).await?;
             let (counters, token) = match stored {
@@ -111,7 +126,7 @@ impl Admin {
                 None => (Counters::default(), None),
             };
             let next = Counters {
-                next_table: counters.next_table + 1,
+                next_table: counters.next_table + tables,
                 next_partition: counters.next_partition + partitions,
             };
             match self
@@ -194,6 +209,7 @@ impl Admin {
                 &TableRecord {
                     definition: active,
                     partitions,
+                    splits: Vec::new(),
                 },
                 Some(&token),
             )
@@ -232,6 +248,7 @@ impl Admin {
                 range,
                 members,
                 dropping: false,
+                parent: None,
             };
             // Lost against another admin: its placement counts, in the next round.
             self.catalog
@@ -268,11 +285,21 @@ mod tests {
             read_units,
             write_units,
         };
-        assert_eq!(partition_count(BillingMode::PayPerRequest, 4, 64), 4);
-        assert_eq!(partition_count(provisioned(1, 1), 4, 64), 1);
-        assert_eq!(partition_count(provisioned(3_000, 1_000), 4, 64), 1);
-        assert_eq!(partition_count(provisioned(3_001, 1_000), 4, 64), 2);
-        assert_eq!(partition_count(provisioned(1, 2_001), 4, 64), 3);
-        assert_eq!(partition_count(provisioned(u64::MAX, 1), 4, 64), 64);
+        let count = |billing, max| partition_count(billing, UnitRates::default(), 4, max);
+        assert_eq!(count(BillingMode::PayPerRequest, 64), 4);
+        assert_eq!(count(provisioned(1, 1), 64), 1);
+        assert_eq!(count(provisioned(3_000, 1_000), 64), 1);
+        assert_eq!(count(provisioned(3_001, 1_000), 64), 2);
+        assert_eq!(count(provisioned(1, 2_001), 64), 3);
+        assert_eq!(count(provisioned(u64::MAX, 1), 64), 64);
+        let warm = |read_units, write_units| {
+            let warm = UnitRates {
+                read_units,
+                write_units,
+            };
+            partition_count(BillingMode::PayPerRequest, warm, 4, 64)
+        };
+        assert_eq!(warm(12_000, 4_000), 4);
+        assert_eq!(warm(12_000, 9_500), 10);
     }
 }

@@ -4,14 +4,14 @@
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::table::TableStatus;
-use model::{ApiError, TableDefinition};
+use model::{ApiError, KeyRange, TableDefinition};
 use paxos::GroupId;
 use protocol::control::Order;
 use protocol::directory::PlacedMember;
 
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome, Unsettled};
-use crate::records::{self, PartitionRecord, Stored, TableRecord};
+use crate::records::{self, PartitionRecord, SplitRecord, Stored, TableRecord};
 use crate::texts;
 use crate::update::refuse_busy;
 
@@ -37,28 +37,67 @@ impl Admin {
             value: record,
             token,
         } = stored;
-        let mut partitions = Vec::new();
-        for &partition in &record.partitions {
-            partitions.extend(self.partition(partition).await?);
-        }
         // Before memds and we forget where they are now.
-        for stored in &mut partitions {
-            self.find_members(stored).await?;
+        let mut parents = Vec::new();
+        for split in &record.splits {
+            if let Some(mut parent) = self.partition(split.parent).await? {
+                self.find_members(&mut parent).await?;
+                self.record_children(split, &parent.value).await?;
+                parents.push(parent);
+            }
         }
-        self.tell_dropped(record.partitions.clone());
+        let all = record.all_partitions();
+        let mut others = Vec::new();
+        for &partition in all.iter().filter(|&&p| record.split_of(p).is_none()) {
+            if let Some(mut other) = self.partition(partition).await? {
+                self.find_members(&mut other).await?;
+                others.push(other);
+            }
+        }
+        self.tell_dropped(all.clone());
         self.client.forget_table(record.definition.id);
-        let drops: FuturesUnordered<_> = partitions
-            .into_iter()
-            .map(|partition| self.drop_partition(partition))
-            .collect();
-        for dropped in drops.collect::<Vec<_>>().await {
-            dropped?;
+        // Parents first: as long as there are replicas of one, it may still bring forth its children.
+        for partitions in [parents, others] {
+            let drops: FuturesUnordered<_> = partitions
+                .into_iter()
+                .map(|partition| self.drop_partition(partition))
+                .collect();
+            for dropped in drops.collect::<Vec<_>>().await {
+                dropped?;
+            }
         }
         // Whatever a leader pushed before it was dropped.
-        self.tell_dropped(record.partitions.clone());
+        self.tell_dropped(all);
         self.catalog
             .delete(&records::table_key(&record.definition.name), &token)
             .await?;
+        Ok(())
+    }
+
+    /// Writes records of the children of a split that was not settled: they may come into being, or have done so, wherever their parent is.
+    async fn record_children(
+        &self,
+        split: &SplitRecord,
+        parent: &PartitionRecord,
+    ) -> Result<(), Unsettled> {
+        let (start, end) = (parent.range.start.clone(), parent.range.end.clone());
+        let point = split.point.clone();
+        let left = (split.left, start, point.clone());
+        let right = (split.right, point, end);
+        for (partition, start, end) in [left, right] {
+            let child = PartitionRecord {
+                partition,
+                range: KeyRange { start, end },
+                dropping: false,
+                parent: Some(split.parent),
+                ..parent.clone()
+            };
+            let key = records::partition_key(partition);
+            match self.catalog.put(&key, &child, None).await {
+                Ok(_) | Err(WriteError::Conflict) => {}
+                Err(WriteError::Api(error)) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 
@@ -116,8 +155,15 @@ impl Admin {
         Ok(())
     }
 
-    /// Goes on with a partition of a dropped table.
+    /// Goes on with a partition of a dropped table, or one that was split.
     pub(crate) async fn drop_rest(&self, stored: Stored<PartitionRecord>) {
+        if let Some(parent) = stored.value.parent {
+            // The parent is dropped first.
+            let parent = self.partition(parent).await;
+            if parent.map_or(true, |parent| parent.is_some_and(|p| p.value.dropping)) {
+                return;
+            }
+        }
         let alive = |member: &PlacedMember| {
             let cluster = self.cluster.read();
             cluster
@@ -130,6 +176,7 @@ impl Admin {
         let left = self.drop_replicas(&stored.value).await;
         let key = records::partition_key(stored.value.partition);
         let done = if left.is_empty() {
+            self.tell_dropped(vec![stored.value.partition]);
             self.catalog.delete(&key, &stored.token).await
         } else if left.len() < stored.value.members.len() {
             let rest = PartitionRecord {

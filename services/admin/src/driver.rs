@@ -24,6 +24,7 @@ use crate::lease::Lease;
 use crate::partitions::Partitions;
 use crate::records::{self, Counters, NodeRecord, PartitionRecord, Stored, TableRecord};
 use crate::settings::AdminSettings;
+use crate::splitting::Splits;
 
 /// Orders under way at once, over all tables.
 const ORDERS_MAX: usize = 64;
@@ -44,9 +45,12 @@ pub(crate) struct Admin {
     pub(crate) tables: RwLock<Vec<TableRecord>>,
     pub(crate) lease: Mutex<Lease>,
     pub(crate) plan: Mutex<Plan>,
+    pub(crate) splits: Splits,
     pub(crate) calls: Semaphore,
     /// Held while quotas are looked at and used.
     pub(crate) reserving: tokio::sync::Mutex<()>,
+    /// Held while a report of grown tables is worked on.
+    pub(crate) warming: tokio::sync::Mutex<()>,
     orders: Semaphore,
     driving: Mutex<BTreeSet<String>>,
     started: Instant,
@@ -104,6 +108,7 @@ impl Admin {
                 settings.lease_ms,
             )),
             plan: Mutex::new(Plan::new(0, settings.healing.replace_after_ms)),
+            splits: Splits::default(),
             partitions: RwLock::default(),
             node_records: RwLock::default(),
             tables: RwLock::default(),
@@ -113,6 +118,7 @@ impl Admin {
             cluster: RwLock::default(),
             calls: Semaphore::new(settings.calls_max.max(1)),
             reserving: tokio::sync::Mutex::default(),
+            warming: tokio::sync::Mutex::default(),
             orders: Semaphore::new(ORDERS_MAX),
             driving: Mutex::default(),
             started: Instant::now(),
@@ -151,7 +157,9 @@ impl Admin {
         if let Outcome::Stale(newer) = outcome {
             let by_generation = matches!(
                 order,
-                Order::ReplaceReplica { .. } | Order::RetireReplica { .. }
+                Order::ReplaceReplica { .. }
+                    | Order::RetireReplica { .. }
+                    | Order::SplitPartition { .. }
             );
             tracing::info!(node = node.0, newer, epoch, "an order is outdated");
             let mut lease = self.lease.lock();
@@ -169,30 +177,52 @@ impl Admin {
         self.send(node, order, 0).await
     }
 
+    /// Asks one node for something, under the lease, and waits so long for its answer; none: it did not answer, or another admin
+    /// gives the orders.
+    pub(crate) async fn ask(
+        &self,
+        node: NodeId,
+        order: &Order,
+        time: Duration,
+    ) -> Option<OrderReply> {
+        let epoch = self.epoch()?;
+        self.call_node(node, order, epoch, time).await
+    }
+
     async fn send(&self, node: NodeId, order: &Order, epoch: u64) -> Outcome {
-        let deadline = Deadline::after(Duration::from_millis(self.settings.order_ms_max));
+        let time = Duration::from_millis(self.settings.order_ms_max);
+        match self.call_node(node, order, epoch, time).await {
+            Some(OrderReply::Done | OrderReply::Joined { .. } | OrderReply::Middle(_)) => {
+                Outcome::Done
+            }
+            Some(OrderReply::NotLeader) => Outcome::NotLeader,
+            Some(OrderReply::Stale(newer)) => Outcome::Stale(newer),
+            Some(OrderReply::Refused(why)) => Outcome::Refused(why),
+            None => Outcome::Silent,
+        }
+    }
+
+    async fn call_node(
+        &self,
+        node: NodeId,
+        order: &Order,
+        epoch: u64,
+        time: Duration,
+    ) -> Option<OrderReply> {
         let subject = subjects::node_control(node);
         let trace = TraceContext::default();
         let call = OrderCall {
             epoch,
             order: order.clone(),
         };
-        match self
+        let answer = self
             .mesh
-            .call::<_, OrderReply>(&subject, &call, deadline, &trace)
-            .await
-        {
-            Ok(OrderReply::Done | OrderReply::Joined { .. } | OrderReply::Middle(_)) => {
-                Outcome::Done
-            }
-            Ok(OrderReply::NotLeader) => Outcome::NotLeader,
-            Ok(OrderReply::Stale(newer)) => Outcome::Stale(newer),
-            Ok(OrderReply::Refused(why)) => Outcome::Refused(why),
-            Err(error) => {
-                tracing::debug!(node = node.0, %error, "a storage node did not answer an order");
-                Outcome::Silent
-            }
+            .call::<_, OrderReply>(&subject, &call, Deadline::after(time), &trace)
+            .await;
+        if let Err(error) = &answer {
+            tracing::debug!(node = node.0, %error, "a storage node did not answer an order");
         }
+        answer.ok()
     }
 
     /// Tells memds that partitions are gone. One way and repeatable.
@@ -295,6 +325,12 @@ impl Admin {
                 let dropped = record.as_ref().is_some_and(|r| r.value.dropping);
                 recorded.insert(partition, dropped);
                 dropping.extend(record.filter(|r| r.value.dropping));
+            }
+        }
+        // Children that nobody has settled yet are wanted as much as their parents.
+        for split in tables.iter().flat_map(|table| &table.splits) {
+            for child in [split.left, split.right] {
+                recorded.entry(child).or_insert(false);
             }
         }
         for record in &tables {

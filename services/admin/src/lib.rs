@@ -20,12 +20,14 @@ mod requests;
 mod reservations;
 mod service;
 mod settings;
+mod splitting;
 mod tagging;
 mod texts;
 mod throughput;
 mod update;
 mod vitality;
+mod warm;
 
 pub use service::{Running, start};
-pub use settings::{AdminSettings, HealingSettings};
+pub use settings::{AdminSettings, HealingSettings, SplitSettings};
 pub use throughput::Quotas;

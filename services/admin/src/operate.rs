@@ -2,13 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::TableId;
+use model::json::JsonItem;
+use model::key::{KeyRole, check_key_value, collection_prefix, has_key_type, key_from_key};
+use model::{ApiError, EncodedKey, IndexId, TableDefinition, TableId};
 use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
 use protocol::operate::{
-    Answer, Command, FencedStatus, MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, Vitality,
+    Answer, Command, FencedStatus, ForgetRoutes, MeshHealth, NodeStatus, PartitionStatus,
+    ReplicaStatus, Vitality,
 };
+use protocol::subjects;
 
 use crate::autoadmin::Plan;
 use crate::catalog::WriteError;
@@ -17,6 +22,7 @@ use crate::healing::{View, copies, state_of, voting_copies};
 use crate::partitions::Seen;
 use crate::placement::REPLICAS;
 use crate::records::{NodeRecord, SYSTEM_GROUP, SYSTEM_TABLE, Stored};
+use crate::splitting::heat_permille;
 
 /// Partitions in one answer.
 const PARTITIONS_MAX: usize = 1_000;
@@ -38,11 +44,25 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
         Command::Drain { node } => drain(admin, node, true).await,
         Command::CancelDrain { node } => drain(admin, node, false).await,
         Command::TransferLeader { partition, to } => transfer(admin, partition, to).await,
+        Command::Split {
+            table,
+            partition,
+            at,
+        } => split(admin, &table, partition, at.as_deref()).await,
         Command::Replace {
             partition,
             from,
             to,
         } => replace(admin, partition, from, to),
+        Command::FlushRoutes => flush_routes(admin),
+    }
+}
+
+/// Told, not asked: routers that are not there have nothing cached.
+fn flush_routes(admin: &Admin) -> Answer {
+    match admin.mesh.cast(subjects::ROUTES_FORGET, &ForgetRoutes {}) {
+        Ok(()) => Answer::Done("all routers were told to forget their routes".into()),
+        Err(error) => Answer::Refused(format!("the routers could not be told: {error}")),
     }
 }
 
@@ -59,7 +79,8 @@ impl Admin {
                 view.nodes.values().filter(|n| test(n)).count() as u64
             };
             let endangered = view.partitions.iter();
-            let endangered = endangered.filter(|(_, seen)| voting_copies(seen, view) < REPLICAS);
+            let endangered = endangered
+                .filter(|(_, seen)| !seen.ended() && voting_copies(seen, view) < REPLICAS);
             (
                 plan.repairs.progress(),
                 of(|n| n.dead()),
@@ -79,6 +100,7 @@ impl Admin {
             ),
             ("replacements_running", progress.running),
         ]);
+        numbers.extend(self.split_numbers());
         numbers
     }
 
@@ -129,6 +151,7 @@ fn partition(
     id: GroupId,
     seen: &Seen,
     names: &BTreeMap<TableId, String>,
+    admin: &Admin,
     plan: &Plan,
     view: &View,
 ) -> PartitionStatus {
@@ -156,6 +179,13 @@ fn partition(
         items: info.items,
         bytes: info.bytes,
         healing: plan.repairs.words(id).unwrap_or_default(),
+        parent: info.parent,
+        read_units_s: info.read_units_s.as_f64(),
+        write_units_s: info.write_units_s.as_f64(),
+        refused_units_s: info.refused_units_s.as_f64(),
+        heat_permille: heat_permille(seen, &admin.settings.splits),
+        split: admin.split_words(id),
+        children: admin.children_of(id),
         heard_ms: Some(view.now_ms.saturating_sub(seen.heard_ms)),
     }
 }
@@ -176,7 +206,7 @@ fn partitions(admin: &Admin, table: Option<&str>, after: GroupId) -> Answer {
             .iter()
             .filter(|(id, seen)| *id > after && wanted(seen))
             .take(PARTITIONS_MAX + 1)
-            .map(|(id, seen)| partition(id, seen, &names, plan, view))
+            .map(|(id, seen)| partition(id, seen, &names, admin, plan, view))
             .collect();
         let more = found.len() > PARTITIONS_MAX;
         found.truncate(PARTITIONS_MAX);
@@ -201,10 +231,12 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
         seen.is_some_and(|seen| seen.fresh(view.now_ms) && seen.info.leader.is_some())
     };
     let known: BTreeSet<GroupId> = view.partitions.iter().map(|(id, _)| id).collect();
+    // What is left of a partition that was split serves nobody.
+    let superseded = view.partitions.superseded();
     let without_leader: Vec<GroupId> = recorded
         .union(&known)
         .chain([&SYSTEM_GROUP])
-        .filter(|id| !led(id))
+        .filter(|id| !led(id) && !superseded.contains(id))
         .copied()
         .collect::<BTreeSet<_>>()
         .into_iter()
@@ -212,6 +244,7 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
     let mut endangered: Vec<(usize, GroupId)> = view
         .partitions
         .iter()
+        .filter(|(_, seen)| !seen.ended())
         .map(|(id, seen)| (voting_copies(seen, view), id))
         .filter(|&(copies, _)| copies < REPLICAS)
         .collect();
@@ -219,7 +252,7 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
     let worst = endangered.iter().take(ENDANGERED_MAX);
     let worst = worst.filter_map(|(_, id)| {
         let seen = view.partitions.get(*id)?;
-        Some(partition(*id, seen, &names, plan, view))
+        Some(partition(*id, seen, &names, admin, plan, view))
     });
     let nodes = nodes(admin, view);
     let fenced = view.nodes.values().flat_map(|n| {
@@ -364,6 +397,67 @@ async fn transfer(admin: &Admin, partition: GroupId, to: NodeId) -> Answer {
     }
 }
 
+/// How long the operator waits for a split to be begun; it goes on afterwards.
+const BEGIN_MAX: Duration = Duration::from_millis(1_500);
+
+async fn split(admin: &Arc<Admin>, table: &str, partition: GroupId, at: Option<&str>) -> Answer {
+    let stored = match admin.table(table).await {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Answer::Refused(format!("there is no table '{table}'")),
+        Err(error) => {
+            return Answer::Refused(format!("the system table can't be had: {error}"));
+        }
+    };
+    if let Some(split) = stored.value.split_of(partition) {
+        return Answer::Done(begun(partition, split.left, split.right));
+    }
+    if !stored.value.partitions.contains(&partition) {
+        let why = format!("partition {} is no partition of '{table}'", partition.0);
+        return Answer::Refused(why);
+    }
+    let point = match at.map(|at| point_of(&stored.value.definition, at)) {
+        None => None,
+        Some(Ok(point)) => Some(point),
+        Some(Err(why)) => return Answer::Refused(why),
+    };
+    let (admin, table) = (admin.clone(), table.to_owned());
+    let work = tokio::spawn(async move { admin.split_now(&table, partition, point).await });
+    match tokio::time::timeout(BEGIN_MAX, work).await {
+        Err(_) => Answer::Done(format!(
+            "partition {}: its leader is looking for the middle",
+            partition.0
+        )),
+        Ok(Ok(Ok((left, right)))) => Answer::Done(begun(partition, left, right)),
+        Ok(Ok(Err(why))) => Answer::Refused(format!("partition {}: {}", partition.0, why.words())),
+        Ok(Err(error)) => Answer::Refused(format!("partition {}: {error}", partition.0)),
+    }
+}
+
+fn begun(partition: GroupId, left: GroupId, right: GroupId) -> String {
+    format!(
+        "partition {} is being split into {} and {}",
+        partition.0, left.0, right.0
+    )
+}
+
+/// The encoded key that an operator means.
+fn point_of(table: &TableDefinition, at: &str) -> Result<EncodedKey, String> {
+    let wrong = |error: ApiError| format!("'{at}' is no key of this table: {error}");
+    let JsonItem(key) = model::json::from_slice(at.as_bytes()).map_err(wrong)?;
+    let key = key.map_err(wrong)?;
+    let partition = &table.keys.partition;
+    match key.get(&partition.name) {
+        Some(value) if key.len() == 1 && table.keys.sort.is_some() => {
+            if !has_key_type(partition, value) {
+                return Err(format!("'{at}': {} has another type", partition.name));
+            }
+            check_key_value(partition, KeyRole::Partition, value).map_err(wrong)?;
+            collection_prefix(table.id, IndexId(0), value).map_err(wrong)
+        }
+        _ => key_from_key(table, &key).map_err(wrong),
+    }
+}
+
 fn replace(admin: &Arc<Admin>, partition: GroupId, from: NodeId, to: NodeId) -> Answer {
     let taken = admin.with_plan(|plan, view| plan.repairs.replace(partition, from, to, view));
     match taken {
@@ -374,6 +468,42 @@ fn replace(admin: &Arc<Admin>, partition: GroupId, from: NodeId, to: NodeId) -> 
                 "partition {}: the replica on node {} is being built anew on node {}",
                 partition.0, from.0, to.0
             ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::table::{KeyAttribute, ScalarType};
+
+    #[test]
+    fn the_operators_keys_are_those_of_the_api() {
+        let mut table = crate::records::system_table();
+        let point = |table: &TableDefinition, at: &str| point_of(table, at);
+        let alone = point(&table, r#"{"pk": {"S": "a"}}"#).unwrap();
+        assert_eq!(alone.len(), 42);
+        table.keys.sort = Some(KeyAttribute {
+            name: "sk".into(),
+            kind: ScalarType::N,
+        });
+        assert_eq!(point(&table, r#"{"pk": {"S": "a"}}"#), Ok(alone.clone()));
+        let key = r#"{"pk": {"S": "a"}, "sk": {"N": "5"}}"#;
+        let inside = point(&table, key).unwrap();
+        assert!(inside.starts_with(&alone) && inside.len() > 42);
+        for wrong in [
+            "",
+            "a",
+            "{}",
+            "[]",
+            r#"{"pk": "a"}"#,
+            r#"{"pk": {"N": "1"}}"#,
+            r#"{"pk": {"S": ""}}"#,
+            r#"{"sk": {"N": "5"}}"#,
+            r#"{"pk": {"S": "a"}, "sk": {"S": "5"}}"#,
+            r#"{"pk": {"S": "a"}, "sk": {"N": "5"}, "x": {"N": "5"}}"#,
+        ] {
+            assert!(point(&table, wrong).is_err(), "{wrong}");
         }
     }
 }

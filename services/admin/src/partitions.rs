@@ -6,6 +6,7 @@ use model::TableId;
 use model::table::TableCounts;
 use paxos::{GroupId, NodeId, Role};
 use protocol::directory::{PartitionInfo, PlacedMember, Push};
+use protocol::split::SplitStage;
 
 /// Partitions kept at most: beyond it, new ones are not watched.
 const PARTITIONS_MAX: usize = 2_000_000;
@@ -29,16 +30,27 @@ impl Seen {
         self.info.members.iter().chain(&self.info.learners)
     }
 
+    /// It has been split, or is at the point of it: its members stay as they are, and it serves nobody any more.
+    pub(crate) fn ended(&self) -> bool {
+        let split = self.info.split.as_ref();
+        split.is_some_and(|split| split.stage != SplitStage::Preparing)
+    }
+
     /// Whether there is a replica of it on `node`.
     pub(crate) fn on(&self, node: NodeId) -> bool {
         self.replicas().any(|m| m.member.node == node)
     }
 }
 
+/// Partitions that have ended, remembered at most.
+const ENDED_MAX: usize = 10_000;
+
 /// All partitions.
 #[derive(Debug, Default)]
 pub(crate) struct Partitions {
     seen: BTreeMap<GroupId, Seen>,
+    /// Partitions that were split and are being dropped: their late pushes say nothing new. Numbers are never used again.
+    ended: BTreeSet<GroupId>,
 }
 
 impl Partitions {
@@ -47,7 +59,9 @@ impl Partitions {
         for partition in push.dropped {
             self.seen.remove(&partition);
         }
-        for info in push.partitions {
+        let ended = &self.ended;
+        let pushed = push.partitions.into_iter();
+        for info in pushed.filter(|info| !ended.contains(&info.partition)) {
             let full = self.seen.len() >= PARTITIONS_MAX;
             let id = info.partition;
             match self.seen.get_mut(&id) {
@@ -84,10 +98,37 @@ impl Partitions {
         self.seen.retain(|&id, seen| keep(id, seen));
     }
 
-    /// Items and bytes of a table, as far as its leaders have spoken.
+    /// Forgets a partition that has ended, for good.
+    pub(crate) fn end(&mut self, partition: GroupId) {
+        self.seen.remove(&partition);
+        self.ended.insert(partition);
+        while self.ended.len() > ENDED_MAX {
+            self.ended.pop_first();
+        }
+    }
+
+    /// Partitions that have ended in two children, both of which are heard: the parents' last word counts no more.
+    pub(crate) fn superseded(&self) -> BTreeSet<GroupId> {
+        let mut heard: BTreeMap<GroupId, u8> = BTreeMap::new();
+        for parent in self.seen.values().filter_map(|seen| seen.info.parent) {
+            *heard.entry(parent).or_insert(0) += 1;
+        }
+        let both = heard.into_iter().filter(|&(_, children)| children >= 2);
+        both.map(|(parent, _)| parent).collect()
+    }
+
+    /// Items and bytes of a table, as far as its leaders have spoken. Keys that are a parent's and a child's at the moment count once.
     pub(crate) fn counts(&self, table: TableId) -> TableCounts {
         let mut counts = TableCounts::default();
-        for seen in self.seen.values().filter(|seen| seen.info.table == table) {
+        let superseded = self.superseded();
+        let counted = |(id, seen): &(&GroupId, &Seen)| {
+            let waits =
+                |parent: &GroupId| self.seen.contains_key(parent) && !superseded.contains(parent);
+            seen.info.table == table
+                && !superseded.contains(id)
+                && !seen.info.parent.as_ref().is_some_and(waits)
+        };
+        for (_, seen) in self.seen.iter().filter(counted) {
             counts.items += seen.info.items;
             counts.size_bytes += seen.info.bytes;
         }
@@ -214,5 +255,27 @@ pub(crate) mod tests {
         gone.dropped.push(GroupId(20));
         partitions.learn(gone, 400);
         assert!(partitions.get(GroupId(20)).is_none());
+    }
+
+    #[test]
+    fn items_count_once_while_a_partition_becomes_two() {
+        let members = [(1, "az1"), (2, "az2"), (3, "az3")];
+        let child = |id| {
+            let mut child = info(id, &members);
+            (child.parent, child.items, child.bytes) = (Some(GroupId(20)), 5, 50);
+            child
+        };
+        let mut partitions = Partitions::default();
+        let mut items = |pushed| {
+            partitions.learn(push(vec![pushed]), 0);
+            partitions.counts(TableId(16)).items
+        };
+        assert_eq!(items(info(20, &members)), 10);
+        assert_eq!(items(child(30)), 10, "one child: the parent still counts");
+        assert_eq!(items(child(31)), 10, "both children");
+        partitions.end(GroupId(20));
+        partitions.learn(push(vec![info(20, &members)]), 0);
+        assert!(partitions.get(GroupId(20)).is_none(), "a late push");
+        assert_eq!(partitions.counts(TableId(16)).items, 10);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
-use model::{ApiError, AttributeValue, Item, KeyRange, TableDefinition, TableId};
+use model::{ApiError, AttributeValue, EncodedKey, Item, KeyRange, TableDefinition, TableId};
 use paxos::{GroupId, NodeId};
 use protocol::directory::PlacedMember;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,78 @@ pub(crate) const COUNTERS: &str = "meta#counters";
 pub(crate) struct TableRecord {
     pub(crate) definition: TableDefinition,
     pub(crate) partitions: Vec<GroupId>,
+    /// Splits that are under way, at most one a partition.
+    #[serde(default)]
+    pub(crate) splits: Vec<SplitRecord>,
+}
+
+impl TableRecord {
+    /// All partitions that may have replicas: those of the table, and the other side of each split.
+    pub(crate) fn all_partitions(&self) -> Vec<GroupId> {
+        let split = self.splits.iter().flat_map(|s| [s.parent, s.left, s.right]);
+        let mut all: Vec<_> = self.partitions.iter().copied().chain(split).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The split of this partition.
+    pub(crate) fn split_of(&self, parent: GroupId) -> Option<&SplitRecord> {
+        self.splits.iter().find(|split| split.parent == parent)
+    }
+}
+
+/// A split, recorded before it is ordered, so that whoever resumes it orders the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SplitRecord {
+    pub(crate) parent: GroupId,
+    /// First key of the right child.
+    pub(crate) point: EncodedKey,
+    pub(crate) left: GroupId,
+    pub(crate) right: GroupId,
+    pub(crate) cause: SplitCause,
+    #[serde(default)]
+    pub(crate) phase: SplitPhase,
+}
+
+/// Why a partition is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum SplitCause {
+    /// The operator wants it.
+    Operator,
+    /// The table's throughput needs more partitions.
+    Throughput,
+    /// It is too large.
+    Size,
+    /// It is used too much.
+    Consumption,
+    /// Its leader is at it, for a reason that nobody recorded.
+    Found,
+}
+
+impl SplitCause {
+    /// In words for the operator.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Operator => "ordered by the operator",
+            Self::Throughput => "for the table's throughput",
+            Self::Size => "by size",
+            Self::Consumption => "for consumption",
+            Self::Found => "found under way",
+        }
+    }
+}
+
+/// How far a split is, as recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SplitPhase {
+    /// The parent's leader is to carry it out.
+    #[default]
+    Ordered,
+    /// The parent's leader is to give it up.
+    Abandoning,
+    /// The children stand in the parent's place; what is left of the parent is to be dropped.
+    Settled,
 }
 
 /// A partition: made before its replicas, so that whoever resumes a creation orders the same ones.
@@ -39,9 +111,12 @@ pub(crate) struct PartitionRecord {
     pub(crate) table: TableId,
     pub(crate) range: KeyRange,
     pub(crate) members: Vec<PlacedMember>,
-    /// The table is gone; the replicas on these members are still to be dropped.
+    /// The table is gone, or the partition was split; the replicas on these members are still to be dropped.
     #[serde(default)]
     pub(crate) dropping: bool,
+    /// The partition that it was split off from: dropped before it, since a replica of the parent may still bring forth one of it.
+    #[serde(default)]
+    pub(crate) parent: Option<GroupId>,
 }
 
 /// Disks that a node once had, kept at most.
@@ -206,6 +281,14 @@ mod tests {
         let record = TableRecord {
             definition: system_table(),
             partitions: vec![GroupId(16), GroupId(17)],
+            splits: vec![SplitRecord {
+                parent: GroupId(17),
+                point: EncodedKey::from_static(b"\0\xff"),
+                left: GroupId(18),
+                right: GroupId(19),
+                cause: SplitCause::Size,
+                phase: SplitPhase::Settled,
+            }],
         };
         let item = to_item(&table_key("music"), &record, "n").unwrap();
         assert_eq!(key_of(&item).and_then(table_name_of), Some("music"));
@@ -234,9 +317,11 @@ mod tests {
             range: model::key::table_range(TableId(20)),
             members: Vec::new(),
             dropping: false,
+            parent: None,
         };
         let mut json = serde_json::to_value(&record).unwrap();
         json.as_object_mut().unwrap().remove("dropping");
+        json.as_object_mut().unwrap().remove("parent");
         let read: PartitionRecord = serde_json::from_value(json).unwrap();
         assert_eq!(read, record);
         assert_eq!(partition_of(&partition_key(GroupId(16))), Some(GroupId(16)));

@@ -12,6 +12,7 @@ use protocol::directory::Push;
 use protocol::health::Heartbeat;
 use protocol::operate::{Answer, Command, Nudge};
 use protocol::subjects;
+use protocol::tokens::WarmReport;
 use routing::{Client, ClientSettings};
 use telemetry::Health;
 use tracing::{info, warn};
@@ -99,6 +100,12 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
             take_command(&server, &runtime, delivery);
         })
         .await?;
+    let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
+    let grown = mesh
+        .serve(subjects::ADMIN_WARM, None, move |delivery| {
+            take_warm_report(&server, &runtime, &delivery);
+        })
+        .await?;
     admin.ask_for_pushes();
     let exported = admin.clone();
     telemetry::export("evenkeel_admin", "The control plane.", move || {
@@ -128,11 +135,12 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         admin: admin.clone(),
         health: health.clone(),
         heartbeat,
-        served: vec![calls, nudges, commands],
+        served: vec![calls, nudges, commands, grown],
         _heard: [heartbeats, pushes],
         founding: false,
         reconciling: false,
         leasing: false,
+        splitting: false,
         active: false,
     }
     .start();
@@ -171,6 +179,17 @@ fn take_nudge(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: &D
     }
 }
 
+fn take_warm_report(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: &Delivery) {
+    let Ok(report) = delivery.decode::<WarmReport>() else {
+        return;
+    };
+    // The active admin notes it.
+    if admin.epoch().is_some() {
+        let admin = admin.clone();
+        runtime.spawn(async move { admin.take_warm_report(report).await });
+    }
+}
+
 fn take_command(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Delivery) {
     // The active admin answers.
     if admin.epoch().is_none() {
@@ -202,6 +221,7 @@ struct Keeper {
     founding: bool,
     reconciling: bool,
     leasing: bool,
+    splitting: bool,
     /// Whether it held the lease at the last look.
     active: bool,
 }
@@ -276,6 +296,20 @@ impl Keeper {
                 Err(error) => info!(%error, "the system table can't be had at the moment"),
             }
         }));
+    }
+
+    /// Goes on with the splits.
+    fn split(&mut self, context: &mut Context<Self>) {
+        if self.splitting || !self.active {
+            return;
+        }
+        self.splitting = true;
+        let admin = self.admin.clone();
+        let work = async move { admin.split_round().await };
+        context.spawn(
+            work.into_actor(self)
+                .map(|(), keeper, _| keeper.splitting = false),
+        );
     }
 
     /// Tends the lease, and notes when it comes or goes.
@@ -364,6 +398,8 @@ impl Actor for Keeper {
         let every = Duration::from_millis(self.admin.settings.reconcile_every_ms.max(10));
         context.run_interval(every, Self::reconcile);
         context.run_interval(LEASE_EVERY, Self::lease);
+        let every = Duration::from_millis(self.admin.settings.splits.look_every_ms.max(10));
+        context.run_interval(every, Self::split);
         let every = Duration::from_millis(self.admin.settings.healing.plan_every_ms.max(10));
         context.run_interval(every, |keeper, _| {
             if keeper.active {

@@ -43,6 +43,8 @@ pub struct AdminSettings {
     pub quotas: Quotas,
     /// Healing, balancing and leaders.
     pub healing: HealingSettings,
+    /// Splits of partitions.
+    pub splits: SplitSettings,
     /// A dropped table's name is free again even if a node that holds its replicas was silent for so long, milliseconds; the node is
     /// told when it comes back.
     pub drop_patience_ms: u64,
@@ -68,6 +70,59 @@ impl Default for AdminSettings {
             lease_ms: 4_000,
             quotas: Quotas::default(),
             healing: HealingSettings::default(),
+            splits: SplitSettings::default(),
+        }
+    }
+}
+
+/// When and how partitions are split (section `admin.splits`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitSettings {
+    /// A partition with more than this is split in the middle, bytes. DynamoDB's limit is 10 GB.
+    pub split_bytes: u64,
+    /// Read units a second that one partition serves: as the storage nodes have it.
+    pub partition_read_units: u64,
+    /// Write units a second that one partition serves: as the storage nodes have it.
+    pub partition_write_units: u64,
+    /// A partition that consumes more than this share of what it may is hot, thousandths: below the cap, since a split takes a while.
+    pub consumption_permille: u64,
+    /// A partition is split for consumption once it was hot for so long, milliseconds: bursts have passed by then.
+    pub sustained_ms: u64,
+    /// Splits at once in all: what the control plane can follow.
+    pub splits_max: usize,
+    /// Splits at once on one node: it writes both children while it serves.
+    pub splits_per_node_max: usize,
+    /// Time between two looks, milliseconds.
+    pub look_every_ms: u64,
+    /// An order that is not seen done is given again after this, milliseconds.
+    pub repeat_ms: u64,
+    /// A split that makes no progress for so long is given up, milliseconds: longer than it takes to heal the group, which it waits for.
+    pub abandon_after_ms: u64,
+    /// A partition that could not be split is left alone for so long, milliseconds; doubled with each failure …
+    pub backoff_ms: u64,
+    /// … up to this.
+    pub backoff_ms_max: u64,
+    /// Time for a leader to find the middle of a partition's bytes, milliseconds; it reads all keys.
+    pub middle_ms_max: u64,
+}
+
+impl Default for SplitSettings {
+    fn default() -> Self {
+        Self {
+            split_bytes: 10 << 30,
+            partition_read_units: 3_000,
+            partition_write_units: 1_000,
+            consumption_permille: 700,
+            sustained_ms: 120_000,
+            splits_max: 8,
+            splits_per_node_max: 2,
+            look_every_ms: 500,
+            repeat_ms: 2_000,
+            abandon_after_ms: 1_800_000,
+            backoff_ms: 60_000,
+            backoff_ms_max: 3_600_000,
+            middle_ms_max: 300_000,
         }
     }
 }

@@ -86,7 +86,8 @@ impl Admin {
         Ok(())
     }
 
-    async fn set_table(
+    /// Carries a definition to one partition, through its leader.
+    pub(crate) async fn set_table(
         &self,
         partition: &PartitionRecord,
         definition: &TableDefinition,

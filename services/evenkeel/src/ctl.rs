@@ -94,6 +94,19 @@ enum Action {
         /// The next leader's node.
         node: u64,
     },
+    /// Split a partition in two, online.
+    Split {
+        /// The partition, as `partitions` shows it: TABLE/NUMBER.
+        #[arg(value_parser = table_and_partition)]
+        partition: (String, u64),
+        /// First key of the right half: the key attributes as DynamoDB JSON, e.g. '{"pk": {"S": "m"}}'. Without it, the middle of the
+        /// partition's bytes.
+        #[arg(long, value_name = "KEY")]
+        at: Option<String>,
+        /// Stay until it is done, and show how far it is.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Build a partition's replica anew on another node, in another zone than the other two.
     Replace {
         /// The partition's number.
@@ -103,6 +116,19 @@ enum Action {
         /// Node of the one that comes.
         to: u64,
     },
+    /// Empty the route caches of all routers, at most once a second: a drill. Requests go on, each miss asks memds.
+    FlushRoutes,
+}
+
+/// `TABLE/NUMBER`; names of tables have no slash.
+fn table_and_partition(text: &str) -> Result<(String, u64), String> {
+    let wrong = || format!("'{text}' is not TABLE/NUMBER, e.g. music/17");
+    let (table, partition) = text.split_once('/').ok_or_else(wrong)?;
+    let partition = partition.parse().map_err(|_| wrong())?;
+    match table.is_empty() {
+        true => Err(wrong()),
+        false => Ok((table.to_owned(), partition)),
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -178,6 +204,22 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
             let to = NodeId(*node);
             desk.order(Command::TransferLeader { partition, to }).await
         }
+        Action::Split {
+            partition: (table, number),
+            at,
+            wait,
+        } => {
+            let partition = GroupId(*number);
+            let order = Command::Split {
+                table: table.clone(),
+                partition,
+                at: at.clone(),
+            };
+            match *wait {
+                true => desk.watch_split(order, table, partition).await,
+                false => desk.order(order).await,
+            }
+        }
         Action::Replace {
             partition,
             from,
@@ -190,6 +232,7 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
             };
             desk.order(order).await
         }
+        Action::FlushRoutes => desk.order(Command::FlushRoutes).await,
     }
 }
 
@@ -283,6 +326,19 @@ impl Desk {
     }
 
     async fn partitions(&self, table: Option<String>) -> anyhow::Result<ExitCode> {
+        match self.all_partitions(table).await? {
+            Err(other) => self.unexpected(other),
+            Ok(all) => {
+                self.print(&all, || screens::partitions(&all))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    async fn all_partitions(
+        &self,
+        table: Option<String>,
+    ) -> anyhow::Result<Result<Vec<PartitionStatus>, Answer>> {
         let mut all: Vec<PartitionStatus> = Vec::new();
         let mut after = GroupId(0);
         loop {
@@ -296,11 +352,62 @@ impl Desk {
                         None => break,
                     }
                 }
-                other => return self.unexpected(other),
+                other => return Ok(Err(other)),
             }
         }
-        self.print(&all, || screens::partitions(&all))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Ok(all))
+    }
+
+    /// Orders a split, and shows how it goes until the children have taken the parent's place.
+    async fn watch_split(
+        &self,
+        order: Command,
+        table: &str,
+        parent: GroupId,
+    ) -> anyhow::Result<ExitCode> {
+        match self.ask(&order, self.patience).await? {
+            Answer::Done(message) => eprintln!("{message}"),
+            other => return self.unexpected(other),
+        }
+        let mut shown = String::new();
+        let mut begun = false;
+        let mut last_seen = Instant::now();
+        loop {
+            let all = match self.all_partitions(Some(table.to_owned())).await? {
+                Ok(all) => all,
+                Err(other) => return self.unexpected(other),
+            };
+            let children: Vec<String> = all
+                .iter()
+                .filter(|p| p.parent == Some(parent))
+                .map(|p| p.partition.0.to_string())
+                .collect();
+            match all.iter().find(|p| p.partition == parent) {
+                None if children.len() == 2 => {
+                    let children = children.join(" and ");
+                    let done = format!("partition {} is split into {children}", parent.0);
+                    return self.said(true, &done);
+                }
+                Some(status) if status.children.is_empty() && begun => {
+                    let why = format!("partition {} stays whole: {}", parent.0, status.split);
+                    return self.said(false, &why);
+                }
+                Some(status) => {
+                    last_seen = Instant::now();
+                    begun |= !status.children.is_empty();
+                    let line = format!("partition {}: {}", parent.0, status.split);
+                    if line != shown {
+                        eprintln!("{line}");
+                        shown = line;
+                    }
+                }
+                None if last_seen.elapsed() >= SILENCE_MAX => {
+                    return self.said(false, &format!("partition {} is gone", parent.0));
+                }
+                None => {}
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     async fn node(&self, node: NodeId) -> anyhow::Result<Option<NodeStatus>> {

@@ -82,6 +82,25 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
 #[serde(default)]
 struct Given {
     storage: GivenStorage,
+    router: GivenRouter,
+    gac: GacSettings,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct GivenRouter {
+    tokens: TokenSettings,
+}
+
+impl Default for GivenRouter {
+    fn default() -> Self {
+        // There is one router.
+        let tokens = TokenSettings {
+            routers_expected: 1,
+            ..TokenSettings::default()
+        };
+        Self { tokens }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -151,15 +170,12 @@ async fn serve(
         started.with_context(|| format!("storage node {node}"))
     };
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;
-    let gac = gac::start(GacSettings::default(), join("gac", 1)).await?;
+    let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
             accept_any_key: true,
-            tokens: TokenSettings {
-                routers_expected: 1,
-                ..TokenSettings::default()
-            },
+            tokens: given.router.tokens,
             ..RouterSettings::default()
         },
         join("router", 1),

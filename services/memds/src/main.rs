@@ -23,6 +23,10 @@ struct File {
     memds: MemdsSettings,
 }
 
+// Lookups and answers are many short-lived buffers.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("memds");

@@ -3,13 +3,15 @@
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use actix_web::http::KeepAlive;
 use actix_web::{App as HttpApp, HttpServer, web};
 use anyhow::Context;
-use mesh::Mesh;
+use mesh::{Mesh, MeshError, Subscription};
+use parking_lot::Mutex;
+use protocol::subjects;
 use routing::{Client, ClientSettings};
 use telemetry::{Health, HttpServer as HealthServer};
 use tokio::sync::oneshot;
@@ -24,6 +26,8 @@ use crate::tokens::{Exchange, Limited, TableLine};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
+/// Between two orders to forget all routes.
+const FORGET_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// A running router.
 pub struct Running {
@@ -31,6 +35,8 @@ pub struct Running {
     supervisor: Addr<Supervisor>,
     thread: Option<JoinHandle<()>>,
     health: Option<HealthServer>,
+    /// What the router hears besides its clients' requests.
+    listening: Vec<Subscription>,
     /// Ends with the router.
     exchange: Option<Exchange>,
 }
@@ -54,6 +60,7 @@ impl Running {
                 tracing::error!("the router's thread panicked");
             }
         }
+        self.listening.clear();
         drop(self.exchange.take());
         if let Some(health) = self.health.take() {
             health.stop().await;
@@ -73,8 +80,19 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     )
     .await
     .context("cannot start the routing client")?;
+    let forgetting = forget_when_told(&mesh, client.clone())
+        .await
+        .context("cannot listen to orders to forget routes")?;
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
+    let storage = MeshBackend {
+        mesh: mesh.clone(),
+        client,
+    };
+    if !settings.tokens.enforced {
+        tracing::warn!("tables are not held to their throughput (router.tokens.enforced)");
+        return start_with(settings, mesh, storage, ready).await;
+    }
     let identity = mesh.identity();
     let shares = settings.tokens.core();
     let line = TableLine::new(
@@ -94,15 +112,27 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         move || exported.numbers(),
     );
     let backend = Limited {
-        backend: MeshBackend {
-            mesh: mesh.clone(),
-            client,
-        },
+        backend: storage,
         line,
     };
     let mut running = start_with(settings, mesh, backend, ready).await?;
     running.exchange = Some(exchange);
+    running.listening.push(forgetting);
     Ok(running)
+}
+
+/// Empties the route cache when the operator orders it, at most once a second: an order that comes too soon is dropped.
+async fn forget_when_told(mesh: &Mesh, client: Client) -> Result<Subscription, MeshError> {
+    let last: Mutex<Option<Instant>> = Mutex::default();
+    let forget = move |_| {
+        let mut last = last.lock();
+        if last.is_none_or(|last| last.elapsed() >= FORGET_EVERY_MIN) {
+            *last = Some(Instant::now());
+            client.forget_all();
+            tracing::info!("all routes are forgotten, as ordered");
+        }
+    };
+    mesh.serve(subjects::ROUTES_FORGET, None, forget).await
 }
 
 /// Starts a router in front of any backend.
@@ -155,6 +185,7 @@ async fn start_with<B: Backend>(
         supervisor,
         thread: Some(thread),
         health: health_server,
+        listening: Vec::new(),
         exchange: None,
     })
 }

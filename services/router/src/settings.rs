@@ -61,6 +61,8 @@ pub struct RouterSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenSettings {
+    /// Whether tables are held to their throughput at all; switched off where the mesh itself is measured.
+    pub enforced: bool,
     /// Time between two requests to the same GAC instance, milliseconds.
     pub refill_ms: u64,
     /// Among how many routers a table's rate is taken to be shared by a router that has heard nothing of GAC: each works with that part of it.
@@ -75,6 +77,7 @@ impl Default for TokenSettings {
     fn default() -> Self {
         let defaults = ShareSettings::default();
         Self {
+            enforced: true,
             refill_ms: defaults.refill_ms,
             routers_expected: defaults.routers_expected,
             idle_ms: defaults.idle_ms,

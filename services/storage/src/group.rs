@@ -120,6 +120,7 @@ impl Group {
             read_units_s,
             write_units_s,
             refused_units_s,
+            advice: self.store.as_ref()?.admission.advice(env.now),
             parent: state.parent,
             split: self.split_progress(state),
         })

@@ -15,7 +15,8 @@ pub struct StorageSettings {
     pub zone: String,
     /// Folder of the WAL and the B-trees. One process at a time.
     pub data_dir: PathBuf,
-    /// Shards: threads that drive replication groups. More than the cores gains nothing.
+    /// Shards: threads that drive replication groups. Half the cores by default: the log, the bus and the disk threads need the
+    /// rest, and what one shard does in a turn shares frames, log records and syncs (two shards on two cores cost a write a third more CPU).
     pub shards: usize,
     /// Address of `/healthz`, `/readyz`, `/metrics`, `host:port`; empty = none (another part of the process serves them).
     pub http: String,
@@ -23,6 +24,8 @@ pub struct StorageSettings {
     pub timing: Timing,
     /// When and how leaders heal their groups.
     pub healing: healing::Settings,
+    /// How leaders sample what is consumed of a partition, for splits.
+    pub heat: heat::Settings,
     /// Limits of this service.
     pub limits: Limits,
     /// How many capacity units partitions and the node spend.
@@ -36,10 +39,11 @@ impl Default for StorageSettings {
             node_id: 0,
             zone: String::new(),
             data_dir: PathBuf::new(),
-            shards: cores.min(8),
+            shards: (cores / 2).clamp(1, 8),
             http: String::new(),
             timing: Timing::default(),
             healing: healing::Settings::default(),
+            heat: heat::Settings::default(),
             limits: Limits::default(),
             admission: Admission::default(),
         }

@@ -118,7 +118,7 @@ struct Weighed<'a> {
 
 /// Samples in the order of time.
 pub(crate) fn advise(
-    samples: &[Sample],
+    samples: &[&Sample],
     settings: &Settings,
     now_ms: u64,
     whole_collections: bool,

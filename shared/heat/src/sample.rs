@@ -17,8 +17,8 @@ const WEIGHT_MAX: u64 = 1 << 40;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Consumption for which one key is sampled, in thousandths of what the partition may consume in one second. At 125, a partition
-    /// at its cap gives eight samples a second.
+    /// Consumption for which one key is sampled, in millionths of what the partition may consume in one second. At 125,000, a
+    /// partition at its cap gives eight samples a second.
     pub stride: u64,
     /// A sample counts for half after so long, milliseconds: long enough for a few hundred samples of a hot partition, short enough that
     /// the point follows the traffic within the minutes in which a split is decided.
@@ -34,7 +34,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            stride: 125,
+            stride: 125_000,
             half_life_ms: 30_000,
             samples_max: 512,
             samples_min: 64,
@@ -76,7 +76,7 @@ impl Heat {
         heat
     }
 
-    /// Something was consumed at `key`: `weight` thousandths of what the partition may consume in a second. Times don't go backwards.
+    /// Something was consumed at `key`: `weight` millionths of what the partition may consume in a second. Times don't go backwards.
     pub fn note(&mut self, now_ms: u64, key: &[u8], weight: u64) {
         let weight = weight.min(WEIGHT_MAX);
         self.carried = self.carried.saturating_add(weight);
@@ -100,14 +100,10 @@ impl Heat {
 
     /// Where a split would halve the consumption of the last minutes, or why no split would. `whole_collections`: item collections must
     /// stay whole.
-    pub fn advise(&mut self, now_ms: u64, whole_collections: bool) -> Advice {
-        self.forget_old(now_ms);
-        advise(
-            self.samples.make_contiguous(),
-            &self.settings,
-            now_ms,
-            whole_collections,
-        )
+    pub fn advise(&self, now_ms: u64, whole_collections: bool) -> Advice {
+        let known = self.samples.iter();
+        let fresh: Vec<&Sample> = known.filter(|s| !self.old(s, now_ms)).collect();
+        advise(&fresh, &self.settings, now_ms, whole_collections)
     }
 
     /// Samples that are remembered.
@@ -116,11 +112,14 @@ impl Heat {
     }
 
     fn forget_old(&mut self, now_ms: u64) {
-        let memory_ms = self.settings.half_life_ms.saturating_mul(HALF_LIVES_MAX);
-        let old = |s: &Sample| now_ms.saturating_sub(s.at_ms) > memory_ms;
-        while self.samples.front().is_some_and(old) {
+        while self.samples.front().is_some_and(|s| self.old(s, now_ms)) {
             self.samples.pop_front();
         }
+    }
+
+    fn old(&self, sample: &Sample, now_ms: u64) -> bool {
+        let memory_ms = self.settings.half_life_ms.saturating_mul(HALF_LIVES_MAX);
+        now_ms.saturating_sub(sample.at_ms) > memory_ms
     }
 
     /// Half to one and a half strides, so that traffic with a rhythm does not meet the same key every time.

@@ -413,3 +413,41 @@ pub fn segment_of(key: &[u8], total: u32) -> Option<u32> {
     let share = ((hash + 1) * u128::from(total)).checked_sub(1)? >> 64;
     u32::try_from(share).ok()
 }
+
+/// How much of an index's hash space a range has, in 2^64ths of it. The range lies within one index's keys, or reaches from before them
+/// or to behind them.
+pub fn hash_width(range: &KeyRange) -> u128 {
+    let (start, end) = hash_bounds(range);
+    end.saturating_sub(start)
+}
+
+/// The point that halves a range's share of the hash space; none if there is no point between two item collections inside of it.
+pub fn hash_middle(range: &KeyRange) -> Option<EncodedKey> {
+    let (start, end) = hash_bounds(range);
+    let middle = start + end.saturating_sub(start) / 2;
+    let table = table_of(&range.start)?;
+    let mut point = index_prefix(table, IndexId(0));
+    point.extend_from_slice(&u64::try_from(middle).ok()?.to_be_bytes());
+    let inside = point[..] > range.start[..] && range.contains(&point);
+    inside.then(|| Bytes::from(point))
+}
+
+/// Where a range starts and ends in the hash space of its table's base data.
+fn hash_bounds(range: &KeyRange) -> (u128, u128) {
+    let whole = 1u128 << 64;
+    let Some(table) = table_of(&range.start) else {
+        return (0, whole);
+    };
+    let base = index_range(table, IndexId(0));
+    let hash = |bound: &[u8], behind: u128| {
+        if bound.is_empty() || !base.end.is_empty() && *bound >= base.end[..] {
+            return behind;
+        }
+        let mut hash = [0; 8];
+        for (byte, of) in hash.iter_mut().zip(bound.iter().skip(HASH_AT)) {
+            *byte = *of;
+        }
+        u128::from(u64::from_be_bytes(hash))
+    };
+    (hash(&range.start, whole), hash(&range.end, whole))
+}

@@ -359,4 +359,36 @@ proptest! {
         prop_assert_eq!(key::segment_of(&first[..17], total), None);
         prop_assert_eq!(key::segment_of(&first, 0), None);
     }
+
+    #[test]
+    fn halving_the_hash_space_gives_shares_that_halve(n in 1u32..9, halvings in 0u32..60, pick in any::<u64>()) {
+        let parts = key::split_table_range(TABLE, n);
+        let mut range = parts[(pick % u64::from(n)) as usize].clone();
+        let sum: u128 = parts.iter().map(key::hash_width).sum();
+        prop_assert_eq!(sum, 1 << 64);
+        for halving in 0..halvings {
+            let width = key::hash_width(&range);
+            let Some(middle) = key::hash_middle(&range) else {
+                prop_assert!(width < 2);
+                break;
+            };
+            let left = KeyRange { start: range.start.clone(), end: middle.clone() };
+            let right = KeyRange { start: middle.clone(), end: range.end.clone() };
+            prop_assert_eq!(key::hash_width(&left), width / 2);
+            prop_assert_eq!(key::hash_width(&right), width - width / 2);
+            prop_assert!(middle.len() <= key::COLLECTION_BYTES);
+            range = if (pick >> halving) & 1 == 0 { left } else { right };
+        }
+    }
+}
+
+#[test]
+fn a_range_within_one_item_collection_has_no_middle_in_the_hash_space() {
+    let key = |sort| encode(&text("x"), Some(&text(sort)));
+    let range = KeyRange {
+        start: key("a"),
+        end: key("b"),
+    };
+    assert_eq!(key::hash_width(&range), 0);
+    assert_eq!(key::hash_middle(&range), None);
 }

@@ -56,6 +56,9 @@ pub struct PartitionInfo {
     /// The split of this partition that is under way or done.
     #[serde(default)]
     pub split: Option<SplitProgress>,
+    /// Where its leader would split it for consumption, or why nowhere; none: it says nothing of it.
+    #[serde(default)]
+    pub advice: Option<heat::Advice>,
 }
 
 /// A follower as its leader sees it.

@@ -10,6 +10,10 @@ pub struct Nudge {
     pub table: String,
 }
 
+/// Every cache of routes is to be empty: what a mesh looks like after all routers were restarted at once.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ForgetRoutes {}
+
 /// What the operator wants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Command {
@@ -43,6 +47,17 @@ pub enum Command {
         /// The next leader.
         to: NodeId,
     },
+    /// Split a partition in two.
+    Split {
+        /// Its table.
+        table: String,
+        /// The partition.
+        partition: GroupId,
+        /// First key of the right half: the key attributes as DynamoDB JSON; the partition key alone stands for its item collection.
+        /// None: in the middle of its bytes.
+        #[serde(default)]
+        at: Option<String>,
+    },
     /// Build a partition's replica anew on another node (or on the same).
     Replace {
         /// The partition.
@@ -52,6 +67,8 @@ pub enum Command {
         /// Node of the one that comes.
         to: NodeId,
     },
+    /// Empty the route caches of all routers.
+    FlushRoutes,
 }
 
 /// The active admin's answer.
@@ -173,7 +190,7 @@ pub struct ReplicaStatus {
 }
 
 /// A partition as the admin sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartitionStatus {
     /// The partition.
     pub partition: GroupId,
@@ -199,6 +216,27 @@ pub struct PartitionStatus {
     /// What is being done about it, in words; empty = nothing.
     #[serde(default)]
     pub healing: String,
+    /// The partition that it was split off from.
+    #[serde(default)]
+    pub parent: Option<GroupId>,
+    /// Read units a second.
+    #[serde(default)]
+    pub read_units_s: f64,
+    /// Write units a second.
+    #[serde(default)]
+    pub write_units_s: f64,
+    /// Units a second that were refused.
+    #[serde(default)]
+    pub refused_units_s: f64,
+    /// What it consumes of what it may, thousandths.
+    #[serde(default)]
+    pub heat_permille: u64,
+    /// How its split goes, or why a hot or large partition is not split, in words; empty = neither.
+    #[serde(default)]
+    pub split: String,
+    /// The children of the split that is under way.
+    #[serde(default)]
+    pub children: Vec<GroupId>,
     /// Since its leader spoke, milliseconds; none = it never did.
     #[serde(default)]
     pub heard_ms: Option<u64>,

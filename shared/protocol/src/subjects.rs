@@ -50,6 +50,8 @@ pub const ADMIN_API: &str = "admin.api";
 pub const ADMIN_NUDGE: &str = "admin.nudge";
 /// Operator's commands: `operate::Command` → `operate::Answer`. Every admin hears them, the active one answers.
 pub const ADMIN_OPERATE: &str = "admin.operate";
+/// "Forget all routes that you have cached", to every routing client (routers, admins), one way: `operate::ForgetRoutes`.
+pub const ROUTES_FORGET: &str = "routes.forget";
 /// Tables' tokens from one GAC instance: `tokens::TokenRequest` → `tokens::TokenReply`.
 pub fn gac_tokens(instance: u64) -> String {
     format!("gac.{instance}.tokens")

@@ -16,6 +16,7 @@ use protocol::subjects;
 use tokio::sync::Semaphore;
 
 use crate::lookups::Lookups;
+use crate::misses::Misses;
 use crate::reach::Reach;
 use crate::resolve::Resolved;
 use crate::routes::{Routes, RoutesLimits};
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) settings: ClientSettings,
     pub(crate) routes: Arc<RwLock<Routes>>,
     pub(crate) lookups: Arc<Lookups>,
+    pub(crate) misses: Arc<Misses>,
     pub(crate) reach: Arc<RwLock<Reach>>,
     pub(crate) started: Instant,
     pub(crate) calls: Semaphore,
@@ -72,7 +74,7 @@ pub(crate) struct Shared {
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientStats {
-    /// Lookups sent to memds nodes: one a hit, two a miss.
+    /// Lookups sent to memds nodes: one a hit or miss, and one more for the first miss of a table's routes at a time.
     pub lookups: u64,
     /// Messages that these lookups shared.
     pub lookup_messages: u64,
@@ -115,6 +117,7 @@ impl Client {
             settings,
             routes,
             lookups,
+            misses: Arc::default(),
             reach,
             started,
             calls,
@@ -260,6 +263,11 @@ impl Client {
     /// Forgets a table that is gone.
     pub fn forget_table(&self, id: TableId) {
         self.shared.routes.write().forget_table(id);
+    }
+
+    /// Forgets everything: a drill, or the operator's last resort. Requests go on; each miss asks memds.
+    pub fn forget_all(&self) {
+        self.shared.routes.write().clear();
     }
 
     /// Counters since the start.

@@ -7,6 +7,7 @@ mod client;
 mod errors;
 mod fleet;
 mod lookups;
+mod misses;
 mod pages;
 mod reach;
 mod resolve;

@@ -22,8 +22,8 @@ const LOOKUPS_PER_MESSAGE_MAX: usize = 1_024;
 const QUEUE_MAX: usize = 8_192;
 /// Messages under way to one memds node; while they are, further lookups gather for the next one.
 const MESSAGES_IN_FLIGHT_MAX: usize = 4;
-/// How long refreshes of cache hits gather. Nobody waits for them.
-const GATHER: Duration = Duration::from_millis(1);
+/// How long refreshes of cache hits gather. Nobody waits for them, and each message costs the router, the bus and memds a wake-up.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long one message may take; a memds node answers from memory.
 const MESSAGE_TIME: Duration = Duration::from_millis(500);
 
@@ -105,6 +105,12 @@ impl Lookups {
     pub(crate) fn ask_two(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
         let nodes = self.fleet.read().two(self.now_ms(), rand::random());
         self.ask(nodes, lookup)
+    }
+
+    /// Sends a lookup to one memds node; somebody waits for the answer.
+    pub(crate) fn ask_one(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
+        let node = self.fleet.read().one(self.now_ms(), rand::random());
+        self.ask(node.into_iter().collect(), lookup)
     }
 
     /// Sends a lookup to every ready memds node.

@@ -1,5 +1,5 @@
 //! Lookups that somebody waits for: two memds nodes are asked, the first positive answer counts, and only two nodes (or the
-//! only one) can say that there is no such table.
+//! only one) can say that there is no such table. While somebody waits for two nodes already, others that miss the same table ask one.
 
 use std::time::Duration;
 
@@ -7,10 +7,13 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use mesh::Deadline;
 use model::ApiError;
-use protocol::directory::{Lookup, LookupAnswer};
+use protocol::directory::{Lookup, LookupAnswer, TableRef};
+use tokio::sync::{Notify, oneshot};
 
 use crate::client::Client;
 use crate::errors;
+use crate::lookups::Answered;
+use crate::misses::Part;
 
 /// Pauses between tries while no memds node has an answer.
 const PAUSE_MS: std::ops::Range<u64> = 10..60;
@@ -31,8 +34,15 @@ impl Client {
         lookup: &Lookup,
         deadline: Deadline,
     ) -> Result<Resolved, ApiError> {
+        let mut first = Some(self.shared.misses.part(&lookup.table));
         loop {
-            if let Some(resolved) = self.ask_once(lookup).await {
+            let resolved = match first.take() {
+                Some(Part::Follow(done)) => self.follow(lookup, &done).await,
+                // It leads until there is an answer; later tries of anybody ask two.
+                Some(Part::Lead(_leading)) => self.ask_once(lookup).await,
+                None => self.ask_once(lookup).await,
+            };
+            if let Some(resolved) = resolved {
                 return Ok(resolved);
             }
             let pause = Duration::from_millis(rand::random_range(PAUSE_MS));
@@ -43,10 +53,45 @@ impl Client {
         }
     }
 
-    /// One try; none if it gave no answer.
+    /// One try with one node, or what the leader of this miss learned meanwhile; none if neither gave an answer.
+    async fn follow(&self, lookup: &Lookup, done: &Notify) -> Option<Resolved> {
+        let own = self.weigh(lookup, self.shared.lookups.ask_one(lookup));
+        tokio::pin!(own);
+        tokio::select! {
+            resolved = &mut own => return resolved,
+            () = done.notified() => {}
+        }
+        if self.is_known(lookup) {
+            // The own lookup is sent all the same; its answer refreshes the cache.
+            return Some(Resolved::Positive(LookupAnswer::Unchanged));
+        }
+        own.await
+    }
+
+    /// Whether the cache has by now what the lookup is for.
+    fn is_known(&self, lookup: &Lookup) -> bool {
+        let routes = self.shared.routes.read();
+        match (&lookup.table, &lookup.key) {
+            (TableRef::Name(name), None) => routes.table(name).is_some(),
+            (TableRef::Id(id), Some(key)) => routes.partition(*id, key).is_some(),
+            _ => false,
+        }
+    }
+
+    /// One try with two nodes; none if it gave no answer.
     pub(crate) async fn ask_once(&self, lookup: &Lookup) -> Option<Resolved> {
+        self.weigh(lookup, self.shared.lookups.ask_two(lookup))
+            .await
+    }
+
+    /// What the answers say together.
+    async fn weigh(
+        &self,
+        lookup: &Lookup,
+        asked: Vec<oneshot::Receiver<Answered>>,
+    ) -> Option<Resolved> {
         let lookups = &self.shared.lookups;
-        let mut answers: FuturesUnordered<_> = lookups.ask_two(lookup).into_iter().collect();
+        let mut answers: FuturesUnordered<_> = asked.into_iter().collect();
         let asked = answers.len();
         let mut no_table = 0;
         while let Some(answer) = answers.next().await {

@@ -155,6 +155,11 @@ impl Routes {
         }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.limits.clone());
+    }
+
     /// Tables and partitions kept.
     pub fn len(&self) -> (usize, usize) {
         (self.tables.len(), self.partitions)
@@ -331,5 +336,9 @@ mod tests {
         routes.learn_table(table(20, "music", 1));
         routes.forget_name("music");
         assert!(routes.is_empty());
+        routes.learn_table(table(20, "music", 1));
+        routes.learn_partition(partition(7, 20, b"a", b"", 3));
+        routes.clear();
+        assert_eq!((routes.len(), routes.table("music")), ((0, 0), None));
     }
 }

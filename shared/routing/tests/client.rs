@@ -324,6 +324,86 @@ async fn every_request_sends_its_lookup_and_they_share_messages() {
     assert!(messages < 400, "{messages} messages for 500 lookups");
 }
 
+/// What a customer does, or what befalls the caches.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// So many requests at once, each for the table and one of its two partitions.
+    Requests(usize),
+    /// All caches are lost.
+    Flush,
+}
+
+fn happening() -> impl proptest::strategy::Strategy<Value = Happening> {
+    use proptest::prelude::*;
+    prop_oneof![
+        3 => (1_usize..60).prop_map(Happening::Requests),
+        2 => Just(Happening::Flush),
+    ]
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Constant work: whatever the hit rate, each request sends its lookup of the table and its lookup of the partition; none is skipped. Beyond
+    /// that there is, each time the caches are lost, at most one lookup for the table and one for each partition: the second node that
+    /// the first miss asks.
+    #[test]
+    fn lookups_follow_requests_whatever_the_hit_rate(
+        happenings in proptest::collection::vec(happening(), 1..12)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(2, &[1], Box::new(|_, _| Some(item()))).await;
+            for memds in world.memds.values() {
+                *memds.partitions.lock() = vec![partition(7, "a", "m", 1, 1), partition(8, "m", "", 1, 1)];
+            }
+            let client = world.client(|_| {}).await;
+            let (mut requests, mut flushes) = (0, 1);
+            for happening in happenings {
+                match happening {
+                    Happening::Flush => {
+                        client.forget_all();
+                        flushes += 1;
+                    }
+                    Happening::Requests(count) => {
+                        requests += count as u64;
+                        let each = (0..count).map(async |number| {
+                            assert_eq!(table(&client, "music", 5_000).await, Ok(TableId(20)));
+                            let key = if number % 2 == 0 { "k" } else { "z" };
+                            let deadline = Deadline::after(Duration::from_secs(5));
+                            let trace = TraceContext::default();
+                            let key = Bytes::from_static(key.as_bytes());
+                            client.item(&music(), &key, get(true), deadline, &trace).await.unwrap();
+                        });
+                        futures::future::join_all(each).await;
+                    }
+                }
+            }
+            // The last ones may still gather; what is queued is sent.
+            while client.stats().lookups < 2 * requests || world.lookups() < client.stats().lookups {
+                tokio::task::yield_now().await;
+            }
+            let lookups = client.stats().lookups;
+            assert_eq!(client.stats().lookups_dropped, 0);
+            assert!(lookups <= 2 * requests + flushes * 3, "{lookups} lookups for {requests} requests, {flushes} times without caches");
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_follower_takes_what_the_leader_learned() {
+    // One of the two nodes never answers: whoever asked only that one would wait for its time-out.
+    let world = World::new(1, &[1], Box::new(|_, _| Some(item()))).await;
+    let client = world.client(|_| {}).await;
+    world.beat(2);
+    for _ in 0..10 {
+        client.forget_all();
+        world.beat(2);
+        let all = futures::future::join_all((0..20).map(|_| table(&client, "music", 2_000))).await;
+        assert!(all.iter().all(|found| *found == Ok(TableId(20))), "{all:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_miss_asks_two_memds_nodes_and_the_first_positive_answer_counts() {
     let world = World::new(2, &[1], Box::new(|_, _| Some(item()))).await;

@@ -349,3 +349,7 @@ impl Side {
 fn whole(units: Units) -> u64 {
     units.thousandths() / 1000
 }
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;

@@ -161,17 +161,21 @@ impl Share {
 
     /// Takes the answer to a request that was sent at `sent_ms`, when `extra_spent_total` was `spent`.
     pub(crate) fn grant(&mut self, now_ms: u64, grant: &Grant, sent_ms: u64, spent: Units) {
-        // No share exceeds the table's own limit as this router knows it, unless the table is an on-demand one that grew: whatever an
-        // instance says is bounded by what it was told.
         self.age(now_ms);
         self.granted = true;
-        self.share = grant.share;
+        // Whatever an instance says: a fixed rate is not exceeded. That of an on-demand table grows, and only GAC knows how far.
+        self.share = match self.allowed.limit {
+            ThroughputLimit::KeyRange | ThroughputLimit::Account => grant.share,
+            ThroughputLimit::Provisioned | ThroughputLimit::MaxOnDemand => {
+                grant.share.min(self.allowed.effective())
+            }
+        };
         self.limit = grant.limit;
         self.fresh_until_ms = sent_ms.saturating_add(grant.fresh_ms);
         let since = self.extra_spent_total.saturating_sub(spent);
         self.extra = grant.extra.saturating_sub(since);
         self.bucket
-            .resize(grant.pace.min(grant.share), depth(grant.share), now_ms);
+            .resize(grant.pace.min(self.share), depth(self.share), now_ms);
         self.age(now_ms);
     }
 
@@ -297,6 +301,20 @@ mod tests {
         share.retire(4, 20);
         assert_eq!(share.report(20).share, Units::new(50));
         assert_eq!(share.report(20).limit, Units::new(200));
+    }
+
+    #[test]
+    fn no_grant_exceeds_a_fixed_rate() {
+        let mut share = Share::new(ALLOWED, 2, 0);
+        share.grant(0, &grant(1_000_000, 0), 0, Units::ZERO);
+        assert_eq!(share.report(0).share, Units::new(100));
+        let growing = Allowed {
+            limit: ThroughputLimit::KeyRange,
+            ..ALLOWED
+        };
+        let mut share = Share::new(growing, 2, 0);
+        share.grant(0, &grant(150, 0), 0, Units::ZERO);
+        assert_eq!(share.report(0).share, Units::new(150));
     }
 
     #[test]

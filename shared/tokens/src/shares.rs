@@ -174,7 +174,6 @@ impl Shares {
         ring: &Ring,
         mut draw: impl FnMut() -> u64,
     ) -> Vec<(u64, TokenRequest)> {
-        self.retire_idle(now_ms);
         let instances: Vec<u64> = ring.instances().collect();
         self.exchanges
             .retain(|instance, _| instances.contains(instance));
@@ -185,6 +184,7 @@ impl Shares {
         if due.is_empty() {
             return Vec::new();
         }
+        self.retire_idle(now_ms);
         let mut uses: BTreeMap<u64, Vec<TableUse>> = BTreeMap::new();
         let mut spent: BTreeMap<u64, BTreeMap<TableId, (Units, Units)>> = BTreeMap::new();
         for (&id, table) in &mut self.tables {

@@ -70,6 +70,8 @@ fn movable(seen: &Seen, node: NodeId, view: &View) -> Option<Ailment> {
     let calm = seen.fresh(view.now_ms)
         && !info.changing
         && info.learners.is_empty()
+        // Whoever takes a replica away has its children made anew.
+        && info.split.is_none()
         && info.leader.is_some_and(|leader| leader != node)
         && copies == info.members.len();
     calm.then_some(Ailment {

@@ -168,7 +168,8 @@ pub(crate) fn state_of(member: &PlacedMember, seen: &Seen, view: &View) -> Strin
 pub(crate) fn diagnose(seen: &Seen, view: &View) -> Option<Ailment> {
     let info = &seen.info;
     let leader = info.leader?;
-    if info.changing || !seen.fresh(view.now_ms) {
+    // A partition that was split stays as it is until it is dropped.
+    if info.changing || !seen.fresh(view.now_ms) || seen.ended() {
         return None;
     }
     let storage = |m: &&PlacedMember| m.member.role == Role::Storage;

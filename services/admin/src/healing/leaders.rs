@@ -142,8 +142,9 @@ impl Leaders {
             .get(&partition)
             .is_none_or(|at_ms| view.now_ms.saturating_sub(*at_ms) >= cooldown_ms);
         let calm = seen.fresh(view.now_ms) && !seen.info.changing && !repairs.touches(partition);
+        let split = seen.ended() || seen.info.split.is_some() && !urgent;
         let wanted = (node.slow || node.draining) == urgent && !node.dead();
-        (rested && calm && wanted).then_some(leader)
+        (rested && calm && wanted && !split).then_some(leader)
     }
 }
 

@@ -59,6 +59,7 @@ impl Partition {
             changing: false,
             table_version: self.table.version,
             items: self.items.len() as u64,
+            bytes: 0,
             ..PartitionInfo::default()
         }
     }

@@ -92,6 +92,10 @@ fn partition_rows(partitions: &[PartitionStatus]) -> String {
         ("GEN", Right),
         ("ITEMS", Right),
         ("SIZE", Right),
+        ("READ/S", Right),
+        ("WRITE/S", Right),
+        ("HEAT", Right),
+        ("PARENT", Right),
         ("WHAT", Left),
     ];
     let row = |partition: &PartitionStatus| {
@@ -104,9 +108,12 @@ fn partition_rows(partitions: &[PartitionStatus]) -> String {
         if partition.leader.is_none() {
             what.insert(0, "no leader".to_owned());
         }
-        if !partition.healing.is_empty() {
-            what.push(partition.healing.clone());
-        }
+        let doing = [&partition.healing, &partition.split];
+        what.extend(doing.into_iter().filter(|words| !words.is_empty()).cloned());
+        let heat = match partition.refused_units_s > 0.0 {
+            true => format!("{} % (refuses)", partition.heat_permille / 10),
+            false => format!("{} %", partition.heat_permille / 10),
+        };
         vec![
             partition.partition.0.to_string(),
             partition.table.clone(),
@@ -115,6 +122,10 @@ fn partition_rows(partitions: &[PartitionStatus]) -> String {
             partition.generation.to_string(),
             partition.items.to_string(),
             bytes(partition.bytes),
+            format!("{:.0}", partition.read_units_s),
+            format!("{:.0}", partition.write_units_s),
+            heat,
+            partition.parent.map_or("-".to_owned(), |p| p.0.to_string()),
             what.join("; "),
         ]
     };
@@ -261,6 +272,11 @@ mod tests {
             bytes: 0,
             healing: "node 3 -> node 6 (node dead)".into(),
             heard_ms: Some(1),
+            write_units_s: 701.6,
+            heat_permille: 702,
+            parent: Some(GroupId(16)),
+            split: "hot, but a single item has most of the consumption".into(),
+            ..PartitionStatus::default()
         }
     }
 
@@ -279,6 +295,10 @@ mod tests {
         assert!(text.contains("1* 4l 3+!"), "{text}");
         let what = "3: node dead; node 3 -> node 6 (node dead)";
         assert!(text.contains(what), "{text}");
+        let heat = ["702", "70 %", " 16 ", "hot, but a single item"];
+        for part in heat {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
     }
 
     #[test]

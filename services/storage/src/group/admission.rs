@@ -5,20 +5,17 @@
 use std::collections::BTreeSet;
 
 use admission::{DecayedRate, Grant, PartitionBucket, PartitionLimits};
-use model::capacity::{self, Direction};
-use model::codec::encoded_item_size;
+use heat::{Advice, Heat, Obstacle};
+use model::capacity::Direction;
 use model::table::BillingMode;
-use model::{EncodedKey, TableDefinition, TableId, Units};
+use model::{EncodedKey, TableDefinition, Units};
 use paxos::{Millis, NodeId};
-use protocol::item::{ItemFault, ItemOperation, ItemReply, WriteAction};
+use protocol::item::{ItemOperation, ItemReply};
 
 use super::Store;
 use crate::capacity::NodeCapacity;
 use crate::env::Env;
 use crate::settings::Admission as Settings;
-
-/// Tables below this number are the mesh's own: never throttled.
-const CUSTOMER_TABLE_MIN: TableId = TableId(16);
 
 /// A request that was admitted, until it is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +35,11 @@ struct Line {
     served: DecayedRate,
 }
 
+/// Caps by which consumption is compared where there is no limit, read and write units a second: DynamoDB's.
+const USUAL_CAPS: [u64; 2] = [3_000, 1_000];
+/// A millionth of what a partition may consume in a second, in its units' thousandths: what `heat` counts in.
+const MILLIONTHS: u64 = 1_000;
+
 /// Buckets and rates of one replica.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Admission {
@@ -46,6 +48,10 @@ pub(crate) struct Admission {
     reads: Line,
     writes: Line,
     refused: DecayedRate,
+    /// Where the consumption falls; none: nothing came yet.
+    heat: Option<Heat>,
+    /// What a partition may consume in a second, reads and writes.
+    caps: [u64; 2],
 }
 
 impl Admission {
@@ -55,6 +61,17 @@ impl Admission {
             return;
         }
         self.version = Some(table.version);
+        let caps = [
+            settings.partition_read_units_max,
+            settings.partition_write_units_max,
+        ];
+        self.caps = [0, 1].map(|at| {
+            if caps[at] == 0 {
+                USUAL_CAPS[at]
+            } else {
+                caps[at]
+            }
+        });
         for direction in [Direction::Read, Direction::Write] {
             let limits = limits(settings, table, direction);
             let bucket = &mut self.line(direction).bucket;
@@ -101,6 +118,13 @@ impl Admission {
         }
     }
 
+    /// Where a split would halve what this leader has seen consumed, or why nowhere; none: too little came to tell.
+    pub(super) fn advice(&self, now: Millis) -> Option<Advice> {
+        // No table has local secondary indexes yet, so item collections need not stay whole.
+        let advice = self.heat.as_ref()?.advise(now.0, false);
+        (advice != Advice::Nowhere(Obstacle::FewSamples)).then_some(advice)
+    }
+
     /// Units a second, lately: reads, writes, refused.
     pub(super) fn rates(&self, now: Millis) -> (Units, Units, Units) {
         (
@@ -121,7 +145,7 @@ fn limits(
         Direction::Read => settings.partition_read_units_max,
         Direction::Write => settings.partition_write_units_max,
     };
-    if cap == 0 || table.id < CUSTOMER_TABLE_MIN {
+    if cap == 0 || table.id.is_system() {
         return None;
     }
     let rate = match (table.billing, direction) {
@@ -158,8 +182,11 @@ impl Store {
         let table = &state.table;
         let node = &env.node;
         self.admission
+            .heat
+            .get_or_insert_with(|| Heat::new(node.settings.heat.clone(), node.id.0));
+        self.admission
             .follow(env.now, &node.settings.admission, table);
-        let (direction, sure) = surely(operation);
+        let (direction, sure) = operation.surely();
         let room = || {
             let members = state.configuration.voters().map(|member| member.node);
             has_room(
@@ -196,7 +223,7 @@ impl Store {
     pub(super) fn note_demand(
         &mut self,
         now: Millis,
-        _key: &EncodedKey,
+        key: &EncodedKey,
         direction: Direction,
         units: Units,
         admitted: bool,
@@ -206,47 +233,27 @@ impl Store {
             false => &mut self.admission.refused,
         };
         rate.add(now.0, units);
+        let admission = &mut self.admission;
+        let cap = match direction {
+            Direction::Read => admission.caps[0],
+            Direction::Write => admission.caps[1],
+        };
+        if let Some(heat) = &mut admission.heat {
+            let weight = units.saturating_mul(MILLIONTHS).thousandths() / cap.max(1);
+            heat.note(now.0, key, weight);
+        }
     }
 }
 
 impl Charge {
     /// What an evaluated request cost, by its answer.
     pub(super) fn cost(self, reply: &ItemReply, strong: bool) -> Units {
-        match reply {
-            ItemReply::Item { size_bytes, .. } => capacity::read_units(*size_bytes, strong),
-            ItemReply::Page(page) => capacity::read_units(page.bytes_read, strong),
-            ItemReply::Written {
-                old_size_bytes,
-                new_size_bytes,
-                ..
-            } => capacity::write_units(*old_size_bytes.max(new_size_bytes)),
-            // As the write would have cost: what was to be written, or what is there, whichever is larger.
-            ItemReply::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {
-                self.sure.max(capacity::write_units(*size_bytes))
-            }
-            ItemReply::Fault(_) => Units::ZERO,
-        }
+        reply.cost(self.sure, strong)
     }
 
     /// What was charged at first.
     pub(super) fn sure(self) -> Units {
         self.sure
-    }
-}
-
-/// What a request costs at least: the smallest read, the size that is sent to be written.
-fn surely(operation: &ItemOperation) -> (Direction, Units) {
-    match operation {
-        ItemOperation::Get(get) => (Direction::Read, capacity::read_units(0, get.strong)),
-        ItemOperation::Page(page) => (Direction::Read, capacity::read_units(0, page.strong)),
-        ItemOperation::Write(write) => {
-            let bytes = match &write.action {
-                // A malformed item is refused when it is evaluated.
-                WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
-                WriteAction::Delete | WriteAction::Update { .. } => 0,
-            };
-            (Direction::Write, capacity::write_units(bytes))
-        }
     }
 }
 
@@ -266,8 +273,10 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
 mod tests {
     use std::collections::BTreeMap;
 
+    use model::TableId;
     use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
     use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
+    use protocol::item::ItemFault;
 
     use super::*;
 

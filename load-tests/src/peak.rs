@@ -1,4 +1,6 @@
-//! `evenkeel-load run`: closed loop, one request at a time on each connection.
+//! `evenkeel-load peak`: closed loop, one request at a time on each connection: what an endpoint does at most.
+
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +12,9 @@ use hdrhistogram::Histogram;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use crate::connection::Connection;
-use crate::report::Report;
 use crate::signature::Signer;
 use crate::table;
+use report::Report;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -38,7 +40,7 @@ pub enum Output {
     Json,
 }
 
-/// Options of `run`.
+/// Options of `peak`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Endpoint, host:port (plain HTTP).
