@@ -102,7 +102,8 @@ impl Outcome {
 struct ErrorBody {
     #[serde(rename = "__type")]
     kind: String,
-    #[serde(rename = "ThrottlingReasons")]
+    // The two exceptions spell it differently (API reference).
+    #[serde(rename = "ThrottlingReasons", alias = "throttlingReasons")]
     reasons: Vec<Reason>,
 }
 
@@ -154,6 +155,11 @@ mod tests {
             (plain.kind, &*plain.label),
             (Kind::Throttled, "ThrottlingException")
         );
+        let on_demand = of_error(
+            400,
+            br#"{"__type":"x#ThrottlingException","throttlingReasons":[{"reason":"TableWriteKeyRangeThroughputExceeded"}]}"#,
+        );
+        assert_eq!(on_demand.label, "TableWriteKeyRangeThroughputExceeded");
         let lost = of_error(400, br#"{"__type":"x#ConditionalCheckFailedException"}"#);
         assert_eq!((lost.kind, lost.ended()), (Kind::Conflict, Ended::NotDone));
         let broken = of_error(500, br#"{"__type":"x#InternalServerError"}"#);

@@ -59,7 +59,7 @@ fn promises(body: &mut String, report: &Report) {
         };
         let _ = write!(
             body,
-            "<tr><td class=\"{class}\">{mark}</td><td>{}</td><td><code>{}</code></td><td><b>{}</b></td></tr>",
+            "<tr><td class=\"{class}\">{mark}</td><td>{}</td><td><code>{}</code></td><td class=\"here\"><b>{}</b></td></tr>",
             escape(&promise.text),
             escape(&promise.holds),
             escape(&promise.numbers)

@@ -142,6 +142,7 @@ impl Timeline {
             );
         }
         let mut last_word = f64::MIN;
+        let mut last_label = "";
         for bar in bars {
             let (from, to) = (self.x(bar.from_s), self.x(bar.to_s));
             let width = (to - from).max(3.0);
@@ -179,10 +180,11 @@ impl Timeline {
             );
             let x = (from + width.min(12.0) / 2.0).max(last_word + WORDS_APART);
             // Words that would end up far from their bars say nothing; the bar's title has them.
-            if x - from > WORD_STRAYS_MAX || x > LEFT + WIDTH {
+            // What is done again and again is named once.
+            if x - from > WORD_STRAYS_MAX || x > LEFT + WIDTH || bar.label == last_label {
                 continue;
             }
-            last_word = x;
+            (last_word, last_label) = (x, &bar.label);
             let y = self.y - 6.0;
             let _ = write!(
                 self.body,

@@ -11,7 +11,7 @@ use protocol::subjects;
 
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
-use crate::healing::{Directive, Leaderless, Leaders, Repairs, View, orphans};
+use crate::healing::{Directive, Leaderless, Leaders, Pressure, Repairs, View, orphans, relieve};
 use crate::lease::LeaseAction;
 use crate::records::{self, NodeRecord};
 use crate::vitality::{NodeViews, Watch};
@@ -22,6 +22,7 @@ pub(crate) struct Plan {
     pub(crate) nodes: NodeViews,
     pub(crate) repairs: Repairs,
     leaders: Leaders,
+    pub(crate) pressure: Pressure,
 }
 
 impl Plan {
@@ -31,6 +32,7 @@ impl Plan {
             nodes: NodeViews::new(),
             repairs: Repairs::default(),
             leaders: Leaders::default(),
+            pressure: Pressure::default(),
         }
     }
 }
@@ -139,7 +141,9 @@ impl Admin {
             return;
         }
         let orders = self.with_plan(|plan, view| {
-            let mut orders = plan.repairs.step(view);
+            // Before the repairs, which carry its moves out.
+            let mut orders = relieve(&mut plan.pressure, &mut plan.repairs, view);
+            orders.extend(plan.repairs.step(view));
             orders.extend(plan.leaders.step(view, &plan.repairs));
             orders
         });
@@ -154,6 +158,7 @@ impl Admin {
         let mut plan = self.plan.lock();
         plan.repairs.forget();
         plan.leaders = Leaders::default();
+        plan.pressure = Pressure::default();
         drop(plan);
         self.splits.forget();
     }

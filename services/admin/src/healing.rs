@@ -5,6 +5,7 @@ mod balance;
 mod diagnosis;
 mod leaders;
 mod orphans;
+mod pressure;
 mod repairs;
 mod target;
 
@@ -13,9 +14,10 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use diagnosis::{copies, state_of, voting_copies};
+pub(crate) use diagnosis::{Reason, copies, state_of, voting_copies};
 pub(crate) use leaders::Leaders;
 pub(crate) use orphans::{Leaderless, orphans};
+pub(crate) use pressure::{Pressure, relieve};
 pub(crate) use repairs::Repairs;
 
 use paxos::{GroupId, NodeId};

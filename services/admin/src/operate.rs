@@ -18,7 +18,7 @@ use protocol::subjects;
 use crate::autoadmin::Plan;
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
-use crate::healing::{View, copies, state_of, voting_copies};
+use crate::healing::{Reason, View, copies, state_of, voting_copies};
 use crate::partitions::Seen;
 use crate::placement::REPLICAS;
 use crate::records::{NodeRecord, SYSTEM_GROUP, SYSTEM_TABLE, Stored};
@@ -100,6 +100,8 @@ impl Admin {
             ),
             ("replacements_running", progress.running),
         ]);
+        let pressed = self.plan.lock().pressure.pressed() as u64;
+        numbers.push(("nodes_pressed", pressed));
         numbers.extend(self.split_numbers());
         numbers
     }
@@ -459,7 +461,10 @@ fn point_of(table: &TableDefinition, at: &str) -> Result<EncodedKey, String> {
 }
 
 fn replace(admin: &Arc<Admin>, partition: GroupId, from: NodeId, to: NodeId) -> Answer {
-    let taken = admin.with_plan(|plan, view| plan.repairs.replace(partition, from, to, view));
+    let taken = admin.with_plan(|plan, view| {
+        plan.repairs
+            .replace(partition, from, to, Reason::Operator, view)
+    });
     match taken {
         Err(why) => Answer::Refused(why),
         Ok(()) => {

@@ -155,6 +155,11 @@ pub struct HealingSettings {
     pub stuck_after_ms: u64,
     /// Hand-overs of leadership in one second.
     pub transfers_max: usize,
+    /// A node takes replicas and leaders only below this share of what it is rated for, thousandths: from there on it reports that it
+    /// is under pressure (`storage.limits.pressed_permille`).
+    pub pressed_permille: u64,
+    /// A node is relieved once it was under pressure for so long, milliseconds: bursts pass by themselves.
+    pub pressed_after_ms: u64,
 }
 
 impl Default for HealingSettings {
@@ -171,6 +176,8 @@ impl Default for HealingSettings {
             backoff_ms_max: 60_000,
             stuck_after_ms: 3_600_000,
             transfers_max: 4,
+            pressed_permille: 750,
+            pressed_after_ms: 15_000,
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos::{GroupId, NodeId};
-use protocol::health::StorageHealth;
+use protocol::health::{NodeRoom, StorageHealth};
 use protocol::operate::Vitality;
 
 use crate::cluster::{Cluster, SILENT_MS, StorageNode};
@@ -40,6 +40,13 @@ pub(crate) struct NodeView {
     /// Alive for so long without a break.
     pub(crate) alive_ms: u64,
     pub(crate) free_bytes: u64,
+    pub(crate) used_bytes: u64,
+    /// Capacity units a second that it is rated for; nothing: it does not say.
+    pub(crate) rated: NodeRoom,
+    /// It says that it is under pressure.
+    pub(crate) pressed: bool,
+    /// Partitions that it would like to be rid of.
+    pub(crate) candidates: BTreeSet<GroupId>,
     pub(crate) former: Vec<u64>,
     pub(crate) fenced: BTreeSet<GroupId>,
     /// As its peers see it; 0 = not measured.
@@ -161,6 +168,12 @@ impl Watch {
                     .get(&node)
                     .map_or(0, |since| now_ms.saturating_sub(*since)),
                 free_bytes: health.map_or(0, |h| h.free_bytes),
+                used_bytes: health.map_or(0, |h| h.used_bytes),
+                rated: health.map(|h| h.rated).unwrap_or_default(),
+                pressed: health.is_some_and(|h| h.pressed),
+                candidates: health
+                    .map(|h| h.candidates.iter().map(|c| c.partition).collect())
+                    .unwrap_or_default(),
                 former: record.map(|r| r.former.clone()).unwrap_or_default(),
                 fenced: health
                     .map(|h| h.fenced.iter().copied().collect())

@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use admin::AdminSettings;
+use admin::{AdminSettings, SplitSettings};
 use anyhow::{Context as _, bail};
 use gac::GacSettings;
 use memds::MemdsSettings;
@@ -77,10 +77,12 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
     }
 }
 
-/// What may be set from outside, by the same environment variables as for the services: how much capacity there is.
+/// What may be set from outside, by the same environment variables as for the services: how much capacity there is, and when
+/// partitions are split.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Given {
+    admin: GivenAdmin,
     storage: GivenStorage,
     router: GivenRouter,
     gac: GacSettings,
@@ -105,13 +107,20 @@ impl Default for GivenRouter {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct GivenAdmin {
+    splits: SplitSettings,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct GivenStorage {
     admission: storage::Admission,
 }
 
 /// One process: there are no other nodes that could be late with the mesh's data.
-fn admin_settings() -> AdminSettings {
+fn admin_settings(given: &Given) -> AdminSettings {
     AdminSettings {
+        splits: given.admin.splits.clone(),
         found_after_ms: 0,
         // There is no other admin: this is only what a start after a kill waits for.
         lease_ms: 1_000,
@@ -163,7 +172,7 @@ async fn serve(
 
     // Whoever listens starts before those whom it listens to: memds misses no push, the admin no first heartbeat.
     let memds = memds::start(MemdsSettings::default(), join("memds", 1)).await?;
-    let admin = admin::start(admin_settings(), join("admin", 1)).await?;
+    let admin = admin::start(admin_settings(&given), join("admin", 1)).await?;
     let node = async |node: u64| {
         let started =
             storage::start(storage_settings(node, data, &given), join("storage", node)).await;

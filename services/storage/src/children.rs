@@ -2,6 +2,9 @@
 //! folders, the transactions that fill them, and their way to replicas. Each step is durable when it returns, and may be the last
 //! one before a crash. Decides nothing (`partition::split` does); runs on disk threads.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +27,9 @@ pub(crate) struct Children {
     parent: GroupId,
     split: Split,
     trees: Mutex<Trees>,
+    /// Transactions until the process dies.
+    #[cfg(test)]
+    steps: Arc<std::sync::atomic::AtomicI64>,
 }
 
 #[derive(Default)]
@@ -57,12 +63,30 @@ impl Children {
             parent,
             split: split.clone(),
             trees: Mutex::default(),
+            #[cfg(test)]
+            steps: Arc::new(i64::MAX.into()),
         })
     }
 
     /// The split's left child, which names it.
     pub(crate) fn left(&self) -> GroupId {
         self.split.left
+    }
+
+    /// Before each transaction: in tests, the process may die there.
+    fn step(&self) -> Result<(), TreeError> {
+        #[cfg(test)]
+        if self
+            .steps
+            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed)
+            <= 0
+        {
+            // An error that changes nothing.
+            return Err(TreeError::DiskFull {
+                path: self.folder.clone(),
+            });
+        }
+        Ok(())
     }
 
     fn path(&self, side: Side) -> PathBuf {
@@ -122,6 +146,7 @@ impl Children {
                 if changes.is_empty() {
                     return Ok(());
                 }
+                self.step()?;
                 let items = Arc::new(changes.into_iter().collect());
                 tree.flush(&Batch { state, items }).map(|_| ())
             })?;
@@ -136,6 +161,7 @@ impl Children {
             self.open(&mut trees, side)?;
             let promoted = trees.promoted[side as usize];
             if trees.open[side as usize].is_none() && !promoted && !trees.closed {
+                self.step()?;
                 let empty = split::empty_child(parent, self.parent, &self.split, side);
                 let tree = ReplicaTree::create(&self.path(side), self.options, &empty)?;
                 trees.open[side as usize] = Some(tree);
@@ -169,6 +195,7 @@ impl Children {
             filling: Some(filling),
             ..state
         };
+        self.step()?;
         self.with(&mut trees, side, |tree| tree.add(&filled, &pairs))?;
         Ok(bytes)
     }
@@ -223,6 +250,7 @@ impl Children {
                 .map_err(|error| error.to_string())?;
             let restored = split::restored_child(&state, member);
             let group = split::child_of(&self.split, side);
+            self.step().map_err(|error| error.to_string())?;
             log_founding(wal, group, &restored)?;
             made.push(Made {
                 group,
@@ -249,9 +277,11 @@ impl Children {
         self.open(trees, side)?;
         if let Some(tree) = trees.open[side as usize].take() {
             let begun = split::begun_child(parent, self.parent, &self.split, committed, side);
+            self.step()?;
             let result = tree.add(&begun, &[]);
             drop(tree);
             result?;
+            self.step()?;
             rename(&self.path(side), &target)?;
             trees.promoted[side as usize] = true;
         }

@@ -298,6 +298,14 @@ impl Group {
             self.step(env, Input::Propose(commands))?;
         }
         self.append(env);
+        // Nobody serves the partition's keys until its children are installed.
+        let ended = |store: &Store| {
+            let state = store.partition.state();
+            state.has_ended() && !state.installed
+        };
+        if self.store.as_deref().is_some_and(ended) {
+            self.work_on_split(env)?;
+        }
         let flush_bytes = env.node.settings.limits.flush_bytes;
         let store = self.store.as_ref();
         if store.is_some_and(|store| store.partition.unsealed_bytes() >= flush_bytes) {

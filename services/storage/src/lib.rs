@@ -24,6 +24,7 @@ mod orders;
 mod outgoing;
 mod peers;
 mod pool;
+mod pressure;
 mod recovery;
 mod reporter;
 mod running;

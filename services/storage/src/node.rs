@@ -24,6 +24,7 @@ use crate::inbox::Inbox;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::pressure::Led;
 use crate::settings::StorageSettings;
 use crate::shard::Gathered;
 use crate::space::Space;
@@ -66,6 +67,7 @@ pub(crate) struct Node {
     disk_low: AtomicBool,
     space: Mutex<Space>,
     pub(crate) capacity: NodeCapacity,
+    pub(crate) led: Led,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -128,6 +130,7 @@ impl Node {
             reports: Mutex::new(vec![Report::default(); inboxes.len()]),
             inboxes,
             batch_readers: RwLock::default(),
+            led: Led::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -54,6 +54,7 @@ impl OrderCaller {
             ItemReply::Fault(ItemFault::NotHere { .. } | ItemFault::NotReady) => {
                 OrderReply::NotLeader
             }
+            ItemReply::Fault(ItemFault::Api(error)) => OrderReply::Refused(error.message.clone()),
             ItemReply::Fault(fault) => OrderReply::Refused(format!("{fault:?}")),
             _ => OrderReply::Done,
         });

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
-use protocol::health::{Heartbeat, PeerHealth, StorageHealth};
+use model::Units;
+use protocol::health::{Heartbeat, NodeRoom, PeerHealth, StorageHealth};
 use protocol::subjects;
 use wal::WalMetrics;
 
@@ -14,6 +15,7 @@ use crate::flusher::FlushJob;
 use crate::inbox::Event;
 use crate::node::Node;
 use crate::pool::Jobs;
+use crate::pressure::pressed;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Reports between two rounds of truncation.
@@ -75,6 +77,18 @@ impl Reporter {
             silent_ms: now.since(peer.heard),
             acknowledged_us: peer.acknowledged_us(),
         });
+        let (room, free_bytes) = (node.capacity.room(now), node.space().free_bytes);
+        let used_bytes = numbers.tree_bytes + self.wal.segment_bytes;
+        let (admission, limits) = (&node.settings.admission, &node.settings.limits);
+        let rated = NodeRoom {
+            read: Units::new(admission.node_read_units),
+            write: Units::new(admission.node_write_units),
+        };
+        let pressed = pressed(room, rated, used_bytes, free_bytes, limits.pressed_permille);
+        let candidates = match pressed {
+            true => node.led.candidates(now, limits.push_every_ms),
+            false => Vec::new(),
+        };
         let heartbeat = Heartbeat {
             service: "storage".to_owned(),
             instance: node.id.0,
@@ -87,14 +101,17 @@ impl Reporter {
             storage: Some(StorageHealth {
                 replicas: numbers.replicas,
                 leading: numbers.leading,
-                used_bytes: numbers.tree_bytes + self.wal.segment_bytes,
-                free_bytes: node.space().free_bytes,
+                used_bytes,
+                free_bytes,
                 troubles: node.troubles(),
                 fenced: node.fenced(),
                 leaderless: shortened(node.leaderless()),
                 peers: peers.collect(),
                 sync_us,
-                room: Some(node.capacity.room(now)),
+                room: Some(room),
+                rated,
+                pressed,
+                candidates,
             }),
         };
         // Whatever becomes of it on the bus.

@@ -111,6 +111,9 @@ pub struct Limits {
     pub split_chunk_bytes: usize,
     /// Replicas of a node whose children are filled at the same time; others wait.
     pub splits_max: usize,
+    /// A node is under pressure, and says so, when it uses more than this share of the units that it is rated for, or of its disk,
+    /// thousandths: before there is no room for its tenants' bursts.
+    pub pressed_permille: u64,
     /// Size of a WAL segment, bytes.
     pub wal_segment_bytes: u32,
     /// Above this size of the WAL on disk, bytes, the groups that keep its oldest segments alive are made to let go.
@@ -147,6 +150,7 @@ impl Default for Limits {
             split_bytes_per_second_max: 32 << 20,
             split_chunk_bytes: 1 << 20,
             splits_max: 4,
+            pressed_permille: 750,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,
             disk_reserve_bytes: 512 << 20,

@@ -28,7 +28,7 @@ pub use command::Command;
 pub use error::PartitionError;
 pub use middle::Middle;
 #[cfg(feature = "mutations")]
-pub use mutations::Mutation;
+pub use mutations::{MUTATIONS, Mutation};
 pub use partition::{Evaluated, Limits, Partition};
 pub use state::{Batch, PartitionState};
 

@@ -21,3 +21,15 @@ pub enum Mutation {
     /// The children's B-trees are kept while the parent's is replaced by a full copy.
     KeepAcrossCopy,
 }
+
+/// All of them.
+pub const MUTATIONS: [Mutation; 8] = [
+    Mutation::ServeWhileCommitting,
+    Mutation::CommitByQuorum,
+    Mutation::ServeAfterCommit,
+    Mutation::CursorApart,
+    Mutation::ParentFirst,
+    Mutation::NoteBeforeInstall,
+    Mutation::BeginBeforeNote,
+    Mutation::KeepAcrossCopy,
+];

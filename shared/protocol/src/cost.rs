@@ -59,6 +59,31 @@ impl ItemReply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item::PageReply;
+
+    #[test]
+    fn costs_follow_the_answers() {
+        let item = |size_bytes| ItemReply::Item {
+            item: None,
+            size_bytes,
+        };
+        let cost = |reply: ItemReply, strong| reply.cost(Units::ONE, strong);
+        assert_eq!(cost(item(4097), true), Units::new(2));
+        assert_eq!(cost(item(0), false), Units::HALF);
+        let written = |old_size_bytes, new_size_bytes| ItemReply::Written {
+            attributes: None,
+            old_size_bytes,
+            new_size_bytes,
+        };
+        assert_eq!(cost(written(1025, 10), false), Units::new(2));
+        assert_eq!(cost(written(10, 2049), false), Units::new(3));
+        assert_eq!(cost(written(0, 0), false), Units::ONE);
+        let page = ItemReply::Page(PageReply {
+            bytes_read: 8193,
+            ..PageReply::default()
+        });
+        assert_eq!(cost(page, false), Units::from_thousandths(1500));
+    }
 
     #[test]
     fn failed_conditions_cost_what_the_write_would_have() {

@@ -57,6 +57,31 @@ pub struct StorageHealth {
     /// What is left of the capacity units that the node is rated for; none: it does not say.
     #[serde(default)]
     pub room: Option<NodeRoom>,
+    /// Capacity units a second that it is rated for; nothing: it does not say.
+    #[serde(default)]
+    pub rated: NodeRoom,
+    /// It works near what it is rated for, or its disk fills up: some of its replicas had better be elsewhere.
+    #[serde(default)]
+    pub pressed: bool,
+    /// While it is `pressed`: what it leads, the most used and the largest first (at most 32).
+    #[serde(default)]
+    pub candidates: Vec<Candidate>,
+}
+
+/// A partition that a node under pressure leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The partition.
+    pub partition: GroupId,
+    /// Sizes of its items, summed, bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Read units a second.
+    #[serde(default)]
+    pub read_units_s: Units,
+    /// Write units a second.
+    #[serde(default)]
+    pub write_units_s: Units,
 }
 
 /// Capacity units that a node has left for bursts, beyond what its partitions are allocated.

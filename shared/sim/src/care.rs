@@ -16,11 +16,14 @@ impl World {
     /// Looks at all groups. While things go wrong, it looks at some now and then.
     pub(crate) fn care(&mut self) -> Result<(), Violation> {
         self.after(CARE_US, Event::Care);
+        if self.scenario.splits {
+            self.care_for_splits()?;
+        }
         if self.scenario.members == Members::Fixed {
             return Ok(());
         }
         for (group, _) in self.scenario.groups.clone() {
-            if self.faulty && !self.rng.chance(300_000) {
+            if (self.faulty && !self.rng.chance(300_000)) || self.is_ending(group) {
                 continue;
             }
             if self.scenario.members == Members::Healing {

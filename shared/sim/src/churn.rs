@@ -44,6 +44,9 @@ impl World {
         let Some((group, leader)) = self.some_leader() else {
             return Ok(());
         };
+        if self.is_ending(group) {
+            return Ok(());
+        }
         let change = match self.scenario.members {
             Members::Churn => *self.rng.pick(&CHANGES).unwrap_or(&Change::Join),
             // The planner makes the changes that are to be taken.

@@ -18,6 +18,8 @@ pub struct Call {
     pub client: usize,
     /// Key.
     pub key: u64,
+    /// The group that is asked.
+    pub group: GroupId,
     /// What is asked for.
     pub wish: Wish,
     /// Bytes that pad a written item.
@@ -50,8 +52,10 @@ pub enum Wish {
 /// A client.
 #[derive(Debug)]
 pub struct Client {
-    /// Group that it works on.
+    /// Group that it works on, with all that it is split into.
     pub group: GroupId,
+    /// Where it believes keys to be, if not there.
+    pub leaves: BTreeMap<u64, GroupId>,
     /// Node that it believes to lead.
     pub target: NodeId,
     /// Its request under way.
@@ -78,6 +82,7 @@ impl Client {
     pub fn new(group: GroupId, target: NodeId) -> Client {
         Client {
             group,
+            leaves: BTreeMap::new(),
             target,
             call: None,
             seen: BTreeMap::new(),
@@ -119,6 +124,7 @@ impl Client {
             id,
             client,
             key,
+            group: self.leaves.get(&key).copied().unwrap_or(self.group),
             wish,
             padding,
             called: now,
@@ -182,9 +188,10 @@ impl Call {
                 })
             }
             (_, ItemReply::Fault(fault)) => match fault {
-                ItemFault::NotHere { .. } | ItemFault::NotReady | ItemFault::Overloaded => {
-                    Outcome::NotExecuted
-                }
+                ItemFault::NotHere { .. }
+                | ItemFault::WrongRange { .. }
+                | ItemFault::NotReady
+                | ItemFault::Overloaded => Outcome::NotExecuted,
                 ItemFault::Unknown => Outcome::Unknown,
                 _ => Outcome::Nonsense,
             },

@@ -62,6 +62,20 @@ pub const WANTED: [&str; 49] = [
 /// What a set of runs in which the members change must have met, too: the rare turns of a change.
 pub const WANTED_OF_CHANGES: [&str; 2] = ["candidate asked again", "change undone"];
 
+/// What a set of runs in which partitions are split must have met.
+pub const WANTED_OF_SPLITS: [&str; 10] = [
+    "child joined before it was installed",
+    "children discarded",
+    "children installed",
+    "commit of a split proposed",
+    "copy installed",
+    "order about a split refused",
+    "parent dropped",
+    "sent on to a child",
+    "split committed",
+    "split to be abandoned",
+];
+
 impl Coverage {
     /// It happened.
     pub fn hit(&mut self, what: &'static str) {

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use partition::split::Side;
 use partition::{Batch, PartitionState};
 use paxos::{
     Ballot, Configuration, Entry, GroupId, Identity, Index, PersistOp, Position, Restored, Token,
 };
 
 use crate::fixture::MapTree;
+use crate::splits::Children;
 
 /// What of one group is durable.
 #[derive(Clone, Debug)]
@@ -170,6 +172,8 @@ pub struct Synced {
 pub struct Disk {
     /// Durable state by group.
     pub groups: BTreeMap<GroupId, GroupDisk>,
+    /// B-trees of splits' children, by parent.
+    pub children: BTreeMap<GroupId, Children>,
     queue: VecDeque<Write>,
     /// How many of the queue the sync under way covers.
     syncing: usize,
@@ -181,6 +185,27 @@ impl Disk {
         Disk {
             groups,
             ..Disk::default()
+        }
+    }
+
+    /// One of the three transactions of a flush: the children's, if there are any, then the parent's.
+    pub fn flush(&mut self, group: GroupId, batch: &Batch, step: usize, parent_first: bool) {
+        let side = match (step, parent_first) {
+            (0, false) | (1, true) => Some(Side::Left),
+            (1, false) | (2, true) => Some(Side::Right),
+            _ => None,
+        };
+        match side {
+            Some(side) => {
+                if let Some(children) = self.children.get_mut(&group) {
+                    children.flush(side, batch);
+                }
+            }
+            None => {
+                if let Some(disk) = self.groups.get_mut(&group) {
+                    disk.flush(batch.clone());
+                }
+            }
         }
     }
 

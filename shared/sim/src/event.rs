@@ -2,6 +2,7 @@
 
 use paxos::{GroupId, Message, NodeId, ReadLog};
 use protocol::item::ItemReply;
+use protocol::split::SplitReport;
 
 use crate::client::Call;
 use crate::orders::Order;
@@ -46,6 +47,24 @@ pub(crate) enum Event {
         node: NodeId,
         birth: u64,
         group: GroupId,
+    },
+    /// A replica takes a step of a split.
+    SplitWork {
+        node: NodeId,
+        birth: u64,
+        group: GroupId,
+    },
+    /// A leader hears how far a replica is with a split.
+    SplitReported {
+        node: NodeId,
+        report: Box<SplitReport>,
+    },
+    /// A split's child begins.
+    Begin {
+        node: NodeId,
+        life: u64,
+        group: GroupId,
+        campaigns: bool,
     },
     ClientWakes {
         client: usize,
@@ -122,6 +141,9 @@ impl Event {
             | Event::Beat { node }
             | Event::Beaten { node, .. }
             | Event::Plan { node }
+            | Event::SplitWork { node, .. }
+            | Event::SplitReported { node, .. }
+            | Event::Begin { node, .. }
             | Event::Deleted { node, .. } => Some(*node),
             Event::ClientWakes { .. }
             | Event::Reply { .. }

@@ -55,16 +55,21 @@ impl BTree for MapTree {
     }
 }
 
+/// Keys of the partitions that a run begins with.
+pub fn whole_range() -> KeyRange {
+    KeyRange {
+        start: Bytes::from_static(b"a"),
+        end: Bytes::from_static(b"z"),
+    }
+}
+
 /// State of a new replica of a partition.
 pub fn founding_state(configuration: &Configuration) -> PartitionState {
     PartitionState {
         applied: 0,
         ballot: Ballot::default(),
         configuration: configuration.clone(),
-        range: KeyRange {
-            start: Bytes::from_static(b"a"),
-            end: Bytes::from_static(b"z"),
-        },
+        range: whole_range(),
         table: table(),
         members: Vec::new(),
         items: 0,
@@ -220,6 +225,7 @@ mod tests {
             id: 42,
             client: 0,
             key: 1,
+            group: paxos::GroupId(1),
             wish,
             padding: 10,
             called: 0,

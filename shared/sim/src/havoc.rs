@@ -173,6 +173,7 @@ impl World {
 
     /// A node dies. Some of what it had not synced is on the disk all the same, and perhaps a flush that nobody heard of.
     pub(crate) fn crash(&mut self, node: NodeId, down_ms: u64) -> Result<(), Violation> {
+        let parent_first = self.parent_first();
         let Some(host) = self.hosts.get_mut(&node).filter(|host| host.up) else {
             return Ok(());
         };
@@ -180,9 +181,15 @@ impl World {
         for (group, hosted) in &mut host.groups {
             if let Some(batch) = hosted.flushing.take()
                 && self.rng.chance(500_000)
-                && let Some(disk) = host.disk.groups.get_mut(group)
             {
-                disk.flush(batch);
+                // All of its transactions, or only the first ones.
+                let steps = match host.disk.children.contains_key(group) {
+                    true => self.rng.between(0, 3) as usize,
+                    false => 3,
+                };
+                for step in hosted.flushed..steps {
+                    host.disk.flush(*group, &batch, step, parent_first);
+                }
             }
         }
         let unsynced = host.disk.unsynced();

@@ -95,7 +95,8 @@ impl World {
         let host = self.hosts.get_mut(&node).filter(|host| host.up)?;
         let now = host.clock.at(self.now);
         let hosted = host.groups.get_mut(&group)?;
-        if !hosted.replica.can_serve_reads(now) {
+        let ballot = hosted.replica.status().promised;
+        if !hosted.replica.can_serve_reads(now) || !hosted.partition.serves(ballot) {
             hosted.planner = None;
             return None;
         }

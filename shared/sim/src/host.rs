@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use healing::{Nodes, Planner};
+use partition::split::{Reports, restored_child};
 use partition::{Batch, Limits, Partition};
-use paxos::{GroupId, Millis, Mutation, NodeId, Replica, Timing};
+use paxos::{GroupId, Millis, NodeId, Outline, Replica, Restored};
 
 use crate::client::Call;
 use crate::disk::{Disk, GroupDisk};
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 
 /// Who waits for an answer: number of the call.
 pub type Caller = u64;
@@ -65,6 +67,10 @@ pub struct Hosted {
     pub tick_at: u64,
     /// A flush of the B-tree under way.
     pub flushing: Option<Batch>,
+    /// Transactions of it that are done.
+    pub flushed: usize,
+    /// While it leads: what it was told of a split.
+    pub reports: Reports,
     /// The node that a copy is being pulled from.
     pub copying: Option<NodeId>,
     /// While it leads: what it does about its members.
@@ -116,33 +122,67 @@ impl Host {
     }
 
     /// Starts the process from what the disk holds.
-    pub fn start(&mut self, now_us: u64, timing: &Timing, mutations: &[Mutation]) {
+    pub fn start(&mut self, now_us: u64, scenario: &Scenario) {
         self.up = true;
         self.life += 1;
+        self.complete_installs();
         let groups: Vec<GroupId> = self.disk.groups.keys().copied().collect();
         for group in groups {
-            self.host(group, now_us, timing, mutations);
+            self.host(group, now_us, scenario);
         }
     }
 
     /// Starts the replica of a group from what the disk holds.
-    pub fn host(&mut self, group: GroupId, now_us: u64, timing: &Timing, mutations: &[Mutation]) {
+    pub fn host(&mut self, group: GroupId, now_us: u64, scenario: &Scenario) {
+        if let Some(disk) = self.disk.groups.get(&group) {
+            let (outlines, restored) = disk.restored().outlined();
+            self.run(group, outlines, restored, (now_us, scenario));
+        }
+    }
+
+    /// Starts the replica of a split's child for the first time.
+    pub fn begin_child(&mut self, group: GroupId, now_us: u64, scenario: &Scenario) {
+        if let Some(disk) = self.disk.groups.get(&group) {
+            let member = paxos::Member {
+                node: self.node,
+                role: disk.identity.role,
+                incarnation: disk.identity.incarnation,
+            };
+            let restored = restored_child(&disk.state, &member);
+            self.run(group, Vec::new(), restored, (now_us, scenario));
+        }
+    }
+
+    fn run(
+        &mut self,
+        group: GroupId,
+        outlines: Vec<Outline>,
+        restored: Restored,
+        (now_us, scenario): (u64, &Scenario),
+    ) {
         let Some(disk) = self.disk.groups.get(&group) else {
             return;
         };
         let now = self.clock.at(now_us);
-        let (outlines, restored) = disk.restored().outlined();
-        let timing = timing.clone();
+        let timing = scenario.timing.clone();
         let mut replica = Replica::from_disk(self.node, group, outlines, restored, timing, now);
-        replica.mutate(mutations);
+        replica.mutate(&scenario.mutations);
+        let mut partition = Partition::new(disk.state.clone(), Limits::default());
+        partition.mutate(&scenario.split_mutations);
+        let mut reports = Reports::default();
+        reports.quorum = scenario
+            .split_mutations
+            .contains(&partition::Mutation::CommitByQuorum);
         self.births += 1;
         let hosted = Hosted {
             replica,
-            partition: Partition::new(disk.state.clone(), Limits::default()),
+            partition,
             birth: self.births,
             inbox: Vec::new(),
             tick_at: 0,
             flushing: None,
+            flushed: 0,
+            reports,
             copying: None,
             planner: None,
             epoch: 0,

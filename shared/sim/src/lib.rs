@@ -23,6 +23,7 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 mod shell;
+pub mod splits;
 pub mod trace;
 mod traffic;
 mod words;

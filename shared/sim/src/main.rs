@@ -42,10 +42,13 @@ struct Arguments {
     /// What happens to the members: fixed, churn or healing (drawn by the seed if absent).
     #[arg(long)]
     members: Option<Members>,
+    /// Split partitions in every run.
+    #[arg(long)]
+    splits: bool,
     /// Print the trace of every run (for a single seed).
     #[arg(long)]
     trace: bool,
-    /// Switch a deliberate bug on, by its name in `paxos::Mutation`.
+    /// Switch a deliberate bug on, by its name in `paxos::Mutation` or `partition::Mutation`.
     #[arg(long)]
     mutation: Option<String>,
     /// Go on after a failing seed.
@@ -72,6 +75,11 @@ fn main() -> ExitCode {
         storm: arguments.storm,
         members: arguments.members,
         mutations: paxos::MUTATIONS
+            .into_iter()
+            .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
+            .collect(),
+        splits: arguments.splits,
+        split_mutations: partition::MUTATIONS
             .into_iter()
             .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
             .collect(),
@@ -173,6 +181,9 @@ fn replay(seed: u64, arguments: &Arguments) -> String {
     }
     if arguments.storm {
         command.push_str(" --storm");
+    }
+    if arguments.splits {
+        command.push_str(" --splits");
     }
     if let Some(mutation) = &arguments.mutation {
         command.push_str(&format!(" --mutation {mutation}"));

@@ -2,6 +2,7 @@
 //! deleted only once it knows (or is rightly told) that it is no longer wanted. Also what of that can be done without harm.
 
 use paxos::{Configuration, GroupId, Identity, Input, Member, NodeId, Role};
+use protocol::split::Split;
 
 use crate::checks::blame;
 use crate::disk::{Disk, GroupDisk};
@@ -38,6 +39,25 @@ pub enum Order {
         incarnation: u64,
         /// The generation.
         generation: u64,
+    },
+    /// Split the partition.
+    Split {
+        /// The partition.
+        group: GroupId,
+        /// How.
+        split: Box<Split>,
+    },
+    /// Give a split up.
+    Abandon {
+        /// The partition.
+        group: GroupId,
+        /// The split's left child.
+        left: GroupId,
+    },
+    /// The partition has ended: drop its replica.
+    Drop {
+        /// The partition.
+        group: GroupId,
     },
     /// The replica is there: take it in.
     Joined {
@@ -95,6 +115,12 @@ impl World {
                 self.take_in(node, group, member, generation, instead)
             }
             Order::Joined { .. } => Ok(()),
+            Order::Split { group, split } => self.begin_split(node, group, &split),
+            Order::Abandon { group, left } => self.abandon_split(node, group, left),
+            Order::Drop { group } => {
+                self.drop_parent(node, group);
+                Ok(())
+            }
             Order::Retire {
                 group,
                 incarnation,
@@ -128,6 +154,9 @@ impl World {
         let Some(host) = self.hosts.get(&node).filter(|host| host.up) else {
             return Ok(());
         };
+        if host.reserves(group) {
+            return Ok(());
+        }
         if let Some(disk) = host.disk.groups.get(&group) {
             let identity = disk.identity;
             if identity.generation == generation && identity.role == member.role {
@@ -175,14 +204,13 @@ impl World {
             role: member.role,
             generation: configuration.generation,
         };
-        let disk = GroupDisk::new(founding_state(configuration), identity);
+        let mut state = founding_state(configuration);
+        if let Some(line) = self.lines.get(&group) {
+            state.range = line.range.clone();
+        }
+        let disk = GroupDisk::new(state, identity);
         host.disk.groups.insert(group, disk);
-        host.host(
-            group,
-            self.now,
-            &self.scenario.timing,
-            &self.scenario.mutations,
-        );
+        host.host(group, self.now, &self.scenario);
         let birth = host.groups.get(&group).map_or(0, |hosted| hosted.birth);
         self.coverage.hit("replica joined");
         self.begin(member.node, group, birth);
@@ -284,7 +312,7 @@ impl World {
         }
     }
 
-    fn stop(&mut self, node: NodeId, group: GroupId) {
+    pub(crate) fn stop(&mut self, node: NodeId, group: GroupId) {
         if let Some(host) = self.hosts.get_mut(&node) {
             host.groups.remove(&group);
         }
@@ -293,11 +321,11 @@ impl World {
         }
     }
 
-    fn forget(&mut self, node: NodeId, group: GroupId) {
-        let disk = self
-            .hosts
-            .get_mut(&node)
-            .and_then(|host| host.disk.groups.remove(&group));
+    pub(crate) fn forget(&mut self, node: NodeId, group: GroupId) {
+        let disk = self.hosts.get_mut(&node).and_then(|host| {
+            host.disk.children.remove(&group);
+            host.disk.groups.remove(&group)
+        });
         if let Some(disk) = disk {
             self.registry.bury(group, node, disk);
         }

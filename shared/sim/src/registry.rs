@@ -31,17 +31,23 @@ pub struct Registry(BTreeMap<GroupId, Known>);
 impl Registry {
     /// Groups as they are founded.
     pub fn new(groups: &[(GroupId, Configuration)]) -> Registry {
-        let known = |(group, configuration): &(GroupId, Configuration)| {
-            let known = Known {
-                committed: configuration.clone(),
-                ballot: Ballot::default(),
-                voted: configuration.members.iter().copied().collect(),
-                graves: Vec::new(),
-                asked: BTreeMap::new(),
-            };
-            (*group, known)
+        let mut registry = Registry(BTreeMap::new());
+        for (group, configuration) in groups {
+            registry.found(*group, configuration);
+        }
+        registry
+    }
+
+    /// Another group is founded.
+    pub fn found(&mut self, group: GroupId, configuration: &Configuration) {
+        let known = Known {
+            committed: configuration.clone(),
+            ballot: Ballot::default(),
+            voted: configuration.members.iter().copied().collect(),
+            graves: Vec::new(),
+            asked: BTreeMap::new(),
         };
-        Registry(groups.iter().map(known).collect())
+        self.0.insert(group, known);
     }
 
     /// One group.
@@ -95,6 +101,7 @@ impl Known {
 impl World {
     /// Follows what an output shows of the members.
     pub(crate) fn watch(&mut self, node: NodeId, group: GroupId, output: &Output) {
+        self.follow_log(group, &output.committed);
         let Some(known) = self.registry.0.get_mut(&group) else {
             return;
         };

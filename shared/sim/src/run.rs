@@ -59,6 +59,7 @@ fn live(world: &mut World) -> Result<(), Violation> {
     world.clients_run = false;
     converge(world)?;
     check_replicas(world)?;
+    world.check_items()?;
     check_histories(world)
 }
 
@@ -95,6 +96,9 @@ fn unsettled(world: &World, group: GroupId) -> Option<String> {
         let states: Vec<String> = states.collect();
         Some(format!("group {}: {what}\n{}", group.0, states.join("\n")))
     };
+    if let Some(what) = world.split_pending(group) {
+        return why(what);
+    }
     let Some(leader) = world.leader(group) else {
         return why("nobody serves");
     };
@@ -112,7 +116,11 @@ fn unsettled(world: &World, group: GroupId) -> Option<String> {
         return why("a replica is behind");
     }
     if world.scenario.members == Members::Fixed {
-        return None;
+        let mut members = configuration.members.iter();
+        return match members.all(|member| world.exists(group, member)) {
+            true => None,
+            false => why("a replica is missing"),
+        };
     }
     why(out_of_shape(world, group, configuration)?)
 }
@@ -149,7 +157,11 @@ fn out_of_shape(
 /// All storage replicas hold the same items.
 fn check_replicas(world: &World) -> Result<(), Violation> {
     for (group, _) in &world.scenario.groups {
-        for key in 0..world.scenario.keys {
+        let has = |key: &u64| {
+            let line = world.lines.get(group);
+            line.is_none_or(|line| line.range.contains(&fixture::key(*key)))
+        };
+        for key in (0..world.scenario.keys).filter(has) {
             let mut first = None;
             for host in world.hosts.values() {
                 let (Some(hosted), Some(disk)) =

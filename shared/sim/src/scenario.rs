@@ -52,6 +52,10 @@ pub struct Options {
     pub members: Option<Members>,
     /// Deliberate bugs.
     pub mutations: Vec<Mutation>,
+    /// Partitions are split.
+    pub splits: bool,
+    /// Deliberate bugs of splits.
+    pub split_mutations: Vec<partition::Mutation>,
     /// Keep the text of the trace.
     pub keep_trace: bool,
 }
@@ -101,6 +105,12 @@ pub struct Scenario {
     pub faults_ms: u64,
     /// Deliberate bugs.
     pub mutations: Vec<Mutation>,
+    /// Partitions are split.
+    pub splits: bool,
+    /// Mean pause between the steps that a replica takes for a split, in milliseconds.
+    pub split_ms: u64,
+    /// Deliberate bugs of splits.
+    pub split_mutations: Vec<partition::Mutation>,
 }
 
 /// Incarnation of a node's disk.
@@ -170,7 +180,15 @@ impl Scenario {
             flush_ms: rng.between(50, 3_000),
             faults_ms: options.faults_ms.unwrap_or(20_000),
             mutations: options.mutations.clone(),
+            splits: options.splits,
+            split_ms: 0,
+            split_mutations: options.split_mutations.clone(),
         };
+        if scenario.splits {
+            scenario.split_ms = *rng.pick(&[10, 60, 300]).unwrap_or(&60);
+            scenario.keys = rng.between(4, 10);
+            scenario.clients = rng.between(3, 6);
+        }
         if options.storm || rng.chance(200_000) {
             scenario.storm(rng);
         }

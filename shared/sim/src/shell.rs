@@ -151,6 +151,10 @@ impl World {
         for (caller, reply) in answers {
             self.answer(node, caller, reply);
         }
+        if self.scenario.splits {
+            self.notice_end(node, group)?;
+            self.check_family(group)?;
+        }
         self.check_group(group)?;
         if output.retired {
             self.retire(node, group)
@@ -271,30 +275,34 @@ impl World {
 
     pub(crate) fn flush_due(&mut self, node: NodeId, group: GroupId) {
         let pause = self.rng.around(self.scenario.flush_ms) * 1_000 + 1_000;
-        let takes = self.rng.around(20_000) + 100;
-        let Some(host) = self.hosts.get_mut(&node) else {
+        let Some(birth) = self.hosted(node, group).map(|hosted| hosted.birth) else {
             return;
         };
-        let Some(hosted) = host.groups.get_mut(&group) else {
-            return;
-        };
-        let birth = hosted.birth;
-        if hosted.copying.is_none()
-            && let Some(batch) = hosted.partition.seal()
-        {
-            hosted.flushing = Some(batch);
-            let epoch = hosted.epoch;
-            self.after(
-                takes,
-                Event::Flushed {
-                    node,
-                    birth,
-                    group,
-                    epoch,
-                },
-            );
-        }
+        self.start_flush(node, group);
         self.after(pause, Event::FlushDue { node, birth, group });
+    }
+
+    /// Flushes what is applied, unless a flush or a copy is under way.
+    pub(crate) fn start_flush(&mut self, node: NodeId, group: GroupId) {
+        let takes = self.rng.around(20_000) + 100;
+        let Some(hosted) = self.hosted(node, group) else {
+            return;
+        };
+        if hosted.copying.is_some() {
+            return;
+        }
+        if let Some(batch) = hosted.partition.seal() {
+            hosted.flushing = Some(batch);
+            hosted.flushed = 0;
+            let (birth, epoch) = (hosted.birth, hosted.epoch);
+            let flushed = Event::Flushed {
+                node,
+                birth,
+                group,
+                epoch,
+            };
+            self.after(takes, flushed);
+        }
     }
 
     pub(crate) fn flushed(
@@ -303,20 +311,39 @@ impl World {
         group: GroupId,
         epoch: u64,
     ) -> Result<(), Violation> {
+        let parent_first = self.parent_first();
         let Some(host) = self.hosts.get_mut(&node) else {
             return Ok(());
         };
         let Some(hosted) = host.groups.get_mut(&group) else {
             return Ok(());
         };
-        let Some(batch) = hosted.flushing.take_if(|_| hosted.epoch == epoch) else {
+        let Some(batch) = hosted.flushing.as_ref().filter(|_| hosted.epoch == epoch) else {
             return Ok(());
         };
-        let index = batch.state.applied;
-        if let Some(disk) = host.disk.groups.get_mut(&group) {
-            disk.flush(batch);
+        let step = hosted.flushed;
+        hosted.flushed += 1;
+        host.disk.flush(group, batch, step, parent_first);
+        if host.disk.children.contains_key(&group) && step < 2 {
+            // A transaction for each B-tree.
+            let birth = hosted.birth;
+            let flushed = Event::Flushed {
+                node,
+                birth,
+                group,
+                epoch,
+            };
+            let takes = self.rng.around(2_000) + 50;
+            self.after(takes, flushed);
+            return Ok(());
         }
+        let index = batch.state.applied;
+        for step in step + 1..3 {
+            host.disk.flush(group, batch, step, parent_first);
+        }
+        hosted.flushing = None;
         hosted.partition.flushed(index);
+        self.check_children(node, group)?;
         self.step(node, group, Input::Flushed { index })
     }
 
@@ -358,6 +385,10 @@ impl World {
         tree: MapTree,
         state: partition::PartitionState,
     ) -> Result<(), Violation> {
+        let keeps = self
+            .scenario
+            .split_mutations
+            .contains(&partition::Mutation::KeepAcrossCopy);
         let Some(host) = self.hosts.get_mut(&node) else {
             return Ok(());
         };
@@ -365,7 +396,22 @@ impl World {
             return Ok(());
         };
         hosted.copying = None;
+        // A copy brings no children along, and nothing of what the source has done about its own.
+        let own = host
+            .disk
+            .groups
+            .get(&group)
+            .is_some_and(|d| d.state.installed);
+        let state = partition::PartitionState {
+            installed: own,
+            filling: None,
+            ..state
+        };
+        if !keeps {
+            host.disk.children.remove(&group);
+        }
         hosted.partition = partition::Partition::new(state.clone(), partition::Limits::default());
+        hosted.partition.mutate(&self.scenario.split_mutations);
         let applied = paxos::Position {
             ballot: state.ballot,
             index: state.applied,
@@ -374,13 +420,20 @@ impl World {
         if let Some(disk) = host.disk.groups.get_mut(&group) {
             disk.install(tree, state);
         }
-        self.step(
-            node,
-            group,
-            Input::CopyInstalled {
-                applied,
-                configuration,
-            },
-        )
+        let installed = Input::CopyInstalled {
+            applied,
+            configuration,
+        };
+        self.step(node, group, installed)?;
+        if self.scenario.splits {
+            self.notice_end(node, group)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn parent_first(&self) -> bool {
+        self.scenario
+            .split_mutations
+            .contains(&partition::Mutation::ParentFirst)
     }
 }

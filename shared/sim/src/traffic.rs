@@ -48,9 +48,7 @@ impl World {
 
     /// A request reaches a node: it is evaluated with whatever else is there by then.
     pub(crate) fn request(&mut self, node: NodeId, call: Call) {
-        let Some(group) = self.clients.get(call.client).map(|client| client.group) else {
-            return;
-        };
+        let group = call.group;
         let wait = self.rng.below(self.scenario.batch_us + 1);
         let Some(hosted) = self.hosted(node, group) else {
             // The node says so at once.
@@ -82,7 +80,16 @@ impl World {
         let mut answers = Vec::new();
         let mut commands = Vec::new();
         for call in std::mem::take(&mut hosted.inbox) {
-            if !hosted.replica.can_serve_reads(now) {
+            let ballot = hosted.replica.status().promised;
+            if hosted.partition.state().has_ended() && !hosted.partition.serves(ballot) {
+                let fault = ItemFault::WrongRange {
+                    partition: None,
+                    children: Vec::new(),
+                };
+                answers.push((call.id, ItemReply::Fault(fault)));
+                continue;
+            }
+            if !hosted.replica.can_serve_reads(now) || !hosted.partition.serves(ballot) {
                 let fault = match hosted.replica.status().leader {
                     Some(leader) if leader != node => ItemFault::NotHere { partition: None },
                     _ => ItemFault::NotReady,
@@ -174,7 +181,17 @@ impl World {
                     "overloaded or not ready"
                 };
                 self.coverage.hit(what);
-                self.retarget(call.client);
+                if matches!(reply, ItemReply::Fault(ItemFault::WrongRange { .. })) {
+                    let Some(child) = self.child_with(call.group, call.key) else {
+                        return broken("answers make sense", format!("{call:?}: {reply:?}"));
+                    };
+                    self.coverage.hit("sent on to a child");
+                    self.relocate(call.client, call.key, child);
+                } else if not_here && self.scenario.splits && self.rng.chance(200_000) {
+                    // The directory knows.
+                    self.look_up(&call);
+                }
+                self.retarget(&call);
             }
             Outcome::Done(_) => self.coverage.hit(match (call.wish, reply) {
                 (Wish::Read, _) => "strong read",
@@ -194,18 +211,38 @@ impl World {
         let now = self.now;
         self.trace.note(now, format_args!("call {id} timed out"));
         self.record(&call, Outcome::Unknown);
-        self.retarget(client);
+        self.look_up(&call);
+        self.retarget(&call);
         self.think(client);
     }
 
     /// The client tries another member next.
-    fn retarget(&mut self, client: usize) {
-        let Some(state) = self.clients.get_mut(client) else {
+    fn retarget(&mut self, call: &Call) {
+        let Some(state) = self.clients.get_mut(call.client) else {
             return;
         };
-        let nodes = self.registry.get(state.group).map(Known::nodes);
+        let group = state.leaves.get(&call.key).copied().unwrap_or(state.group);
+        let nodes = self.registry.get(group).map(Known::nodes);
         if let Some(node) = self.rng.pick(&nodes.unwrap_or_default()) {
             state.target = *node;
+        }
+    }
+
+    /// The client looks up where a key is.
+    fn look_up(&mut self, call: &Call) {
+        if !self.scenario.splits {
+            return;
+        }
+        let root = self.clients.get(call.client).map(|client| client.group);
+        if let Some(root) = root {
+            let owner = self.owner(root, call.key);
+            self.relocate(call.client, call.key, owner);
+        }
+    }
+
+    fn relocate(&mut self, client: usize, key: u64, group: GroupId) {
+        if let Some(state) = self.clients.get_mut(client) {
+            state.leaves.insert(key, group);
         }
     }
 

@@ -2,7 +2,7 @@
 //! of simulated time; everything else follows from the seed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use paxos::{GroupId, Identity, Input, Message, NodeId};
 
@@ -19,6 +19,7 @@ use crate::network::Network;
 use crate::registry::Registry;
 use crate::rng::Rng;
 use crate::scenario::{Members, Scenario};
+use crate::splits::Line;
 use crate::trace::Trace;
 use linearizability::Operation;
 
@@ -93,6 +94,14 @@ pub struct World {
     pub(crate) lost_at: u64,
     /// Replicas that were ordered to join so far.
     pub(crate) newcomers: u64,
+    /// Groups among their relatives, where partitions are split.
+    pub(crate) lines: BTreeMap<GroupId, Line>,
+    /// Greatest number that was given to a child.
+    pub(crate) split_ids: u64,
+    /// Replicas that were ready for a split (named by its left child) at some time.
+    pub(crate) ready: BTreeSet<(GroupId, NodeId, u64)>,
+    /// Parents that are being dropped.
+    pub(crate) dropping: BTreeSet<GroupId>,
 }
 
 impl World {
@@ -121,6 +130,8 @@ impl World {
                 clients.push(Client::new(*group, configuration.members[0].node));
             }
         }
+        let roots: Vec<GroupId> = scenario.groups.iter().map(|(group, _)| *group).collect();
+        let roots = roots.into_iter().map(|group| (group, Line::root(group)));
         let mut world = World {
             now: 0,
             network: Network::new(&scenario),
@@ -144,6 +155,13 @@ impl World {
             intents: BTreeMap::new(),
             lost_at: 0,
             newcomers: 0,
+            lines: match scenario.splits {
+                true => roots.collect(),
+                false => BTreeMap::new(),
+            },
+            split_ids: 0,
+            ready: BTreeSet::new(),
+            dropping: BTreeSet::new(),
             scenario,
         };
         if world.scenario.drift_ppm > 0 {
@@ -241,6 +259,22 @@ impl World {
             Event::Inbox { node, birth, group } if self.hosts_birth(node, group, birth) => {
                 self.evaluate(node, group)
             }
+            Event::SplitWork { node, birth, group } if self.hosts_birth(node, group, birth) => {
+                self.split_work(node, group)
+            }
+            Event::SplitReported { node, report } => {
+                if self.hosts.get(&node).is_some_and(|host| host.up) {
+                    self.split_reported(node, &report);
+                }
+                Ok(())
+            }
+            Event::Begin {
+                node,
+                life,
+                group,
+                campaigns,
+            } if self.alive(node, life) => self.begin_child(node, group, campaigns),
+            Event::Begin { .. } | Event::SplitWork { .. } => Ok(()),
             Event::Synced { .. }
             | Event::LogRead { .. }
             | Event::FlushDue { .. }
@@ -327,7 +361,7 @@ impl World {
         let Some(host) = self.hosts.get_mut(&node) else {
             return;
         };
-        host.start(self.now, &self.scenario.timing, &self.scenario.mutations);
+        host.start(self.now, &self.scenario);
         let groups: Vec<(GroupId, u64)> = host
             .groups
             .iter()
@@ -343,6 +377,10 @@ impl World {
         self.after(1, Event::Tick { node, birth, group });
         let pause = self.rng.around(self.scenario.flush_ms) * 1_000 + 1_000;
         self.after(pause, Event::FlushDue { node, birth, group });
+        if self.scenario.splits {
+            let pause = self.rng.around(self.scenario.split_ms) * 1_000 + 500;
+            self.after(pause, Event::SplitWork { node, birth, group });
+        }
     }
 
     fn restart(&mut self, node: NodeId) -> Result<(), Violation> {

@@ -7,6 +7,7 @@ use paxos::{GroupId, NodeId, Role};
 
 use super::View;
 use super::diagnosis::{Ailment, Reason, copies};
+use super::pressure::Loads;
 use crate::partitions::Seen;
 
 /// Differences below this are left alone: replicas …
@@ -31,6 +32,7 @@ pub(super) fn moves(
         .filter(|n| n.takes_replicas(view.free_bytes_min) && n.alive_ms >= UP_MS)
         .collect();
     nodes.sort_by_key(|n| (of(n.node), n.node));
+    let loads = Loads::of(view);
     for full in nodes.iter().rev().take(LOOKED_AT) {
         for empty in nodes.iter().take(LOOKED_AT) {
             let needed = DIFFERENCE_MIN.max(of(full.node) * DIFFERENCE_PERCENT / 100);
@@ -41,7 +43,9 @@ pub(super) fn moves(
                 let others = seen.info.members.iter();
                 let others = others.filter(|m| m.member.node != full.node);
                 let zones: BTreeSet<&str> = others.map(|m| m.zone.as_str()).collect();
-                !seen.on(empty.node) && !zones.contains(empty.zone.as_str())
+                !seen.on(empty.node)
+                    && !zones.contains(empty.zone.as_str())
+                    && loads.may_hold(empty, seen, view)
             };
             let found: Vec<_> = view
                 .partitions

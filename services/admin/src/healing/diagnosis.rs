@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     Crowded,
     /// A replica that was built for a move which nobody finished.
     Surplus,
+    /// Its node works near what it is rated for, or its disk fills up.
+    Pressure,
     /// Its node holds far more than another.
     Balance,
 }
@@ -43,13 +45,22 @@ impl Reason {
             Self::Draining => "node draining",
             Self::Crowded => "two replicas in one zone",
             Self::Surplus => "unfinished move",
+            Self::Pressure => "node under pressure",
             Self::Balance => "balancing",
         }
     }
 
     /// Nothing is endangered: it may wait.
     pub(crate) fn is_move(self) -> bool {
-        matches!(self, Self::Crowded | Self::Surplus | Self::Balance)
+        matches!(
+            self,
+            Self::Crowded | Self::Surplus | Self::Pressure | Self::Balance
+        )
+    }
+
+    /// Whoever gave the reason chose the place, too.
+    pub(crate) fn is_placed(self) -> bool {
+        matches!(self, Self::Operator | Self::Pressure)
     }
 }
 

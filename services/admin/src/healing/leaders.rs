@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
 
+use super::pressure::Loads;
 use super::{Directive, Repairs, View};
 use crate::partitions::Seen;
 use crate::vitality::SETTLE_MS;
@@ -88,6 +89,7 @@ impl Leaders {
         let nodes = view.nodes.values().filter(|n| n.takes_leaders()).count();
         let mean = total / i64::try_from(nodes.max(1)).unwrap_or(i64::MAX);
         let gain_min = GAIN_MIN.max(mean / 10);
+        let loads = Loads::of(view);
         let mut orders = Vec::new();
         for urgent in [true, false] {
             for (partition, seen) in view.partitions.iter() {
@@ -97,8 +99,13 @@ impl Leaders {
                 let Some(from) = self.leader(partition, seen, view, repairs, urgent) else {
                     continue;
                 };
+                // What only makes the spread better puts no node under pressure.
                 let settled = |to: &NodeId| {
-                    urgent || view.nodes.get(to).is_some_and(|n| n.alive_ms >= SETTLE_MS)
+                    let node = view.nodes.get(to);
+                    urgent
+                        || node.is_some_and(|n| {
+                            n.alive_ms >= SETTLE_MS && loads.may_lead(n, seen, view)
+                        })
                 };
                 let best = successors(seen, from, view)
                     .filter(settled)

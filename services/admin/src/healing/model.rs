@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::Units;
 use paxos::{GroupId, NodeId};
 use protocol::control::Order;
 use protocol::directory::{PartitionInfo, ReplicaProgress};
+use protocol::health::{Candidate, NodeRoom};
 
-use super::{Directive, Leaders, Repairs, View};
+use super::{Directive, Leaders, Pressure, Repairs, View, relieve};
 use crate::cluster::Cluster;
 use crate::cluster::tests::beat;
 use crate::driver::Outcome;
@@ -26,6 +28,8 @@ pub(super) struct Node {
     pub(super) disk: u64,
     pub(super) alive: bool,
     pub(super) fenced: BTreeSet<GroupId>,
+    /// Capacity units a second that it is rated for.
+    pub(super) rated: NodeRoom,
     /// Greatest epoch it has seen.
     epoch: u64,
 }
@@ -90,6 +94,7 @@ impl Mesh {
                 disk: node * 100,
                 alive: true,
                 fenced: BTreeSet::new(),
+                rated: NodeRoom::default(),
                 epoch: 0,
             };
             (node, state)
@@ -121,6 +126,7 @@ impl Mesh {
             disk: node * 100,
             alive: true,
             fenced: BTreeSet::new(),
+            rated: NodeRoom::default(),
             epoch: 0,
         };
         self.nodes.insert(node, state);
@@ -164,6 +170,30 @@ impl Mesh {
     pub(super) fn replicas_on(&self, node: u64) -> usize {
         let on = |g: &&Group| g.info.members.iter().any(|m| m.member.node.0 == node);
         self.groups.values().filter(on).count()
+    }
+
+    /// How much of what it is rated for a node does, thousandths.
+    pub(super) fn share(&self, node: u64) -> u64 {
+        let (mut reads, mut writes) = (0, 0);
+        for group in self.groups.values() {
+            let on = group.info.members.iter().any(|m| m.member.node.0 == node);
+            writes += if on {
+                group.info.write_units_s.thousandths()
+            } else {
+                0
+            };
+            let leads = group.info.leader == Some(NodeId(node));
+            reads += if leads {
+                group.info.read_units_s.thousandths()
+            } else {
+                0
+            };
+        }
+        let rated = self.nodes[&node].rated;
+        let of =
+            |used: u64, rated: Units| used.saturating_mul(1_000).checked_div(rated.thousandths());
+        let (reads, writes) = (of(reads, rated.read), of(writes, rated.write));
+        reads.unwrap_or(0).max(writes.unwrap_or(0))
     }
 
     pub(super) fn leaders_on(&self, node: u64) -> usize {
@@ -354,6 +384,7 @@ pub(super) struct Admin {
     pub(super) epoch: u64,
     pub(super) repairs: Repairs,
     leaders: Leaders,
+    pressure: Pressure,
     watch: Watch,
     cluster: Cluster,
     partitions: Partitions,
@@ -368,6 +399,7 @@ impl Admin {
             epoch,
             repairs: Repairs::default(),
             leaders: Leaders::default(),
+            pressure: Pressure::default(),
             watch: Watch::new(mesh.now_ms, settings.replace_after_ms),
             cluster: Cluster::default(),
             partitions: Partitions::default(),
@@ -385,6 +417,21 @@ impl Admin {
             let health = heartbeat.storage.as_mut().unwrap();
             health.fenced = node.fenced.iter().copied().collect();
             health.free_bytes = 1 << 40;
+            health.rated = node.rated;
+            health.pressed = mesh.share(number) > self.settings.pressed_permille;
+            if health.pressed {
+                let led = mesh
+                    .groups
+                    .values()
+                    .filter(|g| g.info.leader == Some(NodeId(number)));
+                let candidate = |group: &Group| Candidate {
+                    partition: group.info.partition,
+                    bytes: group.info.bytes,
+                    read_units_s: group.info.read_units_s,
+                    write_units_s: group.info.write_units_s,
+                };
+                health.candidates = led.map(candidate).collect();
+            }
             self.cluster.heard(heartbeat, mesh.now_ms);
             let id = NodeId(number);
             let noted = NodeRecord::noted(self.records.get(&id), id, &node.zone, node.disk);
@@ -442,11 +489,15 @@ impl Admin {
     }
 
     pub(super) fn plan(&mut self, now_ms: u64) -> Vec<Directive> {
-        self.with(now_ms, |repairs, leaders, view| {
-            let mut orders = repairs.step(view);
+        let mut pressure = std::mem::take(&mut self.pressure);
+        let orders = self.with(now_ms, |repairs, leaders, view| {
+            let mut orders = relieve(&mut pressure, repairs, view);
+            orders.extend(repairs.step(view));
             orders.extend(leaders.step(view, repairs));
             orders
-        })
+        });
+        self.pressure = pressure;
+        orders
     }
 
     pub(super) fn answered(&mut self, now_ms: u64, directive: &Directive, outcome: &Outcome) {

@@ -118,7 +118,7 @@ impl Repairs {
         orders
     }
 
-    /// The operator wants a replica built anew on `to`.
+    /// Somebody wants a replica built anew on `to`: the operator, or whoever saw that its node is under pressure.
     ///
     /// # Errors
     /// Why that can't be, in words.
@@ -127,6 +127,7 @@ impl Repairs {
         partition: GroupId,
         from: NodeId,
         to: NodeId,
+        reason: Reason,
         view: &View,
     ) -> Result<(), String> {
         let seen = view.partitions.get(partition);
@@ -175,7 +176,7 @@ impl Repairs {
         let ailment = Ailment {
             replaced: from,
             incarnation: replica.member.incarnation,
-            reason: Reason::Operator,
+            reason,
             copies: copies(seen, view),
             joining: None,
         };
@@ -272,9 +273,8 @@ impl Repairs {
             let stuck =
                 view.now_ms.saturating_sub(pending.since_ms) >= view.settings.stuck_after_ms;
             // What the leader has taken on goes on, even if its cause is gone: two decisions in a row cost more than one too many.
-            let healed = !pending.running
-                && ailment.reason != Reason::Operator
-                && diagnose(seen, view).is_none();
+            let healed =
+                !pending.running && !ailment.reason.is_placed() && diagnose(seen, view).is_none();
             if target_lost || stuck || healed {
                 ended.push((partition, false));
             }
@@ -341,7 +341,7 @@ impl Repairs {
         let waits = self
             .pending
             .iter()
-            .filter(|(_, p)| !p.running && p.ailment.reason == Reason::Operator)
+            .filter(|(_, p)| !p.running && p.ailment.reason.is_placed())
             .map(|(&partition, p)| (partition, p.ailment.clone()));
         let mut order: BTreeMap<GroupId, Ailment> = ailing;
         order.extend(waits);
@@ -386,7 +386,7 @@ impl Repairs {
             });
         let earlier = self.pending.get(&partition);
         let fixed = earlier
-            .filter(|p| p.ailment.reason == Reason::Operator)
+            .filter(|p| p.ailment.reason.is_placed())
             .map(|p| p.target);
         let target = match fixed {
             Some(target) => Target::Node(target),
@@ -422,7 +422,7 @@ impl Repairs {
             .pending
             .remove(&partition)
             .unwrap_or_else(|| Pending::new(ailment.clone(), target, view.now_ms));
-        if pending.ailment.reason != Reason::Operator {
+        if !pending.ailment.reason.is_placed() {
             pending.ailment = ailment;
         }
         pending.target = target;

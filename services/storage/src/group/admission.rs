@@ -1,6 +1,6 @@
 //! What requests may spend at this replica of a partition, the second line behind the table's own limit (ADR 0005): admits before
 //! anything is evaluated, settles afterwards, and counts what was asked for. No lock, no message: buckets of the replica, the
-//! node's shared ones, and what the other nodes said last. Never says what an operation costs (`model::capacity`).
+//! node's shared ones, and what the other nodes said last. Never says what an operation costs (`protocol::cost`).
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use model::capacity::Direction;
 use model::table::BillingMode;
 use model::{EncodedKey, TableDefinition, Units};
 use paxos::{Millis, NodeId};
-use protocol::item::{ItemOperation, ItemReply};
+use protocol::item::ItemOperation;
 
 use super::Store;
 use crate::capacity::NodeCapacity;
@@ -246,11 +246,6 @@ impl Store {
 }
 
 impl Charge {
-    /// What an evaluated request cost, by its answer.
-    pub(super) fn cost(self, reply: &ItemReply, strong: bool) -> Units {
-        reply.cost(self.sure, strong)
-    }
-
     /// What was charged at first.
     pub(super) fn sure(self) -> Units {
         self.sure
@@ -276,7 +271,6 @@ mod tests {
     use model::TableId;
     use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
     use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
-    use protocol::item::ItemFault;
 
     use super::*;
 
@@ -415,53 +409,8 @@ mod tests {
         let before = format!("{admission:?}");
         assert_eq!(take(&mut admission, 1), None);
         assert_eq!(format!("{admission:?}"), before);
-        let unexecuted = ItemReply::Fault(ItemFault::NotReady);
-        admission.settle(charge, charge.cost(&unexecuted, true));
+        admission.settle(charge, Units::ZERO);
         assert!(take(&mut admission, 1).is_some());
-    }
-
-    #[test]
-    fn costs_follow_the_answers() {
-        let charge = Charge {
-            direction: Direction::Write,
-            sure: Units::new(3),
-            grant: None,
-        };
-        let item = |size_bytes| ItemReply::Item {
-            item: None,
-            size_bytes,
-        };
-        assert_eq!(charge.cost(&item(4097), true), Units::new(2));
-        assert_eq!(charge.cost(&item(0), false), Units::HALF);
-        let written = |old_size_bytes, new_size_bytes| ItemReply::Written {
-            attributes: None,
-            old_size_bytes,
-            new_size_bytes,
-        };
-        assert_eq!(charge.cost(&written(1025, 10), true), Units::new(2));
-        assert_eq!(charge.cost(&written(10, 2049), true), Units::new(3));
-        assert_eq!(charge.cost(&written(0, 0), true), Units::ONE);
-        let failed = |size_bytes| {
-            ItemReply::Fault(ItemFault::ConditionFailed {
-                item: None,
-                size_bytes,
-            })
-        };
-        assert_eq!(
-            charge.cost(&failed(0), true),
-            Units::new(3),
-            "what was sent"
-        );
-        assert_eq!(
-            charge.cost(&failed(4097), true),
-            Units::new(5),
-            "what is there"
-        );
-        let page = ItemReply::Page(protocol::item::PageReply {
-            bytes_read: 8193,
-            ..Default::default()
-        });
-        assert_eq!(charge.cost(&page, false), Units::from_thousandths(1500));
     }
 
     #[test]

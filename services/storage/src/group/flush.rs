@@ -124,6 +124,9 @@ impl Group {
         }
         // A copy may have waited for the flush.
         self.start_copy(env);
+        // A split gets its turn before the next flush: the two alternate, however much is written.
+        self.work_on_split(env)?;
+        env.touch(self.id, &mut self.touched);
         Ok(())
     }
 

@@ -206,6 +206,10 @@ impl Group {
         (replaced, target): (NodeId, NodeId),
         caller: OrderCaller,
     ) -> Result<(), PartitionError> {
+        if self.is_ending() {
+            caller.refused("the partition ends in a split: its children have its members");
+            return Ok(());
+        }
         let taken = self.with_planner(env, |planner, now, view| {
             planner.replace(now, view, generation, replaced, target)
         });

@@ -1,7 +1,7 @@
 //! Item requests and table definitions at a replica: who may answer what, and the faults for what it may not.
 
 use model::Units;
-use model::capacity::{self, Direction};
+use model::capacity;
 use partition::{Evaluated, PartitionError, command};
 use paxos::{Refusal, Standing};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
@@ -90,10 +90,7 @@ impl Group {
             return Ok(());
         };
         let Some(charge) = store.admit(env, &operation) else {
-            let direction = match operation {
-                ItemOperation::Get(_) | ItemOperation::Page(_) => Direction::Read,
-                ItemOperation::Write(_) => Direction::Write,
-            };
+            let (direction, _) = operation.surely();
             let fault = ItemFault::Throttled { direction };
             env.answers.push((caller, ItemReply::Fault(fault)));
             return Ok(());
@@ -109,7 +106,7 @@ impl Group {
         };
         match reply {
             Ok(reply) => {
-                let cost = charge.cost(&reply, strong);
+                let cost = reply.cost(charge.sure(), strong);
                 store.settle(env, key_of(&operation), charge, cost);
                 let reply = self.located(env, reply);
                 env.answers.push((caller, reply));
@@ -171,7 +168,7 @@ impl Group {
                 // Its condition failed, by a write in flight.
                 Ok(Evaluated::Waits) => charge.sure(),
                 Ok(Evaluated::Answer(caller, reply)) => {
-                    let cost = charge.cost(&reply, true);
+                    let cost = reply.cost(charge.sure(), false);
                     answers.push((caller, reply));
                     cost
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use partition::split::{self, Filling, Local, Reports, SIDES, Task};
 use partition::{Evaluated, PartitionError, PartitionState};
-use paxos::{GroupId, Input, Member, Millis, NodeId, Standing};
+use paxos::{Ballot, GroupId, Input, Member, Millis, NodeId, Standing};
 use protocol::directory::{PartitionInfo, PlacedMember};
 use protocol::item::{ItemFault, ItemReply};
 use protocol::split::{ReplicaStage, Split, SplitProgress, SplitReport, SplitStage};
@@ -94,7 +94,14 @@ impl Group {
         }
     }
 
-    fn work_on_split(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+    pub(super) fn work_on_split(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        let idle = |store: &Store| {
+            let state = store.partition.state();
+            state.split.is_none() && store.durable.split.is_none() && store.splitting.is_none()
+        };
+        if self.store.as_deref().is_none_or(idle) {
+            return Ok(());
+        }
         let Some(mut store) = self.store.take() else {
             return Ok(());
         };
@@ -117,6 +124,14 @@ impl Group {
             return Ok(());
         };
         let ended = store.partition.state().has_ended();
+        // What room there is is for what must go on.
+        if let (Task::Create | Task::Fill(_), Some(splitting)) = (task, &mut store.splitting)
+            && !ended
+            && env.node.disk_low()
+        {
+            splitting.at = env.now.plus(RETRY_MS);
+            return Ok(());
+        }
         match (task, &mut store.splitting) {
             (Task::Rest, _) => {
                 if let Some(splitting) = &mut store.splitting {
@@ -226,7 +241,7 @@ impl Group {
     /// A child's shard answered.
     pub(crate) fn child_reserved(
         &mut self,
-        env: &Env,
+        env: &mut Env,
         child: GroupId,
         answer: Option<Reservation>,
     ) {
@@ -237,6 +252,7 @@ impl Group {
         splitting.reserved[side] = answer;
         if splitting.reserved.iter().all(Option::is_some) {
             splitting.at = env.now;
+            env.touch(self.id, &mut self.touched);
         }
     }
 
@@ -533,8 +549,9 @@ impl Group {
     }
 
     /// A child that begins where the parent was led: it stands for election until somebody leads.
-    pub(crate) fn stand_for_election(&mut self, now: Millis) {
-        self.split_watch.campaign = Some((now, now));
+    pub(crate) fn stand_for_election(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+        self.split_watch.campaign = Some((env.now, env.now));
+        self.campaign(env)
     }
 
     fn campaign(&mut self, env: &mut Env) -> Result<(), PartitionError> {
@@ -550,6 +567,11 @@ impl Group {
             return Ok(());
         }
         self.split_watch.campaign = Some((since, env.now.plus(CAMPAIGN_EVERY_MS)));
+        let status = self.replica.status();
+        if status.standing == Standing::Candidate && status.promised == Ballot::default() {
+            // Nobody has answered its probe: where the others were not there yet, it is lost.
+            self.step(env, Input::StepDown)?;
+        }
         self.step(env, Input::Campaign)
     }
 }

@@ -68,6 +68,7 @@ impl Shard {
                     *newest = table;
                 }
             }
+            self.env.node.led.note(self.env.now, &push.partitions);
             push.tables = tables.into_values().cloned().collect();
             if let Err(error) = self.env.node.mesh.cast(subjects::MEMDS_PUSH, &push) {
                 tracing::debug!(%error, "membership push not sent");

@@ -127,7 +127,7 @@ impl Shard {
         answer: Option<Reservation>,
     ) {
         match self.groups.get_mut(&parent) {
-            Some(group) => group.child_reserved(&self.env, child, answer),
+            Some(group) => group.child_reserved(&mut self.env, child, answer),
             None if answer == Some(Reservation::Granted) => {
                 self.env.node.inbox(child).event(Event::Release(child));
             }
@@ -151,8 +151,8 @@ impl Shard {
         self.creating.remove(&id);
         let partition = Partition::new(state, self.env.node.partition_limits());
         self.found(id, restored, Some(Store::new(partition, tree)), None);
-        if campaigns && let Some(group) = self.groups.get_mut(&id) {
-            group.stand_for_election(self.env.now);
+        if campaigns {
+            self.with_group(id, Group::stand_for_election);
         }
     }
 

@@ -30,6 +30,10 @@ impl Invariant for ConfigurationsFollow {
         "one change at a time, and a joint configuration between other voters"
     }
 
+    fn founded(&mut self, group: GroupId, configuration: &Configuration) {
+        self.committed.insert(group, configuration.clone());
+    }
+
     fn stepped(&mut self, step: &Stepped<'_>) -> Check {
         let commit = self.commit.entry(step.group).or_default();
         *commit = (*commit).max(step.replica.status().commit);

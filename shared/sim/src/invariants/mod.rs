@@ -81,6 +81,9 @@ pub trait Invariant {
     /// Its name.
     fn name(&self) -> &'static str;
 
+    /// A group was founded in the course of the run.
+    fn founded(&mut self, _group: GroupId, _configuration: &Configuration) {}
+
     /// A replica did a step.
     fn stepped(&mut self, _: &Stepped<'_>) -> Check {
         Ok(())

@@ -28,6 +28,10 @@ impl Invariant for RemovedByCommit {
         "a replica that goes was removed by a committed configuration, for good"
     }
 
+    fn founded(&mut self, group: GroupId, configuration: &Configuration) {
+        self.newest.insert(group, configuration.clone());
+    }
+
     fn retired(&mut self, gone: &Gone) -> Check {
         let Some(newest) = self.newest.get(&gone.group) else {
             return Ok(());
