@@ -32,7 +32,10 @@ impl Replica {
         };
         // Only a leader past its own first entry and all earlier leases: no older leader's lease, and no entry that an older
         // configuration could still commit, survives into the new one.
-        if !self.can_propose() {
+        let able = self.can_propose();
+        #[cfg(feature = "mutations")]
+        let able = able || self.mutated(crate::Mutation::ChangeBeforeOwnCommit);
+        if !able {
             return Err(ReconfigureRefusal::NotServing);
         }
         let current = self.log.configuration();
@@ -107,7 +110,10 @@ impl Replica {
         }
         let current = self.log.configuration();
         if current.joint.is_some() {
-            if self.established(leader, self.now) {
+            let established = self.established(leader, self.now);
+            #[cfg(feature = "mutations")]
+            let established = established || self.mutated(crate::Mutation::ChangeBeforeOwnCommit);
+            if established {
                 let next = Configuration {
                     generation: current.generation + 1,
                     joint: None,

@@ -56,6 +56,8 @@ pub enum Mutation {
     ForgetEarlierLease,
     /// A candidate whose adopted log makes it a learner leads all the same (its own find).
     LeadAsLearner,
+    /// A leader changes the members, and completes changes, before its first own entry is committed and all earlier leases are over.
+    ChangeBeforeOwnCommit,
     /// A transfer ends every lease of unknown holder, also of a ballot above the released one (its own find).
     ReleaseUnknownLease,
     /// A replica that takes the place of a lost one gets its incarnation. (Done by the shell: the core only relies on it.)
@@ -63,7 +65,7 @@ pub enum Mutation {
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 27] = [
+pub const MUTATIONS: [Mutation; 28] = [
     Mutation::AckBeforeFsync,
     Mutation::PromiseBeforeFsync,
     Mutation::CountOldBallot,
@@ -89,6 +91,7 @@ pub const MUTATIONS: [Mutation; 27] = [
     Mutation::RetireUncommitted,
     Mutation::ForgetEarlierLease,
     Mutation::LeadAsLearner,
+    Mutation::ChangeBeforeOwnCommit,
     Mutation::ReleaseUnknownLease,
     Mutation::ReuseIncarnation,
 ];

@@ -970,7 +970,7 @@ impl World {
         }
     }
 
-    /// The check of an invariant that something was founded, for those who keep book.
+    /// At the end, every replica of every group holds what the log of its group says, from the first group on.
     pub(crate) fn check_items(&self) -> Result<(), Violation> {
         for (group, _) in &self.scenario.groups {
             let Some(line) = self.lines.get(group) else {

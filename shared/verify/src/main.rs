@@ -146,6 +146,9 @@ impl Arguments {
         }
         scenario.late |= self.late;
         scenario.sync_at_once &= !self.syncs;
+        if self.syncs {
+            scenario.slow_disks.clear();
+        }
         let named = |m: &paxos::Mutation| Some(format!("{m:?}")) == self.mutation;
         scenario
             .mutations

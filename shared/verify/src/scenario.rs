@@ -89,6 +89,9 @@ pub struct Scenario {
     pub late: bool,
     /// A write is durable in the step that asked for it: disks are no subject of this model.
     pub sync_at_once: bool,
+    /// Otherwise: only these nodes' disks are slow, all if empty. The disk of a node that never crashes may as well be fast: that
+    /// its messages wait for the disk is no other than that they are long on their way.
+    pub slow_disks: Vec<u64>,
     /// A crash may leave a part of the first batch that was not synced.
     pub torn: bool,
     /// B-trees are flushed with every commit and logs truncated as early as possible; else neither ever happens.
@@ -107,6 +110,11 @@ impl Scenario {
     /// The configuration at the start.
     pub fn configuration(&self) -> Configuration {
         Configuration::founding(self.members.clone())
+    }
+
+    /// Whether this node's writes are durable in the step that asked for them.
+    pub fn syncs_at_once(&self, node: NodeId) -> bool {
+        self.sync_at_once || !(self.slow_disks.is_empty() || self.slow_disks.contains(&node.0))
     }
 
     /// What a replica is.

@@ -19,6 +19,7 @@ fn plain(name: &'static str, about: &'static str) -> Scenario {
         clocks: None,
         late: false,
         sync_at_once: false,
+        slow_disks: Vec::new(),
         torn: false,
         truncate: false,
         notices: false,
@@ -38,9 +39,11 @@ pub fn all() -> Vec<Scenario> {
         shrink(),
         changes(),
         rejoin(),
+        recovery(),
         copies(),
         leases(),
         terms(),
+        successions(),
         restarts(),
         transfers(),
         releases(),
@@ -184,6 +187,29 @@ fn changes() -> Scenario {
     }
 }
 
+/// A log replica is replaced while leaders change and one member crashes.
+fn recovery() -> Scenario {
+    Scenario {
+        joining: vec![log(4)],
+        targets: vec![target(&[storage(1), storage(2), log(4)], &[])],
+        before: vec![Before::Elect(1)],
+        campaigners: vec![2],
+        crashers: vec![3],
+        slow_disks: vec![3],
+        bounds: Bounds {
+            campaigns: 2,
+            changes: 1,
+            crashes: 1,
+            ..Bounds::default()
+        },
+        expects: vec![Sight::Changed, Sight::ThreeBallots],
+        ..plain(
+            "recovery",
+            "{S1 S2 L3} becomes {S1 S2 L4}, another leader takes over, twice, and the log replica crashes between syncs",
+        )
+    }
+}
+
 fn rejoin() -> Scenario {
     let again = Member {
         incarnation: 301,
@@ -278,6 +304,40 @@ fn terms() -> Scenario {
         ..plain(
             "terms",
             "only the log replica renewed the leader's lease; another one takes over, twice",
+        )
+    }
+}
+
+/// Who granted the first leader's lease leaves the group while it runs.
+fn successions() -> Scenario {
+    Scenario {
+        joining: vec![log(4)],
+        targets: vec![target(&[storage(2), log(4)], &[])],
+        before: vec![
+            Before::Elect(1),
+            Before::Deaf(2),
+            Before::Tick,
+            Before::Tick,
+            Before::Wake(1),
+            Before::Hears(2),
+            Before::Deaf(1),
+            Before::Elect(2),
+            Before::Hears(1),
+            Before::Tick,
+        ],
+        clocks: Some(DRIFT.to_vec()),
+        sync_at_once: true,
+        campaigners: vec![2],
+        bounds: Bounds {
+            campaigns: 1,
+            changes: 1,
+            ticks: 5,
+            ..Bounds::default()
+        },
+        expects: vec![Sight::SecondServes],
+        ..plain(
+            "successions",
+            "only the log replica renewed the lease; another one leads, changes the members, and is elected again by the new ones",
         )
     }
 }

@@ -169,7 +169,7 @@ impl<'a> Work<'a> {
                 write(&mut self.host.log, op)?;
             }
             self.host.unsynced.push(output.persist);
-            if self.scenario.sync_at_once {
+            if self.scenario.syncs_at_once(self.host.member.node) {
                 self.sync(token)?;
             }
         }

@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::host::Host;
 use crate::invariant::{INVARIANTS, Sight, Violation};
 use crate::scenario::{Before, Bounds, Scenario};
-use crate::space::{Digest, Space, digest};
+use crate::space::{Digest, Envelope, Space, digest};
 use crate::state::State;
 use crate::step::{Event, Outcome, Work};
 
@@ -425,6 +425,7 @@ impl Model for System {
         for message in &outcome.sends {
             next.send(*message);
         }
+        self.forget_dead(&mut next);
         if let Some(violation) = &outcome.violation {
             next.violation = Some(Arc::new(violation.clone()));
             return Some(next);
@@ -455,6 +456,63 @@ impl Model for System {
 }
 
 impl System {
+    /// Takes out the messages that can move nobody any more, so that states that behave alike are equal.
+    fn forget_dead(&self, state: &mut State) {
+        let taken = |bug: &Mutation| self.scenario.mutated(*bug);
+        if TAKES_DEAD.iter().any(taken) {
+            return;
+        }
+        let hosts: Vec<Arc<Host>> = state.hosts.iter().map(|h| self.space.host(*h)).collect();
+        let mut net = std::mem::take(&mut state.net);
+        let all = net.clone();
+        let led = |ballot: &paxos::Ballot| state.led.iter().any(|(b, _)| b == ballot);
+        net.retain(|message| {
+            let envelope = self.space.envelope(*message);
+            let settled = self.scenario.clocks.is_none() && is_of_election(&envelope, led);
+            !settled
+                && hosts.iter().zip(&state.hosts).any(|(host, digest)| {
+                    may_move(host, &envelope)
+                        && !self.is_taken(state, host, *digest, *message, &all)
+                })
+        });
+        state.net = net;
+    }
+
+    /// Whether an append is in this host's log, and will be as long as it does not promise a higher ballot: within a ballot, a follower that
+    /// does not crash only gets more. It has acknowledged all of it, so that another delivery says nothing new either.
+    fn is_taken(
+        &self,
+        state: &State,
+        host: &Host,
+        digest: Digest,
+        message: Digest,
+        sent: &[Digest],
+    ) -> bool {
+        let scenario = &self.scenario;
+        let crashes = state.used.crashes < scenario.bounds.crashes
+            && (scenario.crashers.is_empty() || scenario.crashers.contains(&host.member.node.0));
+        let plain = scenario.clocks.is_none()
+            && scenario.syncs_at_once(host.member.node)
+            && scenario.bounds.copies == 0;
+        let envelope = self.space.envelope(message);
+        let Body::Append(append) = &envelope.message.body else {
+            return false;
+        };
+        if !plain || crashes || !host.alive || append.ballot != host.disk.promised {
+            return false;
+        }
+        let event = || Event::Deliver(self.space.envelope(message));
+        let Some(outcome) = self.outcome(digest, message, state.used.ticks, event) else {
+            return true;
+        };
+        outcome.host == digest
+            && outcome.violation.is_none()
+            && outcome.sends.iter().all(|answer| {
+                let is_ack = matches!(self.space.envelope(*answer).message.body, Body::Ack(_));
+                is_ack && sent.binary_search(answer).is_ok()
+            })
+    }
+
     /// Whether a host took committed entries from a log replica that no other storage replica that could have been asked holds.
     fn adopts(&self, state: &State, next: &State, at: usize, message: Digest) -> bool {
         let envelope = self.space.envelope(message);
@@ -476,6 +534,45 @@ impl System {
             && source.member.role == Role::Log
             && state.hosts[at] != next.hosts[at]
             && last.index as usize <= state.committed.len()
+    }
+}
+
+/// Bugs that consist in taking messages that should move nobody.
+const TAKES_DEAD: [Mutation; 4] = [
+    Mutation::AcceptBelowPromise,
+    Mutation::LatePromise,
+    Mutation::TrustStaleIncarnation,
+    Mutation::ReuseIncarnation,
+];
+
+/// Whether a message may ever do anything at a host: now, or after any number of other events. A promise on disk never falls; below it,
+/// and at it where the message asks for a promise, the message is refused, and refusals get lost.
+fn may_move(host: &Host, envelope: &Envelope) -> bool {
+    let runs = host.alive || host.absent;
+    if !runs || host.member.node != envelope.to {
+        return false;
+    }
+    let promised = host.disk.promised;
+    match &envelope.message.body {
+        Body::Prepare { ballot } => *ballot > promised,
+        Body::Append(append) => append.ballot >= promised,
+        Body::Ack(ack) => ack.ballot >= promised,
+        Body::Reject(reject) => reject.ballot >= promised,
+        Body::Promise(promise) => promise.ballot >= promised,
+        Body::Fetch { ballot, .. }
+        | Body::Fetched { ballot, .. }
+        | Body::CopyNeeded { ballot, .. } => *ballot >= promised,
+        Body::TimeoutNow { released } => *released >= promised,
+        Body::Probe { .. } | Body::ProbeReply { .. } | Body::Refuse { .. } => true,
+    }
+}
+
+/// Whether a message is of an election that is over: its candidate leads, or led, and takes no more of it.
+fn is_of_election(envelope: &Envelope, led: impl Fn(&paxos::Ballot) -> bool) -> bool {
+    match &envelope.message.body {
+        Body::Promise(promise) => led(&promise.ballot),
+        Body::Fetch { ballot, .. } | Body::Fetched { ballot, .. } => led(ballot),
+        _ => false,
     }
 }
 

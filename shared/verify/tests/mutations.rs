@@ -125,6 +125,12 @@ fn leases() {
         |_| {},
     );
     caught(Mutation::ReleaseUnknownLease, "releases", "lease", |_| {});
+    caught(
+        Mutation::ChangeBeforeOwnCommit,
+        "successions",
+        "lease",
+        |_| {},
+    );
 }
 
 #[test]
