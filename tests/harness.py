@@ -180,6 +180,21 @@ class Mesh:
     def status(self):
         return json.loads(self.run("status", "--output", "json"))
 
+    def ctl(self, *arguments, exit_codes=(0,)):
+        """What the operator's tool says, as JSON."""
+        nats = next(p["port"] for p in self.status()["processes"] if p["name"] == "nats")
+        done = subprocess.run(
+            [BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}", "--output", "json", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode in exit_codes, f"{arguments}: {done.returncode} {done.stdout} {done.stderr}"
+        return json.loads(done.stdout)
+
+    def partitions(self, table):
+        return self.ctl("partitions", "--table", table)
+
     def kill(self, name):
         """kill -9."""
         self.run("kill", name)

@@ -1,12 +1,12 @@
 """Partitions that the operator splits while clients use them, on the mesh."""
 
 import json
-import subprocess
 import threading
 
 import pytest
 
 import harness
+
 
 def make(ddb, name):
     ddb.create_table(
@@ -125,29 +125,13 @@ def test_one_partition_becomes_four_by_the_operators_word(endpoint, ddb):
         items = [{"pk": {"S": "long"}, "sk": {"N": str(n)}} for n in range(start, start + 25)]
         ddb.batch_write_item(RequestItems={"ordered": [{"PutRequest": {"Item": i}} for i in items]})
     clients = Clients(endpoint.url, "ordered")
-    parent = partitions(endpoint, "ordered")[0]["partition"]
+    parent = endpoint.partitions("ordered")[0]["partition"]
     inside = json.dumps({"pk": {"S": "long"}, "sk": {"N": "150"}})
-    assert ctl(endpoint, "split", f"ordered/{parent}", "--at", inside, "--wait")["done"]
-    for half in partitions(endpoint, "ordered"):
+    assert endpoint.ctl("split", f"ordered/{parent}", "--at", inside, "--wait")["done"]
+    for half in endpoint.partitions("ordered"):
         assert half["parent"] == parent
-        assert ctl(endpoint, "split", f"ordered/{half['partition']}", "--wait")["done"]
+        assert endpoint.ctl("split", f"ordered/{half['partition']}", "--wait")["done"]
     clients.rest()
-    assert len(partitions(endpoint, "ordered")) == 4
+    assert len(endpoint.partitions("ordered")) == 4
     check(ddb, "ordered", clients.acknowledged)
     ddb.delete_table(TableName="ordered")
-
-
-def ctl(mesh, *arguments):
-    port = next(p["port"] for p in mesh.status()["processes"] if p["name"] == "nats")
-    done = subprocess.run(
-        [harness.BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{port}", "--output", "json", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{arguments}: {done.returncode} {done.stdout} {done.stderr}"
-    return json.loads(done.stdout)
-
-
-def partitions(mesh, table):
-    return ctl(mesh, "partitions", "--table", table)

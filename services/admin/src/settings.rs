@@ -99,7 +99,8 @@ pub struct SplitSettings {
     pub repeat_ms: u64,
     /// A split that makes no progress for so long is given up, milliseconds: longer than it takes to heal the group, which it waits for.
     pub abandon_after_ms: u64,
-    /// A partition that could not be split is left alone for so long, milliseconds; doubled with each failure …
+    /// A partition that could not be split is left alone for so long, milliseconds (most causes pass: its leader changed, its items are
+    /// not flushed yet); doubled with each failure …
     pub backoff_ms: u64,
     /// … up to this.
     pub backoff_ms_max: u64,
@@ -120,7 +121,7 @@ impl Default for SplitSettings {
             look_every_ms: 500,
             repeat_ms: 2_000,
             abandon_after_ms: 1_800_000,
-            backoff_ms: 60_000,
+            backoff_ms: 2_000,
             backoff_ms_max: 3_600_000,
             middle_ms_max: 300_000,
         }

@@ -328,6 +328,6 @@ fn what_could_not_be_split_is_tried_again_less_and_less_often() {
         }
     }
     let waits: Vec<u64> = tries.windows(2).map(|t| t[1] - t[0]).collect();
-    assert_eq!(&waits[..4], [60_000, 120_000, 240_000, 480_000]);
+    assert_eq!(&waits[..4], [2_000, 4_000, 8_000, 16_000]);
     assert_eq!(admin.wishes.words(parent), Some("tried in vain: no middle"));
 }
