@@ -34,8 +34,10 @@ pub(crate) struct Splitting {
     pub(crate) children: Arc<Children>,
     /// As the disk threads said last; none: the children are not open.
     fillings: Option<[Filling; 2]>,
-    /// The next step may be taken then.
+    /// The next step may be taken then: something has to be tried again.
     at: Millis,
+    /// The children are filled further then.
+    paced: Millis,
     /// The node fills few replicas' children at a time.
     permit: Option<OwnedSemaphorePermit>,
     /// What the shards of the children said, while they are being installed.
@@ -50,10 +52,20 @@ impl Splitting {
             children: Children::new(folder, options, id, split),
             fillings: None,
             at: Millis(0),
+            paced: Millis(0),
             permit: None,
             reserved: [None, None],
             installing: false,
         }
+    }
+}
+
+/// When a task may be begun. Only the filling is paced, and only as long as the parent serves: once it has ended, clients wait for its
+/// children.
+fn starts_at(task: Task, ended: bool, at: Millis, paced: Millis) -> Millis {
+    match task {
+        Task::Fill(_) if !ended => at.max(paced),
+        _ => at,
     }
 }
 
@@ -114,17 +126,18 @@ impl Group {
             store.splitting = Some(Splitting::of(env, self.id, split));
         }
         let task = split::next_task(&self.local(env, &store));
+        let ended = store.partition.state().has_ended();
         self.store = Some(store);
         let waits = |store: &Store| {
-            let splitting = store.splitting.as_ref();
+            let rests =
+                |s: &Splitting| s.installing || starts_at(task, ended, s.at, s.paced) > env.now;
             !matches!(store.flush, Flush::Idle)
                 || store.copy.is_some()
-                || splitting.is_some_and(|s| s.at > env.now || s.installing)
+                || store.splitting.as_ref().is_some_and(rests)
         };
         let Some(store) = self.store.as_mut().filter(|store| !waits(store)) else {
             return Ok(());
         };
-        let ended = store.partition.state().has_ended();
         // What room there is is for what must go on.
         if let (Task::Create | Task::Fill(_), Some(splitting)) = (task, &mut store.splitting)
             && !ended
@@ -157,7 +170,7 @@ impl Group {
             (Task::Fill(side), Some(splitting)) => {
                 let bytes_max = env.node.settings.limits.split_chunk_bytes;
                 if !ended {
-                    splitting.at = env.node.pace_split(env.now, bytes_max as u64);
+                    splitting.paced = env.node.pace_split(env.now, bytes_max as u64);
                 }
                 self.submit_flush(env, Work::Fill(side, bytes_max));
             }
@@ -574,5 +587,21 @@ impl Group {
             self.step(env, Input::StepDown)?;
         }
         self.step(env, Input::Campaign)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_behind_the_end_of_a_partition_waits_for_the_pace_of_the_filling() {
+        let (at, paced) = (Millis(5), Millis(9_000));
+        assert_eq!(starts_at(Task::Fill(SIDES[0]), false, at, paced), paced);
+        assert_eq!(starts_at(Task::Fill(SIDES[0]), true, at, paced), at);
+        for task in [Task::Flush, Task::Create, Task::Install, Task::Discard] {
+            assert_eq!(starts_at(task, false, at, paced), at);
+            assert_eq!(starts_at(task, true, at, paced), at);
+        }
     }
 }
