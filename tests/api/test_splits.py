@@ -125,7 +125,8 @@ def test_one_partition_becomes_four_by_the_operators_word(endpoint, ddb):
         items = [{"pk": {"S": "long"}, "sk": {"N": str(n)}} for n in range(start, start + 25)]
         ddb.batch_write_item(RequestItems={"ordered": [{"PutRequest": {"Item": i}} for i in items]})
     clients = Clients(endpoint.url, "ordered")
-    parent = endpoint.partitions("ordered")[0]["partition"]
+    [whole] = harness.wait_until("its leader is heard", lambda: [p for p in endpoint.partitions("ordered") if p["leader"]])
+    parent = whole["partition"]
     inside = json.dumps({"pk": {"S": "long"}, "sk": {"N": "150"}})
     assert endpoint.ctl("split", f"ordered/{parent}", "--at", inside, "--wait")["done"]
     for half in endpoint.partitions("ordered"):

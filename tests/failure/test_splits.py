@@ -52,7 +52,7 @@ def test_a_process_dies_during_a_split(mesh, choose):
     ddb = harness.client(mesh.url, retries=4)
     table = table_of_one_partition(ddb)
     fill(ddb, table, 100)
-    [parent] = mesh.partitions(table)
+    [parent] = harness.wait_until("its leader is heard", lambda: [p for p in mesh.partitions(table) if p["leader"]])
     victim = choose(mesh, parent)
     with Traffic([mesh.url, mesh.second_url], table) as traffic:
         traffic.wait_for_writes(50)

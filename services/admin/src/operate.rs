@@ -37,7 +37,7 @@ const WAITING_MAX: usize = 10;
 pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
     match command {
         Command::Nodes => Answer::Nodes(admin.with_plan(|_, view| nodes(admin, view))),
-        Command::Partitions { table, after } => partitions(admin, table.as_deref(), after),
+        Command::Partitions { table, after } => partitions(admin, table.as_deref(), after).await,
         Command::Health => Answer::Health(Box::new(
             admin.with_plan(|plan, view| health(admin, plan, view)),
         )),
@@ -192,12 +192,22 @@ fn partition(
     }
 }
 
-fn partitions(admin: &Admin, table: Option<&str>, after: GroupId) -> Answer {
-    let names = admin.table_names();
+async fn partitions(admin: &Admin, table: Option<&str>, after: GroupId) -> Answer {
+    let mut names = admin.table_names();
     if let Some(table) = table
         && !names.values().any(|name| name == table)
     {
-        return Answer::Refused(format!("there is no table '{table}'"));
+        // Another admin may have made it since the last look at all tables.
+        match admin.table(table).await {
+            Ok(Some(stored)) => {
+                let definition = stored.value.definition;
+                names.insert(definition.id, definition.name);
+            }
+            Ok(None) => return Answer::Refused(format!("there is no table '{table}'")),
+            Err(error) => {
+                return Answer::Refused(format!("the system table can't be had: {error}"));
+            }
+        }
     }
     admin.with_plan(|plan, view| {
         let wanted = |seen: &Seen| {
