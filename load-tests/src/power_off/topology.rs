@@ -43,6 +43,8 @@ pub enum Kind {
     Storage,
     /// A memds node.
     Memds,
+    /// A GAC instance.
+    Gac,
     /// An admin.
     Admin,
     /// A router.
