@@ -426,7 +426,8 @@ impl Writer {
 
 /// How long to let changes gather before the next sync: as long as the last one took the disk, but only if there is a next one to
 /// come already. So a log with little to do syncs at once, and a busy one spends half its time waiting for more: fewer syncs, and
-/// fewer messages and wake-ups for all that hangs on each of them (a write costs the whole mesh an eighth less CPU).
+/// fewer messages and wake-ups for all that hangs on each of them (on a busy machine a write costs the whole mesh an eighth less CPU;
+/// docs/benchmarks.md).
 fn rest(disk: Duration, waiting: usize) -> Duration {
     if waiting == 0 {
         Duration::ZERO
