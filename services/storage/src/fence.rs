@@ -6,11 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use btree::{CRASHED_MARK, TreeError};
 use partition::PartitionError;
 use paxos::GroupId;
 use wal::WalError;
-
-use crate::btree::{CRASHED_MARK, TreeError};
 
 /// File in a replica's folder: it was fenced, and why.
 const FENCED_MARK: &str = "fenced";

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use btree::{ReplicaTree, TreeError};
 use partition::split::{Filling, Side};
 use partition::{Batch, PartitionState};
 use paxos::GroupId;
 
-use crate::btree::{ReplicaTree, TreeError};
 use crate::children::Children;
 use crate::inbox::{Event, Inbox};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use btree::TreeOptions;
 use healing::Nodes;
 use mesh::Mesh;
 use parking_lot::{Mutex, RwLock};
@@ -16,7 +17,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
-use crate::btree::TreeOptions;
 use crate::capacity::NodeCapacity;
 use crate::fence::Reason;
 use crate::forwarder::FORWARDS_MAX;

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use btree::TreeError;
 use partition::Partition;
 use paxos::{Input, Millis, NodeId, Position};
 
 use super::Group;
-use crate::btree::TreeError;
 use crate::copier::{Copied, CopyJob};
 use crate::env::Env;
 use crate::fence::Fence;
