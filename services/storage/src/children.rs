@@ -147,7 +147,13 @@ impl Children {
                 }
                 self.step()?;
                 let items = Arc::new(changes.into_iter().collect());
-                tree.flush(&Batch { state, items }).map(|_| ())
+                let marked = None;
+                tree.flush(&Batch {
+                    state,
+                    items,
+                    marked,
+                })
+                .map(|_| ())
             })?;
         }
         Ok(())

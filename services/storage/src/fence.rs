@@ -35,6 +35,8 @@ pub(crate) enum Reason {
     TooLarge,
     /// A committed entry cannot be applied: written by a newer version, or a bug.
     CannotApply,
+    /// A scrub found that it differs from the others.
+    ScrubMismatch,
     /// Its drop was ordered and could not be completed.
     DropFailed,
 }
@@ -51,6 +53,7 @@ impl Reason {
             Self::Crashed => "crashed",
             Self::TooLarge => "too_large",
             Self::CannotApply => "cannot_apply",
+            Self::ScrubMismatch => "scrub_mismatch",
             Self::DropFailed => "drop_failed",
         }
     }
@@ -61,6 +64,7 @@ impl Reason {
             Self::TreeDamaged,
             Self::DiskFailed,
             Self::Crashed,
+            Self::ScrubMismatch,
         ];
         marked.into_iter().find(|reason| reason.name() == name)
     }
@@ -189,6 +193,15 @@ mod tests {
         assert_eq!(found.reason, Reason::Crashed);
         assert!(found.why.contains("SIGBUS"), "{found}");
         let fence = Fence::new(Reason::TreeDamaged, "checksum of item [1]");
+        assert!(fence.needs_mark());
+        fence.mark(folder.path()).unwrap();
+        assert_eq!(Fence::marked(folder.path()).unwrap(), Some(fence));
+    }
+
+    #[test]
+    fn a_replica_that_a_scrub_condemned_stays_fenced() {
+        let folder = tempfile::tempdir().unwrap();
+        let fence = Fence::new(Reason::ScrubMismatch, "it stands alone");
         assert!(fence.needs_mark());
         fence.mark(folder.path()).unwrap();
         assert_eq!(Fence::marked(folder.path()).unwrap(), Some(fence));

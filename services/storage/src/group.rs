@@ -5,6 +5,7 @@ mod admission;
 mod flush;
 mod healing;
 mod requests;
+mod scrub;
 mod split;
 mod store;
 
@@ -308,7 +309,10 @@ impl Group {
         }
         let flush_bytes = env.node.settings.limits.flush_bytes;
         let store = self.store.as_ref();
-        if store.is_some_and(|store| store.partition.unsealed_bytes() >= flush_bytes) {
+        let due = |store: &Store| {
+            store.partition.unsealed_bytes() >= flush_bytes || store.partition.is_marked()
+        };
+        if store.is_some_and(|store| due(store)) {
             self.start_flush(env);
         }
         Ok(())

@@ -27,6 +27,7 @@ mod pressure;
 mod recovery;
 mod reporter;
 mod running;
+mod scrub;
 mod settings;
 mod shard;
 mod space;

@@ -25,6 +25,7 @@ use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pressure::Led;
+use crate::scrub::Scrubs;
 use crate::settings::StorageSettings;
 use crate::shard::Gathered;
 use crate::space::Space;
@@ -68,6 +69,7 @@ pub(crate) struct Node {
     space: Mutex<Space>,
     pub(crate) capacity: NodeCapacity,
     pub(crate) led: Led,
+    pub(crate) scrubs: Scrubs,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -131,6 +133,7 @@ impl Node {
             inboxes,
             batch_readers: RwLock::default(),
             led: Led::default(),
+            scrubs: Scrubs::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -352,6 +355,8 @@ impl Node {
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);
         set(&metrics.flush_queue, flush_queue as u64);
+        self.scrubs.tidy(self.now());
+        set(&metrics.scrubs_running, self.scrubs.running());
         let room = self.capacity.room(self.now());
         set(&metrics.room_read_units, room.read.thousandths() / 1000);
         set(&metrics.room_write_units, room.write.thousandths() / 1000);

@@ -207,6 +207,7 @@ fn complete_install(
         tree.flush(&Batch {
             state: noted,
             items: Default::default(),
+            marked: None,
         })?;
         return Ok(true);
     }

@@ -86,6 +86,7 @@ pub fn batch(applied: Index, items: Content) -> Batch {
     Batch {
         state: state(applied),
         items: Arc::new(items),
+        marked: None,
     }
 }
 

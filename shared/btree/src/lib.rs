@@ -5,6 +5,7 @@
 mod crash_note;
 #[cfg(test)]
 mod damage_tests;
+mod disk;
 mod environment;
 mod error;
 #[cfg(any(test, feature = "fixtures"))]

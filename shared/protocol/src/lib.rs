@@ -9,6 +9,7 @@ pub mod health;
 pub mod item;
 pub mod operate;
 pub mod replication;
+pub mod scrub;
 pub mod split;
 pub mod subjects;
 pub mod tokens;

@@ -18,6 +18,10 @@ pub fn node_bulk(node: NodeId) -> String {
 pub fn node_split(node: NodeId) -> String {
     format!("node.{}.split", node.0)
 }
+/// Scrubs: `scrub::ScrubCall` → `scrub::ScrubReply`.
+pub fn node_scrub(node: NodeId) -> String {
+    format!("node.{}.scrub", node.0)
+}
 /// Orders to a storage node: `control::OrderCall` → `control::OrderReply`.
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)
