@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use anyhow::Context;
-use mesh::{Delivery, Mesh, Subscription};
+use mesh::{Delivery, Mesh, Responder, Subscription};
 use partition::Partition;
 use paxos::{NodeId, Replica};
 use protocol::batch::BatchReader;
@@ -526,7 +526,7 @@ async fn serve_scrubs(node: &Arc<Node>, jobs: Jobs<ScrubJob>) -> anyhow::Result<
     let node = node.clone();
     let mesh = node.mesh.clone();
     let take = move |delivery: Delivery| match delivery.decode::<ScrubCall>() {
-        Ok(call) => take_scrub(&node, &jobs, call, &delivery),
+        Ok(call) => take_scrub(&node, &jobs, call, delivery.responder()),
         Err(error) => {
             tracing::warn!(%error, sender = delivery.sender.instance, "not a request of a scrub");
         }
@@ -535,7 +535,7 @@ async fn serve_scrubs(node: &Arc<Node>, jobs: Jobs<ScrubJob>) -> anyhow::Result<
 }
 
 /// Runs on a thread of the bus.
-fn take_scrub(node: &Node, jobs: &Jobs<ScrubJob>, call: ScrubCall, delivery: &Delivery) {
+fn take_scrub(node: &Node, jobs: &Jobs<ScrubJob>, call: ScrubCall, responder: Responder) {
     let (partition, scrub) = (call.partition, call.scrub);
     match call.what {
         ScrubRequest::Begin { bytes_per_second } => {
@@ -543,22 +543,22 @@ fn take_scrub(node: &Node, jobs: &Jobs<ScrubJob>, call: ScrubCall, delivery: &De
                 scrub,
                 bytes_per_second,
             };
-            let event = Event::Mark(partition, marker, delivery.responder());
+            let event = Event::Mark(partition, marker, responder);
             node.inbox(partition).event(event);
         }
         ScrubRequest::Digest { from } => {
             let reply = node.scrubs.digest(partition, scrub, from, node.now());
-            delivery.responder().reply(&reply);
+            responder.reply(&reply);
         }
         ScrubRequest::Keys { range, after } => {
             match node.scrubs.view(partition, scrub, node.now()) {
-                Err(reply) => delivery.responder().reply(&reply),
+                Err(reply) => responder.reply(&reply),
                 Ok(snapshot) => {
                     let job = KeysJob {
                         snapshot,
                         range,
                         after,
-                        responder: delivery.responder(),
+                        responder,
                     };
                     if let Err(ScrubJob::Keys(job)) = jobs.submit(ScrubJob::Keys(job)) {
                         let busy = ScrubReply::Busy("too many listings at once".to_owned());
@@ -569,9 +569,7 @@ fn take_scrub(node: &Node, jobs: &Jobs<ScrubJob>, call: ScrubCall, delivery: &De
         }
         ScrubRequest::End => {
             node.scrubs.end(partition, scrub);
-            delivery
-                .responder()
-                .reply(&ScrubReply::Unknown("ended".to_owned()));
+            responder.reply(&ScrubReply::Unknown("ended".to_owned()));
         }
     }
 }

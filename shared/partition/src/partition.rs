@@ -236,6 +236,10 @@ impl<C> Partition<C> {
                 self.state.bytes = (self.state.bytes + new).saturating_sub(old);
                 self.state.items =
                     (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+                #[cfg(feature = "mutations")]
+                if index % 16 == 0 && self.mutations.contains(&crate::Mutation::SkipWrite) {
+                    return Ok(None);
+                }
                 self.overlay.put(write.key, write.item);
             }
             CommandKind::SetTable(table) => {
@@ -259,6 +263,13 @@ impl<C> Partition<C> {
     pub fn seal(&mut self) -> Option<Batch> {
         if self.overlay.is_sealed() || self.state.applied == self.flushed {
             return None;
+        }
+        #[cfg(feature = "mutations")]
+        if self.mutations.contains(&crate::Mutation::FlushPastMarker)
+            && let Some((_, state)) = &mut self.cut
+        {
+            **state = self.state.clone();
+            self.overlay.uncut();
         }
         let (marked, state) = match self.cut.take() {
             Some((marked, state)) => (Some(marked), *state),

@@ -45,6 +45,9 @@ struct Arguments {
     /// Split partitions in every run.
     #[arg(long)]
     splits: bool,
+    /// Compare replicas at markers of scrubs.
+    #[arg(long)]
+    scrubs: bool,
     /// Print the trace of every run (for a single seed).
     #[arg(long)]
     trace: bool,
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
             .into_iter()
             .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
             .collect(),
+        scrubs: arguments.scrubs,
         keep_trace: arguments.trace,
     };
     let (next, stop) = (AtomicU64::new(arguments.from), AtomicBool::new(false));
@@ -184,6 +188,9 @@ fn replay(seed: u64, arguments: &Arguments) -> String {
     }
     if arguments.splits {
         command.push_str(" --splits");
+    }
+    if arguments.scrubs {
+        command.push_str(" --scrubs");
     }
     if let Some(mutation) = &arguments.mutation {
         command.push_str(&format!(" --mutation {mutation}"));
