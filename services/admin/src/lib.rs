@@ -5,6 +5,7 @@ mod api;
 mod autoadmin;
 mod catalog;
 mod cluster;
+mod condemn;
 mod constraints;
 mod create;
 mod delete;

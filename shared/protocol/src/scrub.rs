@@ -156,3 +156,65 @@ pub struct KeyDigest {
     /// First 16 bytes of the SHA-256 of the encoded item.
     pub digest: Bytes,
 }
+
+/// What an operator wants of the active scrubber.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Question {
+    /// Of this table only.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// Behind this partition; 0 = from the start.
+    #[serde(default)]
+    pub after: GroupId,
+    /// Scrub these partitions before all others.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// How the scrubs go.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Overview {
+    /// The scrubber that answers.
+    pub instance: u64,
+    /// Its wall clock, milliseconds since the epoch.
+    pub now_ms: u64,
+    /// Bytes a second at which a node's replicas are read.
+    pub bytes_per_second: u64,
+    /// Compared with the archive, too; and if not, why, in words.
+    pub archive: String,
+    /// In the order of their numbers, at most 1,000.
+    pub partitions: Vec<PartitionScrub>,
+    /// Where to continue; none = complete.
+    pub next: Option<GroupId>,
+}
+
+/// The scrubs of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PartitionScrub {
+    /// The partition.
+    pub partition: GroupId,
+    /// Name of its table.
+    pub table: String,
+    /// Bytes of its items.
+    pub bytes: u64,
+    /// What goes on, or how the last scrub ended, in words.
+    pub state: String,
+    /// Number of the scrub under way; none: there is none.
+    #[serde(default)]
+    pub running: Option<u64>,
+    /// When all replicas were last found equal (as of the marker), milliseconds since the epoch; none: never, as far as is known.
+    #[serde(default)]
+    pub clean_ms: Option<u64>,
+    /// When they were last found equal to what the archive says.
+    #[serde(default)]
+    pub archive_clean_ms: Option<u64>,
+    /// What was found since then, in words; empty = nothing.
+    #[serde(default)]
+    pub finding: String,
+    /// Replicas of the last comparison.
+    #[serde(default)]
+    pub replicas: u64,
+    /// How often in a row no comparison came about.
+    #[serde(default)]
+    pub failures: u64,
+}

@@ -22,6 +22,8 @@ pub fn node_split(node: NodeId) -> String {
 pub fn node_scrub(node: NodeId) -> String {
     format!("node.{}.scrub", node.0)
 }
+/// The operator's questions to the scrubbers: `scrub::Question` → `scrub::Overview`. Every scrubber hears them, the active one answers.
+pub const SCRUB_OPERATE: &str = "scrub.operate";
 /// Orders to a storage node: `control::OrderCall` → `control::OrderReply`.
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)
