@@ -39,6 +39,7 @@ pub(crate) fn answer(shared: &Shared, question: &Question) -> Overview {
             running: scrub.map(|(number, _)| *number),
             clean_ms: record.clean_ms,
             archive_clean_ms: record.archive_clean_ms,
+            compared_ms: (record.compared_ms > 0).then_some(record.compared_ms),
             finding: record.finding,
             replicas: record.replicas,
             failures: u64::from(record.failures),

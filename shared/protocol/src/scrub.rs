@@ -208,6 +208,9 @@ pub struct PartitionScrub {
     /// When they were last found equal to what the archive says.
     #[serde(default)]
     pub archive_clean_ms: Option<u64>,
+    /// When replicas were last compared, whatever came of it, by the scrubber's clock.
+    #[serde(default)]
+    pub compared_ms: Option<u64>,
     /// What was found since then, in words; empty = nothing.
     #[serde(default)]
     pub finding: String,
