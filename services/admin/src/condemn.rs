@@ -77,3 +77,43 @@ pub(crate) async fn condemn(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partitions::Partitions;
+    use crate::partitions::tests::{info, push};
+    use crate::settings::HealingSettings;
+    use crate::vitality::NodeViews;
+
+    const NODES: [(u64, &str); 3] = [(1, "az1"), (2, "az2"), (3, "az3")];
+
+    fn may(members: &[(u64, &str)], replica: (NodeId, u64)) -> Result<(), String> {
+        let mut partitions = Partitions::default();
+        partitions.learn(push(vec![info(20, members)]), 100);
+        let nodes = NodeViews::new();
+        let view = View {
+            now_ms: 100,
+            nodes: &nodes,
+            partitions: &partitions,
+            settings: &HealingSettings::default(),
+            free_bytes_min: 0,
+        };
+        allowed(partitions.get(GroupId(20)).unwrap(), replica, &view)
+    }
+
+    #[test]
+    fn two_healthy_copies_must_be_left() {
+        assert_eq!(may(&NODES, (NodeId(2), 1)), Ok(()));
+        let why = may(&NODES[..2], (NodeId(2), 1)).unwrap_err();
+        assert!(why.contains("1 other healthy copies"), "{why}");
+    }
+
+    #[test]
+    fn a_replica_that_is_not_there_any_more_is_nobody() {
+        for replica in [(NodeId(2), 7), (NodeId(4), 1)] {
+            let why = may(&NODES, replica).unwrap_err();
+            assert!(why.contains("no such replica"), "{why}");
+        }
+    }
+}

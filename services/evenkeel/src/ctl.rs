@@ -385,9 +385,9 @@ impl Desk {
                 now,
             };
             let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
-            let asked = self
-                .mesh
-                .call::<_, Overview>(subjects::SCRUB_OPERATE, &question, deadline, &trace);
+            let asked =
+                self.mesh
+                    .call::<_, Overview>(subjects::SCRUB_OPERATE, &question, deadline, &trace);
             match asked.await {
                 Ok(answer) => {
                     let mut all = std::mem::take(&mut overview.partitions);
