@@ -57,6 +57,8 @@ pub struct Partition<C> {
     pub(crate) deciding: Option<Deciding>,
     /// A marker that was applied and that no flush has reached yet, with the state behind it. The overlay has a layer that ends there.
     cut: Option<(Marked, Box<PartitionState>)>,
+    /// At a leader: no command is stamped with an earlier time, milliseconds since the epoch.
+    stamped_ms: u64,
     #[cfg(feature = "mutations")]
     pub(crate) mutations: Vec<crate::Mutation>,
 }
@@ -73,6 +75,7 @@ impl<C> Partition<C> {
             flights: Flights::new(),
             deciding: None,
             cut: None,
+            stamped_ms: 0,
             #[cfg(feature = "mutations")]
             mutations: Vec::new(),
         }
@@ -109,6 +112,17 @@ impl<C> Partition<C> {
         self.flights.len()
     }
 
+    /// The time to stamp a command with, at a leader whose clock reads `now_ms`: never earlier than what was stamped, closed or applied.
+    pub(crate) fn stamp(&mut self, now_ms: u64) -> u64 {
+        self.stamped_ms = now_ms.max(self.stamped_ms).max(self.state.time_ms);
+        self.stamped_ms
+    }
+
+    /// Closes the time up to `until_ms`, at a leader: it stamps no further command with an earlier time.
+    pub fn close(&mut self, until_ms: u64) {
+        self.stamped_ms = self.stamped_ms.max(until_ms);
+    }
+
     /// Makes the command that replaces the table's definition, at the leader; answered at once if it is not newer than what is
     /// there. `now_ms`: milliseconds since the epoch.
     pub fn evaluate_table(
@@ -125,7 +139,7 @@ impl<C> Partition<C> {
         if table.version <= self.state.table.version {
             return Evaluated::Answer(caller, written);
         }
-        match command::encode_set_table(now_ms, table) {
+        match command::encode_set_table(self.stamp(now_ms), table) {
             Ok(command) => {
                 self.flights
                     .push(command.clone(), Bytes::new(), None, caller, written);
@@ -159,8 +173,8 @@ impl<C> Partition<C> {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn marker(&self, marker: &Marker, now_ms: u64) -> Result<Bytes, String> {
-        command::encode_marker(now_ms, marker)
+    pub fn marker(&mut self, marker: &Marker, now_ms: u64) -> Result<Bytes, String> {
+        command::encode_marker(self.stamp(now_ms), marker)
     }
 
     /// Whether a marker was applied that no flush has taken yet: the next one should begin at once, and ends there.
@@ -224,6 +238,7 @@ impl<C> Partition<C> {
         bytes: &Bytes,
     ) -> Result<Option<Marked>, PartitionError> {
         let command = Command::decode(bytes).map_err(PartitionError::BadCommand)?;
+        self.state.time_ms = self.state.time_ms.max(command.time_ms);
         match command.kind {
             CommandKind::Write(_) | CommandKind::SetTable(_) if self.has_ended() => {
                 return Err(PartitionError::AfterSplit(index));

@@ -48,6 +48,9 @@ struct Arguments {
     /// Compare replicas at markers of scrubs.
     #[arg(long)]
     scrubs: bool,
+    /// Archive the logs in every run.
+    #[arg(long)]
+    archive: bool,
     /// Print the trace of every run (for a single seed).
     #[arg(long)]
     trace: bool,
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
             .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
             .collect(),
         scrubs: arguments.scrubs,
+        archive: arguments.archive,
         keep_trace: arguments.trace,
     };
     let (next, stop) = (AtomicU64::new(arguments.from), AtomicBool::new(false));
@@ -191,6 +195,9 @@ fn replay(seed: u64, arguments: &Arguments) -> String {
     }
     if arguments.scrubs {
         command.push_str(" --scrubs");
+    }
+    if arguments.archive {
+        command.push_str(" --archive");
     }
     if let Some(mutation) = &arguments.mutation {
         command.push_str(&format!(" --mutation {mutation}"));

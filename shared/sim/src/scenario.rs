@@ -58,6 +58,8 @@ pub struct Options {
     pub split_mutations: Vec<partition::Mutation>,
     /// Replicas are compared at markers.
     pub scrubs: bool,
+    /// Logs are archived, and truncated only so far.
+    pub archive: bool,
     /// Keep the text of the trace.
     pub keep_trace: bool,
 }
@@ -115,6 +117,8 @@ pub struct Scenario {
     pub split_mutations: Vec<partition::Mutation>,
     /// Replicas are compared at markers.
     pub scrubs: bool,
+    /// Mean pause between the archiver's looks at the groups in milliseconds; 0 = nothing is archived.
+    pub archive_ms: u64,
 }
 
 /// Incarnation of a node's disk.
@@ -197,6 +201,7 @@ impl Scenario {
             split_ms: 0,
             split_mutations: options.split_mutations.clone(),
             scrubs: options.scrubs,
+            archive_ms: 0,
         };
         if scenario.splits {
             scenario.split_ms = *rng.pick(&[10, 60, 300]).unwrap_or(&60);
@@ -205,6 +210,10 @@ impl Scenario {
         }
         if options.storm || rng.chance(200_000) {
             scenario.storm(rng);
+        }
+        if options.archive {
+            scenario.timing.limits.archive = true;
+            scenario.archive_ms = *rng.pick(&[20, 200, 2_000]).unwrap_or(&200);
         }
         scenario
     }

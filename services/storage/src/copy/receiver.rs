@@ -9,9 +9,7 @@ use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 use bytes::Bytes;
 use partition::PartitionState;
 use paxos::{GroupId, Index, NodeId};
-use protocol::replication::{CopyChunk, CopyEnd, CopyRequest};
-
-use super::chunk_crc;
+use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
 const SUFFIX: &str = "incoming";
 
@@ -307,6 +305,8 @@ impl<'a> Attempt<'a> {
             members: end.members.clone(),
             items: 0,
             bytes: 0,
+            time_ms: end.time_ms,
+            begins: end.begins,
             parent: end.parent,
             split: end.split.clone(),
             // A copy brings no children along: what this replica has done, it has done.

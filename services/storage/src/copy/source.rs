@@ -11,9 +11,7 @@ use btree::{ReplicaTree, Snapshot, TreeError};
 use bytes::Bytes;
 use partition::PartitionState;
 use paxos::{GroupId, NodeId};
-use protocol::replication::{CopyChunk, CopyEnd, CopyRequest};
-
-use super::chunk_crc;
+use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
 /// Limits of the serving side.
 #[derive(Clone, Copy, Debug)]
@@ -202,6 +200,7 @@ impl Sessions {
             session: 0,
             pairs: Vec::new(),
             crc32c: 0,
+            applied: 0,
             end: None,
             expired: true,
         };
@@ -280,6 +279,7 @@ impl Session {
             session: 0,
             pairs,
             crc32c,
+            applied: self.snapshot.state().applied,
             end,
             expired: false,
         }))
@@ -295,6 +295,9 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         range: state.range.clone(),
         members: state.members.clone(),
         items: Some(state.items),
+        bytes: state.bytes,
+        time_ms: state.time_ms,
+        begins: state.begins,
         parent: state.parent,
         split: state.split.clone(),
     }
