@@ -85,6 +85,7 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     if not options:
         assert "item-42" in text, text
     assert scrubber_metric(mesh, "differences_total") >= 1
+    assert any(f"node {victim}" in t for t in mesh.ctl("health", exit_codes=(0, 1))["troubles"])
     logs = mesh.logs()
     reason = "scrub_mismatch" if not options else "tree_damaged"
     assert f'"reason":"{reason}"' in logs[f"storage-{victim}.log"].replace(" ", "") or reason in logs[f"storage-{victim}.log"]

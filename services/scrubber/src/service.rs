@@ -30,6 +30,8 @@ const TURN_EVERY: Duration = Duration::from_millis(200);
 const SILENT: Duration = Duration::from_millis(3_500);
 /// So long after its start a scrubber waits whether there is another one.
 const SETTLE: Duration = Duration::from_millis(2_500);
+/// Findings in a heartbeat.
+const FINDINGS_MAX: usize = 20;
 /// Storage replicas of a whole partition.
 const REPLICAS: u64 = 3;
 
@@ -102,6 +104,18 @@ impl Shared {
             Ok(question) => delivery.reply(&desk::answer(self, &question)),
             Err(error) => warn!(%error, "an operator's question can't be read"),
         }
+    }
+
+    /// What an operator must look at, in words.
+    fn findings(&self) -> Vec<String> {
+        let known = self.known.lock();
+        let cycle = self.cycle.lock();
+        let found = known.iter().filter_map(|known| {
+            let record = cycle.records().get(&known.partition)?;
+            let finding = &record.finding;
+            (!finding.is_empty()).then(|| format!("partition {}: {finding}", known.partition.0))
+        });
+        found.take(FINDINGS_MAX).collect()
     }
 
     fn numbers(&self) -> telemetry::Values {
@@ -246,9 +260,8 @@ pub async fn start(settings: ScrubberSettings, mesh: Mesh) -> anyhow::Result<Run
             incarnation: mesh.identity().incarnation,
             http: settings.http.map_or(String::new(), |a| a.to_string()),
             ready: true,
-            draining: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            storage: None,
+            ..Heartbeat::default()
         },
         shared: shared.clone(),
         mesh: mesh.clone(),
@@ -278,7 +291,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn beat(&self) {
+    fn beat(&mut self) {
+        self.heartbeat.troubles = self.shared.findings();
         // A lost heartbeat means nothing; the next one follows in a second.
         let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);
         let shared = self.shared.clone();
