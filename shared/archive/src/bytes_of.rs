@@ -32,7 +32,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn take(&mut self, length: usize) -> Result<Bytes, Fault> {
         let end = self.at.checked_add(length);
         let end = end.filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or_else(|| Fault::damaged(format!("it ends at byte {}", self.bytes.len())))?;
+        let end =
+            end.ok_or_else(|| Fault::damaged(format!("it ends at byte {}", self.bytes.len())))?;
         let taken = self.bytes.slice(self.at..end);
         self.at = end;
         Ok(taken)
@@ -66,11 +67,16 @@ pub(crate) mod hexadecimal {
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        bytes: &Bytes,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(bytes))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Bytes, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         hex::decode(text.as_ref())
             .map(Bytes::from)

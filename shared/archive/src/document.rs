@@ -35,8 +35,15 @@ pub(crate) fn seal(kind: &str, format: u32, content: &impl Serialize) -> Result<
 ///
 /// # Errors
 /// `UnknownFormat` for other kinds and versions, `Damaged` when any byte is not what was written.
-pub(crate) fn open<T: DeserializeOwned>(kind: &str, format: u32, document: &[u8]) -> Result<T, Fault> {
-    let end = document.iter().take(HEAD_BYTES_MAX).position(|b| *b == b'\n');
+pub(crate) fn open<T: DeserializeOwned>(
+    kind: &str,
+    format: u32,
+    document: &[u8],
+) -> Result<T, Fault> {
+    let end = document
+        .iter()
+        .take(HEAD_BYTES_MAX)
+        .position(|b| *b == b'\n');
     let end = end.ok_or_else(|| Fault::damaged("it has no first line"))?;
     let (head, body) = document.split_at(end + 1);
     if head != head_of(kind, format, body).as_bytes() {

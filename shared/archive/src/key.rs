@@ -29,7 +29,8 @@ impl TableUuid {
     /// Checks a UUID.
     pub fn parse(text: &str) -> Option<TableUuid> {
         let fits = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'-');
-        ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then(|| TableUuid(text.to_owned()))
+        ((1..=64).contains(&text.len()) && text.bytes().all(fits))
+            .then(|| TableUuid(text.to_owned()))
     }
 
     /// The text.
@@ -185,7 +186,10 @@ impl PartitionRef {
                 applied,
                 number,
                 digest,
-            } => (Folder::Parts, format!("{applied:020}/{number:06}-{digest}.part")),
+            } => (
+                Folder::Parts,
+                format!("{applied:020}/{number:06}-{digest}.part"),
+            ),
             ObjectName::SnapshotManifest(name) => (
                 Folder::Snapshots,
                 format!("{:020}-{}.json", name.applied, name.digest),
@@ -244,7 +248,10 @@ pub fn parse(key: &str) -> Option<(PartitionRef, ObjectName)> {
 
 /// The table and partition of a folder as `PartitionRef::folder` writes it.
 pub fn parse_folder(folder: &str) -> Option<PartitionRef> {
-    let (table, partition) = folder.strip_prefix(TABLES)?.strip_suffix('/')?.split_once('/')?;
+    let (table, partition) = folder
+        .strip_prefix(TABLES)?
+        .strip_suffix('/')?
+        .split_once('/')?;
     Some(PartitionRef {
         table: TableUuid::parse(table)?,
         partition: GroupId(position(partition)?),

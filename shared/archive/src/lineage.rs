@@ -78,7 +78,12 @@ pub fn pieces(
         Moment::Time(time_ms) => end.time_ms <= time_ms,
         Moment::End => true,
     };
-    let has_ended = |id: &GroupId| lives.get(id).and_then(|life| life.end.as_ref()).is_some_and(over);
+    let has_ended = |id: &GroupId| {
+        lives
+            .get(id)
+            .and_then(|life| life.end.as_ref())
+            .is_some_and(over)
+    };
     let mut pieces = Vec::new();
     for (id, life) in lives {
         if let Origin::Split { parent, at } = life.birth.origin
@@ -93,11 +98,14 @@ pub fn pieces(
         }
         let mut ranges = vec![life.birth.range.clone()];
         if has_ended(id) {
-            let children = lives.values().filter(|child| {
-                matches!(child.birth.origin, Origin::Split { parent, .. } if parent == *id)
-            });
+            let children = lives.values().filter(
+                |child| matches!(child.birth.origin, Origin::Split { parent, .. } if parent == *id),
+            );
             for child in children {
-                ranges = ranges.iter().flat_map(|range| without(range, &child.birth.range)).collect();
+                ranges = ranges
+                    .iter()
+                    .flat_map(|range| without(range, &child.birth.range))
+                    .collect();
             }
         }
         let partition = *id;

@@ -68,10 +68,14 @@ impl SegmentManifest {
         let mut ballots: Vec<BallotStart> = Vec::new();
         for entry in entries {
             let command = command_of(entry);
-            let command = command.map_err(|why| Fault::contradicts(format!("entry {}: {why}", entry.index)))?;
+            let command = command
+                .map_err(|why| Fault::contradicts(format!("entry {}: {why}", entry.index)))?;
             tail = tail.after(entry, command.as_ref());
             first_time_ms.get_or_insert(tail.time_ms);
-            if ballots.last().is_none_or(|last| last.ballot != entry.ballot) {
+            if ballots
+                .last()
+                .is_none_or(|last| last.ballot != entry.ballot)
+            {
                 ballots.push(BallotStart {
                     first: entry.index,
                     ballot: entry.ballot,
@@ -114,12 +118,21 @@ impl SegmentManifest {
         }
         if manifest.name() != *name {
             let (first, last) = (manifest.first, manifest.last);
-            return Err(Fault::foreign(format!("it is of the segment {first} to {last}, {}", manifest.sha256)));
+            return Err(Fault::foreign(format!(
+                "it is of the segment {first} to {last}, {}",
+                manifest.sha256
+            )));
         }
-        let consistent = manifest.last.checked_sub(manifest.first) == manifest.entries.checked_sub(1)
+        let consistent = manifest.last.checked_sub(manifest.first)
+            == manifest.entries.checked_sub(1)
             && manifest.first_time_ms <= manifest.last_time_ms
-            && manifest.ballots.first().is_some_and(|b| b.first == manifest.first)
-            && manifest.ballots.is_sorted_by(|a, b| a.first < b.first && a.ballot < b.ballot);
+            && manifest
+                .ballots
+                .first()
+                .is_some_and(|b| b.first == manifest.first)
+            && manifest
+                .ballots
+                .is_sorted_by(|a, b| a.first < b.first && a.ballot < b.ballot);
         match consistent {
             true => Ok(manifest),
             false => Err(Fault::contradicts("its numbers do not fit each other")),
@@ -143,7 +156,11 @@ impl SegmentManifest {
     pub fn tail(&self) -> Tail {
         Tail {
             index: self.last,
-            ballot: self.ballots.last().map(|last| last.ballot).unwrap_or_default(),
+            ballot: self
+                .ballots
+                .last()
+                .map(|last| last.ballot)
+                .unwrap_or_default(),
             time_ms: self.last_time_ms,
             generation: self.generation,
             split: self.split,
@@ -153,7 +170,11 @@ impl SegmentManifest {
     /// Reads the segment that this manifest describes: length, SHA-256, every checksum, and what the manifest says of its entries.
     pub fn open(&self, bytes: &Bytes) -> Result<Segment, Fault> {
         if bytes.len() as u64 != self.bytes {
-            return Err(Fault::damaged(format!("it has {} bytes, its manifest says {}", bytes.len(), self.bytes)));
+            return Err(Fault::damaged(format!(
+                "it has {} bytes, its manifest says {}",
+                bytes.len(),
+                self.bytes
+            )));
         }
         if Digest::of(bytes) != self.sha256 {
             return Err(Fault::damaged("its SHA-256 is not the one in its manifest"));
@@ -177,7 +198,9 @@ impl SegmentManifest {
         }
         match found == *self {
             true => Ok(segment),
-            false => Err(Fault::contradicts("its entries are not what its manifest says")),
+            false => Err(Fault::contradicts(
+                "its entries are not what its manifest says",
+            )),
         }
     }
 }

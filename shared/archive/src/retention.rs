@@ -83,7 +83,10 @@ enum Before {
 }
 
 /// What may go from the archive of a table whose partitions are these.
-pub fn expired(partitions: &BTreeMap<GroupId, Kept>, policy: &Policy) -> BTreeMap<GroupId, Expired> {
+pub fn expired(
+    partitions: &BTreeMap<GroupId, Kept>,
+    policy: &Policy,
+) -> BTreeMap<GroupId, Expired> {
     let mut needed = Needs {
         partitions,
         of: BTreeMap::new(),
@@ -91,7 +94,10 @@ pub fn expired(partitions: &BTreeMap<GroupId, Kept>, policy: &Policy) -> BTreeMa
     for (id, kept) in partitions {
         let born_ms = born_ms(partitions, kept);
         // A parent whose children are not all known is what there is of their keys.
-        let ended_ms = kept.end.filter(|_| children(partitions, *id) >= 2).map(|end| end.time_ms);
+        let ended_ms = kept
+            .end
+            .filter(|_| children(partitions, *id) >= 2)
+            .map(|end| end.time_ms);
         let is_over_by = |moment: u64| ended_ms.is_some_and(|end| end <= moment);
         for moment in &policy.pins_ms {
             if born_ms <= *moment && !is_over_by(*moment) {
@@ -109,7 +115,10 @@ pub fn expired(partitions: &BTreeMap<GroupId, Kept>, policy: &Policy) -> BTreeMa
         }
     }
     let of = |id: &GroupId| needed.of.get(id);
-    partitions.iter().map(|(id, kept)| (*id, expired_of(kept, of(id)))).collect()
+    partitions
+        .iter()
+        .map(|(id, kept)| (*id, expired_of(kept, of(id))))
+        .collect()
 }
 
 /// When a partition began, milliseconds since the epoch.
@@ -124,7 +133,8 @@ fn born_ms(partitions: &BTreeMap<GroupId, Kept>, kept: &Kept) -> u64 {
 }
 
 fn children(partitions: &BTreeMap<GroupId, Kept>, id: GroupId) -> usize {
-    let of = |kept: &&Kept| matches!(kept.birth.origin, Origin::Split { parent, .. } if parent == id);
+    let of =
+        |kept: &&Kept| matches!(kept.birth.origin, Origin::Split { parent, .. } if parent == id);
     partitions.values().filter(of).count()
 }
 
@@ -164,7 +174,9 @@ impl Needs<'_> {
         let enough = kept_positions.len() == SNAPSHOTS_KEPT;
         // Fewer snapshots: the log from its birth on stands in for the missing one.
         let oldest = kept_positions.last().filter(|_| enough).copied();
-        of_partition.spans.insert((oldest.unwrap_or_else(|| kept.birth.begins()), to));
+        of_partition
+            .spans
+            .insert((oldest.unwrap_or_else(|| kept.birth.begins()), to));
         if !enough && let Origin::Split { parent, at } = kept.birth.origin {
             self.add(parent, Before::Index(at), Some(at));
         }
@@ -181,7 +193,9 @@ fn expired_of(kept: &Kept, needed: Option<&Needed>) -> Expired {
     };
     let in_span = |segment: &KeptSegment| {
         let mut spans = needed.spans.iter();
-        spans.any(|(after, to)| segment.name.last >= *after && to.is_none_or(|to| segment.name.first <= to))
+        spans.any(|(after, to)| {
+            segment.name.last >= *after && to.is_none_or(|to| segment.name.first <= to)
+        })
     };
     let unneeded = |s: &&KeptSnapshot| !needed.snapshots.contains(&s.name);
     let snapshots = kept.snapshots.iter().filter(unneeded);

@@ -70,7 +70,9 @@ impl Writer {
         out: &mut Vec<u8>,
     ) -> Result<Writer, Fault> {
         if first == 0 || last < first || last == Index::MAX {
-            return Err(Fault::contradicts(format!("no segment is {first} to {last}")));
+            return Err(Fault::contradicts(format!(
+                "no segment is {first} to {last}"
+            )));
         }
         let uuid = partition.table.as_str().as_bytes();
         let start = out.len();
@@ -92,7 +94,9 @@ impl Writer {
     fn entry(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Fault> {
         if entry.index != self.next || entry.index > self.last {
             let (due, found) = (self.next, entry.index);
-            return Err(Fault::contradicts(format!("entry {found} came where {due} was due")));
+            return Err(Fault::contradicts(format!(
+                "entry {found} came where {due} was due"
+            )));
         }
         let start = out.len();
         out.put_u64(entry.index);
@@ -127,7 +131,10 @@ impl Writer {
     fn finish(&self) -> Result<(), Fault> {
         match self.next > self.last {
             true => Ok(()),
-            false => Err(Fault::contradicts(format!("entries from {} on are missing", self.next))),
+            false => Err(Fault::contradicts(format!(
+                "entries from {} on are missing",
+                self.next
+            ))),
         }
     }
 }
@@ -273,7 +280,9 @@ impl Segment {
         let magic = reader.take(MAGIC.len())?;
         let format = reader.u16()?;
         if magic != MAGIC[..] || format != FORMAT {
-            return Err(Fault::UnknownFormat(format!("magic {magic:02x?}, version {format}")));
+            return Err(Fault::UnknownFormat(format!(
+                "magic {magic:02x?}, version {format}"
+            )));
         }
         let length = usize::from(reader.u8()?);
         let uuid = reader.take(length)?;
@@ -302,13 +311,17 @@ impl Segment {
             let entry = entry(&mut reader, seed)?;
             if entry.index != due || due > last {
                 let found = entry.index;
-                return Err(Fault::damaged(format!("entry {found} stands where {due} was due")));
+                return Err(Fault::damaged(format!(
+                    "entry {found} stands where {due} was due"
+                )));
             }
             due += 1;
             entries.push(entry);
         }
         if due <= last {
-            return Err(Fault::damaged(format!("entries {due} to {last} are missing")));
+            return Err(Fault::damaged(format!(
+                "entries {due} to {last} are missing"
+            )));
         }
         Ok(Segment {
             partition: partition.clone(),
@@ -328,7 +341,10 @@ impl Segment {
         let segment = Segment::decode(partition, bytes)?;
         let range = (segment.first(), segment.last());
         if range != (name.first, name.last) {
-            return Err(Fault::foreign(format!("it holds entries {} to {}", range.0, range.1)));
+            return Err(Fault::foreign(format!(
+                "it holds entries {} to {}",
+                range.0, range.1
+            )));
         }
         Ok(segment)
     }
@@ -356,7 +372,9 @@ fn entry(reader: &mut Reader<'_>, seed: u32) -> Result<Entry, Fault> {
     let content = reader.take(length)?;
     let written = reader.since(start);
     if reader.u32()? != crc32c::crc32c_append(seed, written) {
-        let what = format!("the checksum of the entry at byte {start} is wrong, or it is another partition's");
+        let what = format!(
+            "the checksum of the entry at byte {start} is wrong, or it is another partition's"
+        );
         return Err(Fault::damaged(what));
     }
     let payload = match kind {

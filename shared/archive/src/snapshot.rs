@@ -111,7 +111,11 @@ impl Part {
         bytes: &Bytes,
     ) -> Result<Vec<Pair>, Fault> {
         if bytes.len() as u64 != self.bytes {
-            return Err(Fault::damaged(format!("it has {} bytes, its manifest says {}", bytes.len(), self.bytes)));
+            return Err(Fault::damaged(format!(
+                "it has {} bytes, its manifest says {}",
+                bytes.len(),
+                self.bytes
+            )));
         }
         if Digest::of(bytes) != self.sha256 {
             return Err(Fault::damaged("its SHA-256 is not the one in its manifest"));
@@ -120,13 +124,20 @@ impl Part {
         let magic = reader.take(MAGIC.len())?;
         let format = reader.u16()?;
         if magic != MAGIC[..] || format != FORMAT {
-            return Err(Fault::UnknownFormat(format!("magic {magic:02x?}, version {format}")));
+            return Err(Fault::UnknownFormat(format!(
+                "magic {magic:02x?}, version {format}"
+            )));
         }
         let length = usize::from(reader.u8()?);
         let uuid = reader.take(length)?;
         let found = (reader.u64()?, reader.u64()?, reader.u32()?);
-        if uuid != partition.table.as_str().as_bytes() || found != (partition.partition.0, applied, self.number) {
-            return Err(Fault::foreign(format!("it is part {} of a snapshot of partition {} at {}", found.2, found.0, found.1)));
+        if uuid != partition.table.as_str().as_bytes()
+            || found != (partition.partition.0, applied, self.number)
+        {
+            return Err(Fault::foreign(format!(
+                "it is part {} of a snapshot of partition {} at {}",
+                found.2, found.0, found.1
+            )));
         }
         let count = reader.u32()?;
         let mut pairs = Vec::new();
@@ -144,7 +155,9 @@ impl Part {
             && pairs.is_sorted_by(|(one, _), (next, _)| one < next);
         match fits {
             true => Ok(pairs),
-            false => Err(Fault::contradicts("its keys are not what its manifest says")),
+            false => Err(Fault::contradicts(
+                "its keys are not what its manifest says",
+            )),
         }
     }
 }
@@ -209,7 +222,12 @@ struct SplitBody {
 
 impl SnapshotManifest {
     /// The manifest of a snapshot of this state, whose log has this tail at `state.applied`.
-    pub fn of(partition: &PartitionRef, state: &PartitionState, tail: &Tail, parts: Vec<Part>) -> SnapshotManifest {
+    pub fn of(
+        partition: &PartitionRef,
+        state: &PartitionState,
+        tail: &Tail,
+        parts: Vec<Part>,
+    ) -> SnapshotManifest {
         SnapshotManifest {
             partition: partition.clone(),
             range: state.range.clone(),
@@ -315,7 +333,10 @@ impl SnapshotManifest {
             && self.parts.is_sorted_by(|one, next| one.last < next.first);
         let pairs = self.parts.iter().map(|part| part.pairs).sum::<u64>();
         if pairs != self.items {
-            return Err(Fault::contradicts(format!("its parts hold {pairs} items, it says {}", self.items)));
+            return Err(Fault::contradicts(format!(
+                "its parts hold {pairs} items, it says {}",
+                self.items
+            )));
         }
         if self.table.uuid != self.partition.table.as_str() {
             let uuid = &self.table.uuid;
@@ -323,7 +344,9 @@ impl SnapshotManifest {
         }
         match numbered && within && ascending {
             true => Ok(()),
-            false => Err(Fault::contradicts("its parts are not in order, or not in its range")),
+            false => Err(Fault::contradicts(
+                "its parts are not in order, or not in its range",
+            )),
         }
     }
 

@@ -8,7 +8,10 @@ fn name(first: u64, last: u64) -> SegmentName {
 }
 
 fn ranges() -> impl Strategy<Value = Vec<(u64, u64)>> {
-    proptest::collection::vec((1u64..40, 0u64..12).prop_map(|(first, more)| (first, first + more)), 0..14)
+    proptest::collection::vec(
+        (1u64..40, 0u64..12).prop_map(|(first, more)| (first, first + more)),
+        0..14,
+    )
 }
 
 proptest! {

@@ -4,10 +4,14 @@ use archive::check::{CheckError, check};
 use archive::key::{ObjectName, parse, parse_folder};
 use archive::segment::{self, Digester};
 use archive::snapshot::Part;
-use archive::{Birth, Digest, Fault, Origin, PartitionRef, Segment, SegmentManifest, SnapshotManifest, SplitMark, Tail};
+use archive::{
+    Birth, Digest, Fault, Origin, PartitionRef, Segment, SegmentManifest, SnapshotManifest,
+    SplitMark, Tail,
+};
 use bytes::Bytes;
 use model::key::table_range;
-use model::{BillingMode, KeyAttribute, KeyRange, KeySchema, ScalarType, TableDefinition, TableId, TableStatus};
+use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
+use model::{KeyRange, TableDefinition, TableId};
 use partition::command;
 use paxos::{Ballot, Configuration, Entry, GroupId, Member, NodeId, Payload, Role};
 use proptest::prelude::*;
@@ -90,7 +94,11 @@ fn member(node: u64, role: Role) -> Member {
 fn configuration() -> Configuration {
     Configuration {
         generation: 5,
-        members: vec![member(1, Role::Storage), member(2, Role::Storage), member(3, Role::Log)],
+        members: vec![
+            member(1, Role::Storage),
+            member(2, Role::Storage),
+            member(3, Role::Log),
+        ],
         joint: Some(vec![member(1, Role::Storage)]),
         learners: vec![member(9, Role::Storage)],
     }
@@ -99,7 +107,14 @@ fn configuration() -> Configuration {
 /// One of each kind; the clock of the fourth entry's leader is behind.
 fn entries() -> Vec<Entry> {
     let delete = command::encode_write(1_090, &key(1), None, 4, 0);
-    let table = command::encode_set_table(1_200, &TableDefinition { version: 4, ..definition() }).unwrap();
+    let table = command::encode_set_table(
+        1_200,
+        &TableDefinition {
+            version: 4,
+            ..definition()
+        },
+    )
+    .unwrap();
     vec![
         entry(1, Payload::Noop),
         put(2, 1, 1_000),
@@ -107,7 +122,10 @@ fn entries() -> Vec<Entry> {
         entry(4, Payload::Command(delete)),
         entry(5, Payload::Config(configuration())),
         entry(6, Payload::Command(table)),
-        entry(7, Payload::Command(command::encode_commit_split(1_150, GroupId(9)).unwrap())),
+        entry(
+            7,
+            Payload::Command(command::encode_commit_split(1_150, GroupId(9)).unwrap()),
+        ),
         entry(8, Payload::Noop),
     ]
 }
@@ -117,7 +135,11 @@ fn checked() -> archive::check::Checked {
 }
 
 fn snapshot() -> (SnapshotManifest, Vec<Bytes>) {
-    let pairs = |from: u8| -> Vec<(Bytes, Bytes)> { (from..from + 3).map(|n| (key(n), Bytes::from(vec![n; 5]))).collect() };
+    let pairs = |from: u8| -> Vec<(Bytes, Bytes)> {
+        (from..from + 3)
+            .map(|n| (key(n), Bytes::from(vec![n; 5])))
+            .collect()
+    };
     let (first, one) = Part::encode(&place(), 8, 0, &pairs(1)).unwrap();
     let (second, other) = Part::encode(&place(), 8, 1, &pairs(7)).unwrap();
     let split = Split {
@@ -143,7 +165,10 @@ fn snapshot() -> (SnapshotManifest, Vec<Bytes>) {
         time_ms: 1_200,
         ..Tail::default()
     };
-    (SnapshotManifest::of(&place(), &state, &tail, vec![first, second]), vec![one, other])
+    (
+        SnapshotManifest::of(&place(), &state, &tail, vec![first, second]),
+        vec![one, other],
+    )
 }
 
 /// Every single flipped bit, and every shorter body, must be refused.
@@ -153,10 +178,18 @@ fn all_damage_is_refused(bytes: &Bytes, open: impl Fn(&Bytes) -> Result<(), Faul
         let mut damaged = bytes.to_vec();
         damaged[at / 8] ^= 1 << (at % 8);
         let refused = open(&damaged.into());
-        assert!(refused.is_err(), "bit {at} of {} was not missed", bytes.len() * 8);
+        assert!(
+            refused.is_err(),
+            "bit {at} of {} was not missed",
+            bytes.len() * 8
+        );
     }
     for length in 0..bytes.len() {
-        assert!(open(&bytes.slice(..length)).is_err(), "{length} of {} bytes were enough", bytes.len());
+        assert!(
+            open(&bytes.slice(..length)).is_err(),
+            "{length} of {} bytes were enough",
+            bytes.len()
+        );
     }
     let mut longer = bytes.to_vec();
     longer.push(b'\n');
@@ -168,11 +201,17 @@ fn a_segment_refuses_all_damage() {
     let checked = checked();
     let decoded = checked.manifest.open(&checked.segment).unwrap();
     assert_eq!(decoded.entries, entries());
-    all_damage_is_refused(&checked.segment, |bytes| checked.manifest.open(bytes).map(drop));
+    all_damage_is_refused(&checked.segment, |bytes| {
+        checked.manifest.open(bytes).map(drop)
+    });
     // Also without any digest: by its own checksums.
-    all_damage_is_refused(&checked.segment, |bytes| Segment::decode(&place(), bytes).map(drop));
+    all_damage_is_refused(&checked.segment, |bytes| {
+        Segment::decode(&place(), bytes).map(drop)
+    });
     let name = checked.manifest.name();
-    all_damage_is_refused(&checked.segment, |bytes| Segment::decode_named(&place(), &name, bytes).map(drop));
+    all_damage_is_refused(&checked.segment, |bytes| {
+        Segment::decode_named(&place(), &name, bytes).map(drop)
+    });
 }
 
 #[test]
@@ -180,8 +219,13 @@ fn a_segments_manifest_refuses_all_damage() {
     let manifest = checked().manifest;
     let bytes = manifest.encode().unwrap();
     let name = manifest.name();
-    assert_eq!(SegmentManifest::decode(&place(), &name, &bytes), Ok(manifest));
-    all_damage_is_refused(&bytes, |bytes| SegmentManifest::decode(&place(), &name, bytes).map(drop));
+    assert_eq!(
+        SegmentManifest::decode(&place(), &name, &bytes),
+        Ok(manifest)
+    );
+    all_damage_is_refused(&bytes, |bytes| {
+        SegmentManifest::decode(&place(), &name, bytes).map(drop)
+    });
 }
 
 #[test]
@@ -208,7 +252,9 @@ fn a_snapshot_refuses_all_damage() {
     let decoded = SnapshotManifest::decode(&place(), &name, &bytes).unwrap();
     assert_eq!(decoded, manifest);
     assert_eq!(decoded.state().split, manifest.split);
-    all_damage_is_refused(&bytes, |bytes| SnapshotManifest::decode(&place(), &name, bytes).map(drop));
+    all_damage_is_refused(&bytes, |bytes| {
+        SnapshotManifest::decode(&place(), &name, bytes).map(drop)
+    });
     for (part, bytes) in manifest.parts.iter().zip(&parts) {
         let pairs = part.open(&place(), 8, bytes).unwrap();
         assert_eq!(pairs.len(), 3);
@@ -245,7 +291,11 @@ fn a_newer_format_is_called_so() {
 fn a_manifest_says_what_the_log_says() {
     let manifest = checked().manifest;
     assert_eq!((manifest.first, manifest.last, manifest.entries), (1, 8, 8));
-    assert_eq!((manifest.first_time_ms, manifest.last_time_ms), (0, 1_200), "a running maximum");
+    assert_eq!(
+        (manifest.first_time_ms, manifest.last_time_ms),
+        (0, 1_200),
+        "a running maximum"
+    );
     assert_eq!(manifest.generation, 5);
     let mark = SplitMark {
         at: 7,
@@ -265,10 +315,16 @@ fn another_partitions_entries_are_refused() {
         ..place()
     };
     let checked = checked();
-    assert!(matches!(Segment::decode(&other, &checked.segment), Err(Fault::Foreign(_))));
+    assert!(matches!(
+        Segment::decode(&other, &checked.segment),
+        Err(Fault::Foreign(_))
+    ));
     let name = checked.manifest.name();
     let manifest = checked.manifest.encode().unwrap();
-    assert!(matches!(SegmentManifest::decode(&other, &name, &manifest), Err(Fault::Foreign(_))));
+    assert!(matches!(
+        SegmentManifest::decode(&other, &name, &manifest),
+        Err(Fault::Foreign(_))
+    ));
     // An entry of another partition's segment, bytes and checksum and all, in the place of one of ours.
     let ours = segment::encode(&place(), &entries()).unwrap();
     let theirs = segment::encode(&other, &entries()).unwrap();
@@ -276,7 +332,10 @@ fn another_partitions_entries_are_refused() {
     let mut mixed = ours.to_vec();
     let at = mixed.len() - last;
     mixed[at..].copy_from_slice(&theirs[at..]);
-    assert!(matches!(Segment::decode(&place(), &mixed.into()), Err(Fault::Damaged(_))));
+    assert!(matches!(
+        Segment::decode(&place(), &mixed.into()),
+        Err(Fault::Damaged(_))
+    ));
 }
 
 #[test]
@@ -288,28 +347,52 @@ fn nothing_dropped_doubled_or_foreign_is_uploaded() {
         let mut dropped = entries();
         dropped.remove(at);
         let found = at as u64 + 2;
-        assert_eq!(refused(&dropped), CheckError::Gap { due: found - 1, found });
+        assert_eq!(
+            refused(&dropped),
+            CheckError::Gap {
+                due: found - 1,
+                found
+            }
+        );
         let mut doubled = entries();
         doubled.insert(at, doubled[at].clone());
-        assert_eq!(refused(&doubled), CheckError::Gap { due: at as u64 + 2, found: at as u64 + 1 });
+        assert_eq!(
+            refused(&doubled),
+            CheckError::Gap {
+                due: at as u64 + 2,
+                found: at as u64 + 1
+            }
+        );
     }
     let mut old = entries();
     old[4].ballot = ballot(1);
-    assert!(matches!(refused(&old), CheckError::BallotFalls { index: 5, .. }));
+    assert!(matches!(
+        refused(&old),
+        CheckError::BallotFalls { index: 5, .. }
+    ));
     let mut unreadable = entries();
     unreadable[2].payload = Payload::Command(Bytes::from_static(b"\x01\x63garbage garbage"));
-    assert!(matches!(refused(&unreadable), CheckError::BadCommand { index: 3, .. }));
+    assert!(matches!(
+        refused(&unreadable),
+        CheckError::BadCommand { index: 3, .. }
+    ));
     let mut foreign = entries();
     let command = command::encode_write(1, &21u64.to_be_bytes(), None, 0, 0);
     foreign[2].payload = Payload::Command(command);
-    assert!(matches!(refused(&foreign), CheckError::ForeignKey { index: 3, .. }));
+    assert!(matches!(
+        refused(&foreign),
+        CheckError::ForeignKey { index: 3, .. }
+    ));
     let mut other_table = entries();
     let table = TableDefinition {
         uuid: "other".into(),
         ..definition()
     };
     other_table[2].payload = Payload::Command(command::encode_set_table(1, &table).unwrap());
-    assert!(matches!(refused(&other_table), CheckError::ForeignTable { index: 3, .. }));
+    assert!(matches!(
+        refused(&other_table),
+        CheckError::ForeignTable { index: 3, .. }
+    ));
     let mut beyond = entries();
     beyond.push(Entry {
         ballot: ballot(9),
@@ -325,7 +408,10 @@ fn nothing_dropped_doubled_or_foreign_is_uploaded() {
             ..configuration()
         }),
     });
-    assert!(matches!(refused(&older), CheckError::GenerationFalls { index: 9, .. }));
+    assert!(matches!(
+        refused(&older),
+        CheckError::GenerationFalls { index: 9, .. }
+    ));
 }
 
 #[test]
@@ -347,7 +433,10 @@ fn births_agree_on_what_counts() {
         },
         ..birth()
     };
-    assert!(matches!(Birth::agree([birth(), other]), Err(Fault::Contradicts(_))));
+    assert!(matches!(
+        Birth::agree([birth(), other]),
+        Err(Fault::Contradicts(_))
+    ));
     let adopted = Birth {
         origin: Origin::Adopted { at: 5 },
         ..birth()
@@ -378,7 +467,12 @@ fn keys_are_read_as_they_are_written_and_sort_by_position() {
     for name in names {
         let key = place().key(&name);
         assert_eq!(parse(&key), Some((place(), name)), "{key}");
-        for wrong in [key.replace("tables/", "table/"), key.replace('7', "x"), format!("{key}x"), key.to_uppercase()] {
+        for wrong in [
+            key.replace("tables/", "table/"),
+            key.replace('7', "x"),
+            format!("{key}x"),
+            key.to_uppercase(),
+        ] {
             assert_eq!(parse(&wrong), None, "{wrong}");
         }
     }

@@ -31,7 +31,8 @@ impl FileCredentials {
     }
 
     fn current(&self) -> Result<Arc<AwsCredential>, String> {
-        let failed = |error: std::io::Error| format!("credentials file {}: {error}", self.path.display());
+        let failed =
+            |error: std::io::Error| format!("credentials file {}: {error}", self.path.display());
         let modified = std::fs::metadata(&self.path).and_then(|meta| meta.modified());
         let modified = modified.map_err(failed)?;
         let mut read = self.read.lock();
@@ -42,7 +43,8 @@ impl FileCredentials {
         }
         let text = std::fs::read_to_string(&self.path).map_err(failed)?;
         let credential = parse(&text, &self.profile);
-        let credential = credential.map_err(|why| format!("credentials file {}: {why}", self.path.display()))?;
+        let credential =
+            credential.map_err(|why| format!("credentials file {}: {why}", self.path.display()))?;
         let credential = Arc::new(credential);
         *read = Some((modified, credential.clone()));
         Ok(credential)
@@ -86,7 +88,9 @@ fn parse(text: &str, profile: &str) -> Result<AwsCredential, String> {
             secret_key,
             token,
         }),
-        _ => Err(format!("section [{profile}] must have aws_access_key_id and aws_secret_access_key")),
+        _ => Err(format!(
+            "section [{profile}] must have aws_access_key_id and aws_secret_access_key"
+        )),
     }
 }
 
@@ -100,9 +104,15 @@ mod tests {
     #[test]
     fn each_section_is_its_own() {
         let first = parse(FILE, "default").unwrap();
-        assert_eq!((&first.key_id[..], &first.secret_key[..], first.token), ("A", "a=b", None));
+        assert_eq!(
+            (&first.key_id[..], &first.secret_key[..], first.token),
+            ("A", "a=b", None)
+        );
         let other = parse(FILE, "other").unwrap();
-        assert_eq!((&other.key_id[..], other.token.as_deref()), ("B", Some("t")));
+        assert_eq!(
+            (&other.key_id[..], other.token.as_deref()),
+            ("B", Some("t"))
+        );
         assert!(parse(FILE, "half").unwrap_err().contains("[half]"));
         assert!(parse(FILE, "none").is_err());
     }
@@ -112,9 +122,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials");
         let write = |key: &str, age_s: u64| {
-            std::fs::write(&path, format!("[default]\naws_access_key_id={key}\naws_secret_access_key=s\n")).unwrap();
+            std::fs::write(
+                &path,
+                format!("[default]\naws_access_key_id={key}\naws_secret_access_key=s\n"),
+            )
+            .unwrap();
             let when = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000 + age_s);
-            std::fs::File::options().append(true).open(&path).unwrap().set_modified(when).unwrap();
+            std::fs::File::options()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(when)
+                .unwrap();
         };
         write("one", 0);
         let credentials = FileCredentials::open(&path, "default").unwrap();

@@ -126,18 +126,20 @@ impl Store for FaultStore {
     async fn get(&self, key: &str, bytes_max: u64) -> Result<Bytes, Reason> {
         let lost = self.before(key).await?;
         let body = answer(self.inner.get(key, bytes_max).await, lost)?;
-        Ok(match self.due(key, &[Fault::Truncated, Fault::BitFlipped]) {
-            Some(Fault::Truncated) => body.slice(..body.len() / 2),
-            Some(_) => {
-                let mut body = body.to_vec();
-                let middle = body.len() / 2;
-                if let Some(byte) = body.get_mut(middle) {
-                    *byte ^= 0x10;
+        Ok(
+            match self.due(key, &[Fault::Truncated, Fault::BitFlipped]) {
+                Some(Fault::Truncated) => body.slice(..body.len() / 2),
+                Some(_) => {
+                    let mut body = body.to_vec();
+                    let middle = body.len() / 2;
+                    if let Some(byte) = body.get_mut(middle) {
+                        *byte ^= 0x10;
+                    }
+                    body.into()
                 }
-                body.into()
-            }
-            None => body,
-        })
+                None => body,
+            },
+        )
     }
 
     async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Put, Reason> {

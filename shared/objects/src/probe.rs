@@ -48,7 +48,10 @@ pub async fn probe(objects: &Objects) -> Result<Honesty, ObjectError> {
     honesty
 }
 
-async fn examine(objects: &Objects, key: &impl Fn(usize) -> String) -> Result<Honesty, ObjectError> {
+async fn examine(
+    objects: &Objects,
+    key: &impl Fn(usize) -> String,
+) -> Result<Honesty, ObjectError> {
     let first = Bytes::from_static(b"first");
     objects.put(&key(0), first.clone(), PutMode::Create).await?;
     let second = Bytes::from_static(b"second");
@@ -58,9 +61,8 @@ async fn examine(objects: &Objects, key: &impl Fn(usize) -> String) -> Result<Ho
     }
     for race in 1..=RACES {
         let key = key(race);
-        let puts = (0..RACERS).map(|racer| {
-            objects.put(&key, Bytes::from(format!("racer {racer}")), PutMode::Create)
-        });
+        let puts = (0..RACERS)
+            .map(|racer| objects.put(&key, Bytes::from(format!("racer {racer}")), PutMode::Create));
         let mut winners = Vec::new();
         for (racer, put) in join_all(puts).await.into_iter().enumerate() {
             if put? == Put::Written {

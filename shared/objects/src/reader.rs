@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use archive::key::{Folder, TABLES, parse, parse_folder};
 use archive::snapshot::{Pair, Part};
-use archive::{Birth, Chain, Fault, ObjectName, PartitionRef, Refusal, Segment, SegmentManifest, SegmentName, SnapshotManifest, SnapshotName, TableUuid};
+use archive::{
+    Birth, Chain, Fault, ObjectName, PartitionRef, Refusal, Segment, SegmentManifest, SegmentName,
+    SnapshotManifest, SnapshotName, TableUuid,
+};
 use bytes::Bytes;
 use paxos::Index;
 
@@ -35,14 +38,19 @@ impl ArchiveReader {
     /// UUIDs of all tables that have anything in the archive.
     pub async fn tables(&self) -> Result<Vec<TableUuid>, ReadError> {
         let folders = self.objects.folders(TABLES).await?;
-        let names = folders.iter().filter_map(|folder| folder.strip_prefix(TABLES)?.strip_suffix('/'));
+        let names = folders
+            .iter()
+            .filter_map(|folder| folder.strip_prefix(TABLES)?.strip_suffix('/'));
         Ok(names.filter_map(TableUuid::parse).collect())
     }
 
     /// All partitions of a table that have anything in the archive, ascending.
     pub async fn partitions(&self, table: &TableUuid) -> Result<Vec<PartitionRef>, ReadError> {
         let folders = self.objects.folders(&table.folder()).await?;
-        Ok(folders.iter().filter_map(|folder| parse_folder(folder)).collect())
+        Ok(folders
+            .iter()
+            .filter_map(|folder| parse_folder(folder))
+            .collect())
     }
 
     /// How a partition began; none if the archive does not say. A damaged birth is passed over if there is a good one.
@@ -53,7 +61,10 @@ impl ArchiveReader {
             let Some((_, name @ ObjectName::Birth(_))) = parse(&listed.key) else {
                 continue;
             };
-            match self.read(partition, &name, |bytes| Birth::decode(partition, bytes)).await {
+            match self
+                .read(partition, &name, |bytes| Birth::decode(partition, bytes))
+                .await
+            {
                 Ok(birth) => births.push(birth),
                 Err(ReadError::Refused(refusal)) => refused = Some(refusal),
                 Err(error) => return Err(error),
@@ -68,7 +79,10 @@ impl ArchiveReader {
 
     /// The chain of a partition's segments: those that have a manifest.
     pub async fn chain(&self, partition: &PartitionRef) -> Result<Chain, ReadError> {
-        let listed = self.objects.list(&partition.folder_of(Folder::Segments)).await?;
+        let listed = self
+            .objects
+            .list(&partition.folder_of(Folder::Segments))
+            .await?;
         let names = listed.iter().filter_map(|listed| match parse(&listed.key) {
             Some((_, ObjectName::SegmentManifest(name))) => Some(name),
             _ => None,
@@ -77,20 +91,34 @@ impl ArchiveReader {
     }
 
     /// The manifest of a segment.
-    pub async fn manifest(&self, partition: &PartitionRef, name: &SegmentName) -> Result<SegmentManifest, ReadError> {
+    pub async fn manifest(
+        &self,
+        partition: &PartitionRef,
+        name: &SegmentName,
+    ) -> Result<SegmentManifest, ReadError> {
         let object = ObjectName::SegmentManifest(name.clone());
-        self.read(partition, &object, |bytes| SegmentManifest::decode(partition, name, bytes)).await
+        self.read(partition, &object, |bytes| {
+            SegmentManifest::decode(partition, name, bytes)
+        })
+        .await
     }
 
     /// The segment of a manifest.
     pub async fn segment(&self, manifest: &SegmentManifest) -> Result<Segment, ReadError> {
         let object = ObjectName::Segment(manifest.name());
-        self.read(&manifest.partition(), &object, |bytes| manifest.open(bytes)).await
+        self.read(&manifest.partition(), &object, |bytes| manifest.open(bytes))
+            .await
     }
 
     /// Names of a partition's snapshots, by position.
-    pub async fn snapshots(&self, partition: &PartitionRef) -> Result<Vec<SnapshotName>, ReadError> {
-        let listed = self.objects.list(&partition.folder_of(Folder::Snapshots)).await?;
+    pub async fn snapshots(
+        &self,
+        partition: &PartitionRef,
+    ) -> Result<Vec<SnapshotName>, ReadError> {
+        let listed = self
+            .objects
+            .list(&partition.folder_of(Folder::Snapshots))
+            .await?;
         let names = listed.iter().filter_map(|listed| match parse(&listed.key) {
             Some((_, ObjectName::SnapshotManifest(name))) => Some(name),
             _ => None,
@@ -99,25 +127,49 @@ impl ArchiveReader {
     }
 
     /// The manifest of a snapshot.
-    pub async fn snapshot(&self, partition: &PartitionRef, name: &SnapshotName) -> Result<SnapshotManifest, ReadError> {
+    pub async fn snapshot(
+        &self,
+        partition: &PartitionRef,
+        name: &SnapshotName,
+    ) -> Result<SnapshotManifest, ReadError> {
         let object = ObjectName::SnapshotManifest(name.clone());
-        self.read(partition, &object, |bytes| SnapshotManifest::decode(partition, name, bytes)).await
+        self.read(partition, &object, |bytes| {
+            SnapshotManifest::decode(partition, name, bytes)
+        })
+        .await
     }
 
     /// The pairs of a snapshot's part, in key order.
-    pub async fn part(&self, snapshot: &SnapshotManifest, part: &Part) -> Result<Vec<Pair>, ReadError> {
+    pub async fn part(
+        &self,
+        snapshot: &SnapshotManifest,
+        part: &Part,
+    ) -> Result<Vec<Pair>, ReadError> {
         let (partition, applied) = (&snapshot.partition, snapshot.applied);
-        self.read(partition, &part.name(applied), |bytes| part.open(partition, applied, bytes)).await
+        self.read(partition, &part.name(applied), |bytes| {
+            part.open(partition, applied, bytes)
+        })
+        .await
     }
 
     /// Parts that lie there for a snapshot at any position, with their sizes in bytes and when they were written, by key: for who deletes
     /// what no manifest names.
-    pub async fn parts(&self, partition: &PartitionRef) -> Result<BTreeMap<(Index, String), u64>, ReadError> {
-        let listed = self.objects.list(&partition.folder_of(Folder::Parts)).await?;
-        let parts = listed.into_iter().filter_map(|listed| match parse(&listed.key) {
-            Some((_, ObjectName::Part { applied, .. })) => Some(((applied, listed.key), listed.modified_ms)),
-            _ => None,
-        });
+    pub async fn parts(
+        &self,
+        partition: &PartitionRef,
+    ) -> Result<BTreeMap<(Index, String), u64>, ReadError> {
+        let listed = self
+            .objects
+            .list(&partition.folder_of(Folder::Parts))
+            .await?;
+        let parts = listed
+            .into_iter()
+            .filter_map(|listed| match parse(&listed.key) {
+                Some((_, ObjectName::Part { applied, .. })) => {
+                    Some(((applied, listed.key), listed.modified_ms))
+                }
+                _ => None,
+            });
         Ok(parts.collect())
     }
 

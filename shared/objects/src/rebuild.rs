@@ -6,7 +6,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use archive::check::{CheckError, follow};
-use archive::{Birth, Chain, Origin, PartitionRef, Refusal, Segment, SegmentManifest, SegmentName, SnapshotName, SplitMark, Tail};
+use archive::{
+    Birth, Chain, Origin, PartitionRef, Refusal, Segment, SegmentManifest, SegmentName,
+    SnapshotName, SplitMark, Tail,
+};
 use model::KeyRange;
 use partition::split::{self, SIDES};
 use partition::{Batch, Limits, Partition, PartitionError, PartitionState};
@@ -88,7 +91,10 @@ pub enum RebuildError {
 }
 
 fn passed_over(damaged: &[Refusal]) -> String {
-    damaged.iter().map(|refusal| format!("; {refusal}")).collect()
+    damaged
+        .iter()
+        .map(|refusal| format!("; {refusal}"))
+        .collect()
 }
 
 impl From<ReadError> for RebuildError {
@@ -161,7 +167,9 @@ impl Rebuild {
             bytes: 0,
         };
         let (point, beyond) = work.run(birth, self.target).await?;
-        let sink = work.sink.ok_or_else(|| SinkError("it is gone".to_owned()))?;
+        let sink = work
+            .sink
+            .ok_or_else(|| SinkError("it is gone".to_owned()))?;
         let rebuilt = Rebuilt {
             state: point.state,
             tail: point.tail,
@@ -292,7 +300,9 @@ impl<S: Sink> Work<S> {
             return Ok(None);
         }
         if manifest.range != birth.range {
-            let key = birth.partition.key(&archive::ObjectName::SnapshotManifest(name.clone()));
+            let key = birth
+                .partition
+                .key(&archive::ObjectName::SnapshotManifest(name.clone()));
             let fault = archive::Fault::Contradicts("its range is not the partition's".to_owned());
             return Err(fault.at(key).into());
         }
@@ -310,7 +320,10 @@ impl<S: Sink> Work<S> {
             let shown = self.shown(&state);
             self.with(move |sink| sink.load(&shown, pairs)).await?;
         }
-        let committed = state.split.as_ref().and_then(|split| Some((split.left, split.committed.as_ref()?.at)));
+        let committed = state
+            .split
+            .as_ref()
+            .and_then(|split| Some((split.left, split.committed.as_ref()?.at)));
         let tail = Tail {
             index: manifest.applied,
             ballot: manifest.ballot,
@@ -393,7 +406,9 @@ impl<S: Sink> Work<S> {
         let partition = &leg.birth.partition;
         let manifest = self.reader.manifest(partition, name).await?;
         let is_next = manifest.first == replay.tail.index + 1;
-        if is_next && matches!(leg.target, Target::Time(time_ms) if manifest.first_time_ms > time_ms) {
+        if is_next
+            && matches!(leg.target, Target::Time(time_ms) if manifest.first_time_ms > time_ms)
+        {
             return Ok(None);
         }
         let segment = self.reader.segment(&manifest).await?;
@@ -458,7 +473,11 @@ impl<S: Sink> Work<S> {
         let position = batch.state.applied;
         let items = batch.items.iter().filter(|(key, _)| self.cut.contains(key));
         let batch = Batch {
-            items: Arc::new(items.map(|(key, item)| (key.clone(), item.clone())).collect()),
+            items: Arc::new(
+                items
+                    .map(|(key, item)| (key.clone(), item.clone()))
+                    .collect(),
+            ),
             state: self.shown(&batch.state),
         };
         self.with(move |sink| sink.flush(&batch)).await?;
@@ -527,12 +546,22 @@ impl Replay<'_> {
     /// What is known of the entries that this segment repeats must be what it says.
     fn compare(&self, manifest: &SegmentManifest, segment: &Segment) -> Result<(), RebuildError> {
         let known = self.before.iter().flat_map(|before| &before.entries);
-        let same = known.filter(|known| known.index >= segment.first() && known.index <= segment.last()).all(|known| {
-            segment.entries.get((known.index - segment.first()) as usize) == Some(known)
-        });
+        let same = known
+            .filter(|known| known.index >= segment.first() && known.index <= segment.last())
+            .all(|known| {
+                segment
+                    .entries
+                    .get((known.index - segment.first()) as usize)
+                    == Some(known)
+            });
         // A birth does not know the ballot before its first entry.
-        let at_tail = segment.entries.iter().find(|entry| entry.index == self.tail.index);
-        let follows = at_tail.is_none_or(|entry| self.tail.ballot == Ballot::default() || entry.ballot == self.tail.ballot);
+        let at_tail = segment
+            .entries
+            .iter()
+            .find(|entry| entry.index == self.tail.index);
+        let follows = at_tail.is_none_or(|entry| {
+            self.tail.ballot == Ballot::default() || entry.ballot == self.tail.ballot
+        });
         match same && follows {
             true => Ok(()),
             false => Err(self.contradiction(manifest, "entries that both hold differ".to_owned())),
@@ -540,7 +569,11 @@ impl Replay<'_> {
     }
 
     /// Applies the next entry; false: it lies behind the target.
-    fn apply(&mut self, manifest: &SegmentManifest, entry: &paxos::Entry) -> Result<bool, RebuildError> {
+    fn apply(
+        &mut self,
+        manifest: &SegmentManifest,
+        entry: &paxos::Entry,
+    ) -> Result<bool, RebuildError> {
         let failed = |error: CheckError| self.contradiction(manifest, error.to_string());
         let tail = follow(&self.leg.birth, &self.tail, entry).map_err(failed)?;
         let is_behind = match self.leg.target {
@@ -563,12 +596,17 @@ impl Replay<'_> {
         let (said, found) = (manifest.tail(), self.tail);
         // An adopted partition's first configuration is not in its archive; a snapshot knows it, the manifests do not.
         let adopted = matches!(self.leg.birth.origin, Origin::Adopted { .. });
-        let same = (said.index, said.ballot, said.time_ms) == (found.index, found.ballot, found.time_ms)
+        let same = (said.index, said.ballot, said.time_ms)
+            == (found.index, found.ballot, found.time_ms)
             && (adopted || said.generation == found.generation)
-            && said.split.map(|split| (split.at, split.left)) == found.split.map(|split| (split.at, split.left));
+            && said.split.map(|split| (split.at, split.left))
+                == found.split.map(|split| (split.at, split.left));
         match same {
             true => Ok(()),
-            false => Err(self.contradiction(manifest, format!("its manifest says {said:?}, the log {found:?}"))),
+            false => Err(self.contradiction(
+                manifest,
+                format!("its manifest says {said:?}, the log {found:?}"),
+            )),
         }
     }
 }
@@ -578,8 +616,13 @@ fn born(parent: &Leg, child: &Birth, point: &Point) -> Result<Point, RebuildErro
     let id = child.partition.partition;
     let split = point.state.split.as_ref();
     let begun = split.and_then(|split| {
-        let committed = split.committed.as_ref().filter(|committed| committed.at == child.begins())?;
-        let side = SIDES.into_iter().find(|side| split::child_of(split, *side) == id)?;
+        let committed = split
+            .committed
+            .as_ref()
+            .filter(|committed| committed.at == child.begins())?;
+        let side = SIDES
+            .into_iter()
+            .find(|side| split::child_of(split, *side) == id)?;
         let parent = parent.birth.partition.partition;
         let begun = split::begun_child(&point.state, parent, split, committed, side);
         (begun.range == child.range).then_some(begun)
@@ -591,7 +634,10 @@ fn born(parent: &Leg, child: &Birth, point: &Point) -> Result<Point, RebuildErro
         }),
         None => {
             let key = child.partition.folder_of(archive::key::Folder::Births);
-            let why = format!("the log of partition {} does not end with it", parent.birth.partition.partition.0);
+            let why = format!(
+                "the log of partition {} does not end with it",
+                parent.birth.partition.partition.0
+            );
             Err(archive::Fault::Contradicts(why).at(key).into())
         }
     }

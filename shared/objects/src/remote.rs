@@ -9,7 +9,10 @@ use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Certificate, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions, RetryConfig};
+use object_store::{
+    Certificate, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions,
+    RetryConfig,
+};
 
 use crate::credentials::FileCredentials;
 use crate::error::Reason;
@@ -51,7 +54,8 @@ impl Remote {
             return Err(failed("it must be an absolute path, file:///…".to_owned()));
         }
         std::fs::create_dir_all(path).map_err(|error| failed(error.to_string()))?;
-        let store = LocalFileSystem::new_with_prefix(path).map_err(|error| failed(error.to_string()))?;
+        let store =
+            LocalFileSystem::new_with_prefix(path).map_err(|error| failed(error.to_string()))?;
         Ok(Remote {
             // An object that is said to be written must survive a power cut.
             store: Arc::new(store.with_fsync(true)),
@@ -77,9 +81,11 @@ fn s3(settings: &ArchiveSettings, bucket: &str) -> Result<object_store::aws::Ama
         .with_allow_http(settings.endpoint.starts_with("http://"));
     if !settings.ca_file.as_os_str().is_empty() {
         let file = settings.ca_file.display();
-        let pem = std::fs::read(&settings.ca_file).map_err(|error| format!("archive.ca_file {file}: {error}"))?;
+        let pem = std::fs::read(&settings.ca_file)
+            .map_err(|error| format!("archive.ca_file {file}: {error}"))?;
         let certificates = Certificate::from_pem_bundle(&pem);
-        let certificates = certificates.map_err(|error| format!("archive.ca_file {file}: {error}"))?;
+        let certificates =
+            certificates.map_err(|error| format!("archive.ca_file {file}: {error}"))?;
         if certificates.is_empty() {
             return Err(format!("archive.ca_file {file} holds no certificate"));
         }
@@ -105,14 +111,20 @@ fn s3(settings: &ArchiveSettings, bucket: &str) -> Result<object_store::aws::Ama
     if settings.credentials_file.as_os_str().is_empty() {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         // Without them the machine's role is asked for.
-        if let (Some(id), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
-            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+        if let (Some(id), Some(secret)) = (
+            variable("AWS_ACCESS_KEY_ID"),
+            variable("AWS_SECRET_ACCESS_KEY"),
+        ) {
+            builder = builder
+                .with_access_key_id(id)
+                .with_secret_access_key(secret);
             if let Some(token) = variable("AWS_SESSION_TOKEN") {
                 builder = builder.with_token(token);
             }
         }
     } else {
-        let file = FileCredentials::open(&settings.credentials_file, &settings.credentials_profile)?;
+        let file =
+            FileCredentials::open(&settings.credentials_file, &settings.credentials_profile)?;
         builder = builder.with_credentials(Arc::new(file));
     }
     builder.build().map_err(|error| error.to_string())
@@ -121,7 +133,9 @@ fn s3(settings: &ArchiveSettings, bucket: &str) -> Result<object_store::aws::Ama
 fn reason(error: Error) -> Reason {
     match error {
         Error::NotFound { .. } => Reason::NotFound,
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Reason::Denied(error.to_string()),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            Reason::Denied(error.to_string())
+        }
         // 5xx, connections, full disks; what cannot be told from them is tried again a few times.
         Error::Generic { .. } | Error::JoinError { .. } => Reason::Unavailable(error.to_string()),
         error => Reason::Rejected(error.to_string()),
@@ -147,7 +161,10 @@ impl Store for Remote {
         }
         match body.len() as u64 == bytes {
             true => Ok(body.freeze()),
-            false => Err(Reason::Unavailable(format!("{} of {bytes} bytes came", body.len()))),
+            false => Err(Reason::Unavailable(format!(
+                "{} of {bytes} bytes came",
+                body.len()
+            ))),
         }
     }
 
@@ -156,11 +173,16 @@ impl Store for Remote {
             PutMode::Create => object_store::PutMode::Create,
             PutMode::Replace => object_store::PutMode::Overwrite,
         };
-        let put = self.store.put_opts(&self.path(key), body.into(), PutOptions::from(mode)).await;
+        let put = self
+            .store
+            .put_opts(&self.path(key), body.into(), PutOptions::from(mode))
+            .await;
         match put {
             Ok(_) => Ok(Put::Written),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Put::Exists),
-            Err(Error::NotFound { source, .. }) => Err(Reason::Rejected(format!("no such bucket or folder: {source}"))),
+            Err(Error::NotFound { source, .. }) => Err(Reason::Rejected(format!(
+                "no such bucket or folder: {source}"
+            ))),
             Err(error) => Err(reason(error)),
         }
     }
@@ -192,7 +214,10 @@ impl Store for Remote {
     }
 
     async fn folders(&self, folder: &str, max: usize) -> Result<Vec<String>, Reason> {
-        let found = self.store.list_with_delimiter(Some(&self.path(folder))).await;
+        let found = self
+            .store
+            .list_with_delimiter(Some(&self.path(folder)))
+            .await;
         let found = found.map_err(reason)?.common_prefixes;
         if found.len() > max {
             return Err(Reason::TooLarge(max as u64));

@@ -73,7 +73,10 @@ impl ArchiveSettings {
     pub fn check(&self) -> Result<(), String> {
         let scheme = self.url.split_once("://").map_or("", |(scheme, _)| scheme);
         if !matches!(scheme, "file" | "s3") {
-            return Err(format!("archive.url must be file://… or s3://bucket/prefix, it is {:?}", self.url));
+            return Err(format!(
+                "archive.url must be file://… or s3://bucket/prefix, it is {:?}",
+                self.url
+            ));
         }
         let positive = [
             ("connect_timeout_ms", self.connect_timeout_ms),

@@ -94,24 +94,28 @@ impl Objects {
     /// The whole object.
     pub async fn get(&self, key: &str) -> Result<Bytes, ObjectError> {
         let bytes_max = self.settings.object_bytes_max;
-        self.attempt("get", key, || self.store.get(key, bytes_max)).await
+        self.attempt("get", key, || self.store.get(key, bytes_max))
+            .await
     }
 
     /// Writes an object. `Exists` may be the doing of an own attempt that got no answer: compare.
     pub async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Put, ObjectError> {
-        self.attempt("put", key, || self.store.put(key, body.clone(), mode)).await
+        self.attempt("put", key, || self.store.put(key, body.clone(), mode))
+            .await
     }
 
     /// All objects below a folder (ends with `/`), by key.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>, ObjectError> {
         let max = self.settings.listed_max;
-        self.attempt("list", folder, || self.store.list(folder, max)).await
+        self.attempt("list", folder, || self.store.list(folder, max))
+            .await
     }
 
     /// The folders directly below a folder, as whole prefixes, in order.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>, ObjectError> {
         let max = self.settings.listed_max;
-        self.attempt("list", folder, || self.store.folders(folder, max)).await
+        self.attempt("list", folder, || self.store.folders(folder, max))
+            .await
     }
 
     /// Deletes an object; one that is not there is fine.

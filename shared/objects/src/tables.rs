@@ -51,7 +51,10 @@ impl From<Moment> for Target {
 
 impl ArchivedTable {
     /// Reads births and ends of all partitions of a table.
-    pub async fn read(reader: &ArchiveReader, uuid: &TableUuid) -> Result<ArchivedTable, ReadError> {
+    pub async fn read(
+        reader: &ArchiveReader,
+        uuid: &TableUuid,
+    ) -> Result<ArchivedTable, ReadError> {
         let mut lives = BTreeMap::new();
         for partition in reader.partitions(uuid).await? {
             // What has no birth any more is left over from a deletion; if it is not, its keys are missed.
@@ -92,7 +95,8 @@ impl ArchivedTable {
             let known = known.get(id);
             let mut segments = Vec::new();
             for name in reader.chain(partition).await?.names() {
-                if let Some(known) = known.and_then(|k| k.segments.iter().find(|s| s.name == *name)) {
+                if let Some(known) = known.and_then(|k| k.segments.iter().find(|s| s.name == *name))
+                {
                     segments.push(known.clone());
                 } else if let Some(manifest) = whole(reader.manifest(partition, name).await)? {
                     segments.push(KeptSegment {
@@ -103,7 +107,8 @@ impl ArchivedTable {
             }
             let mut snapshots = Vec::new();
             for name in reader.snapshots(partition).await? {
-                if let Some(known) = known.and_then(|k| k.snapshots.iter().find(|s| s.name == name)) {
+                if let Some(known) = known.and_then(|k| k.snapshots.iter().find(|s| s.name == name))
+                {
                     snapshots.push(known.clone());
                 } else if let Some(manifest) = whole(reader.snapshot(partition, &name).await)? {
                     snapshots.push(KeptSnapshot {
@@ -165,7 +170,11 @@ fn whole<T>(read: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
 }
 
 /// Where a partition ended, by any good manifest at or behind that position.
-async fn end_of(reader: &ArchiveReader, partition: &PartitionRef, at: Index) -> Result<Option<SplitMark>, ReadError> {
+async fn end_of(
+    reader: &ArchiveReader,
+    partition: &PartitionRef,
+    at: Index,
+) -> Result<Option<SplitMark>, ReadError> {
     let chain = reader.chain(partition).await?;
     let mut refused = None;
     for name in chain.names().rev().filter(|name| name.last >= at) {

@@ -103,7 +103,8 @@ impl ArchiveWriter {
     ) -> Result<Part, WriteError> {
         let encoded = Part::encode(partition, applied, number, pairs);
         let (part, bytes) = encoded.map_err(|fault| fault.at(partition.folder()))?;
-        self.put_named(&partition.key(&part.name(applied)), bytes).await?;
+        self.put_named(&partition.key(&part.name(applied)), bytes)
+            .await?;
         Ok(part)
     }
 
@@ -111,14 +112,18 @@ impl ArchiveWriter {
     pub async fn snapshot(&self, manifest: &SnapshotManifest) -> Result<SnapshotName, WriteError> {
         let encoded = manifest.encode();
         let (name, bytes) = encoded.map_err(|fault| fault.at(manifest.partition.folder()))?;
-        let key = manifest.partition.key(&ObjectName::SnapshotManifest(name.clone()));
+        let key = manifest
+            .partition
+            .key(&ObjectName::SnapshotManifest(name.clone()));
         self.put_named(&key, bytes).await?;
         Ok(name)
     }
 
     /// Writes a good copy over a damaged object.
     pub async fn mend(&self, key: &str, bytes: Bytes) -> Result<(), WriteError> {
-        self.objects.put(key, bytes.clone(), PutMode::Replace).await?;
+        self.objects
+            .put(key, bytes.clone(), PutMode::Replace)
+            .await?;
         match self.compare(key, &bytes).await? {
             None => Ok(()),
             Some(found) => Err(different(key, &bytes, &found)),
@@ -126,15 +131,26 @@ impl ArchiveWriter {
     }
 
     /// Deletes a segment: its manifest first, so that nobody looks for what is half gone.
-    pub async fn delete_segment(&self, partition: &PartitionRef, name: &SegmentName) -> Result<(), WriteError> {
-        for object in [ObjectName::SegmentManifest(name.clone()), ObjectName::Segment(name.clone())] {
+    pub async fn delete_segment(
+        &self,
+        partition: &PartitionRef,
+        name: &SegmentName,
+    ) -> Result<(), WriteError> {
+        for object in [
+            ObjectName::SegmentManifest(name.clone()),
+            ObjectName::Segment(name.clone()),
+        ] {
             self.objects.delete(&partition.key(&object)).await?;
         }
         Ok(())
     }
 
     /// Deletes a snapshot's manifest. Its parts may be another's, too: whoever knows all manifests deletes them.
-    pub async fn delete_snapshot(&self, partition: &PartitionRef, name: &SnapshotName) -> Result<(), WriteError> {
+    pub async fn delete_snapshot(
+        &self,
+        partition: &PartitionRef,
+        name: &SnapshotName,
+    ) -> Result<(), WriteError> {
         let key = partition.key(&ObjectName::SnapshotManifest(name.clone()));
         Ok(self.objects.delete(&key).await?)
     }
@@ -142,7 +158,10 @@ impl ArchiveWriter {
     /// Puts an object whose name holds its own digest: whatever else is there is damaged.
     async fn put_named(&self, key: &str, bytes: Bytes) -> Result<Written, WriteError> {
         let digest = Digest::of(&bytes);
-        self.put(key, bytes, |found| Digest::of(found).short() == digest.short()).await
+        self.put(key, bytes, |found| {
+            Digest::of(found).short() == digest.short()
+        })
+        .await
     }
 
     /// Puts an object. What is there instead must be the same, or not `whole`: then it is replaced.
@@ -152,7 +171,10 @@ impl ArchiveWriter {
         bytes: Bytes,
         whole: impl Fn(&Bytes) -> bool,
     ) -> Result<Written, WriteError> {
-        let put = self.objects.put(key, bytes.clone(), PutMode::Create).await?;
+        let put = self
+            .objects
+            .put(key, bytes.clone(), PutMode::Create)
+            .await?;
         let written = match put {
             Put::Written if self.objects.settings().read_back => Written::New,
             Put::Written => return Ok(Written::New),

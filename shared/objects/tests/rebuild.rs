@@ -11,22 +11,35 @@ use proptest::sample::Index as Pick;
 
 use world::{Archive, Items, LEFT, Log, PARENT, RIGHT, World, range, run, world};
 
-async fn rebuild(archive: &Archive, partition: &PartitionRef, target: Target) -> Result<(Items, Rebuilt), RebuildError> {
+async fn rebuild(
+    archive: &Archive,
+    partition: &PartitionRef,
+    target: Target,
+) -> Result<(Items, Rebuilt), RebuildError> {
     let rebuild = Rebuild::new(archive.reader.clone(), partition.clone(), target);
     let (sink, rebuilt) = rebuild.run(MemorySink::default()).await?;
     assert_eq!(sink.items.len() as u64, rebuilt.state.items);
-    assert_eq!(sink.state.map(|state| state.applied), Some(rebuilt.tail.index));
+    assert_eq!(
+        sink.state.map(|state| state.applied),
+        Some(rebuilt.tail.index)
+    );
     Ok((sink.items, rebuilt))
 }
 
 async fn whole_table(archive: &Archive, moment: Moment) -> Result<Items, String> {
     let uuid = archive::TableUuid::parse(world::UUID).unwrap();
-    let table = ArchivedTable::read(&archive.reader, &uuid).await.map_err(|error| error.to_string())?;
+    let table = ArchivedTable::read(&archive.reader, &uuid)
+        .await
+        .map_err(|error| error.to_string())?;
     let mut items = Items::new();
     for piece in table.pieces(moment).map_err(|error| error.to_string())? {
         let partition = table.partition(piece.partition);
-        let rebuild = Rebuild::new(archive.reader.clone(), partition, moment.into()).only(piece.range.clone());
-        let (sink, _) = rebuild.run(MemorySink::default()).await.map_err(|error| error.to_string())?;
+        let rebuild = Rebuild::new(archive.reader.clone(), partition, moment.into())
+            .only(piece.range.clone());
+        let (sink, _) = rebuild
+            .run(MemorySink::default())
+            .await
+            .map_err(|error| error.to_string())?;
         assert!(sink.items.keys().all(|key| piece.range.contains(key)));
         items.extend(sink.items);
     }
@@ -49,13 +62,20 @@ impl Cut {
 }
 
 fn cuts() -> impl Strategy<Value = Vec<Cut>> {
-    proptest::collection::vec((any::<Pick>(), any::<Pick>()).prop_map(|(one, other)| Cut(one, other)), 0..6)
+    proptest::collection::vec(
+        (any::<Pick>(), any::<Pick>()).prop_map(|(one, other)| Cut(one, other)),
+        0..6,
+    )
 }
 
 /// Extra segments and snapshots beside a whole chain.
 async fn enrich(archive: &Archive, log: &Log, cuts: &[Cut], snapshots: &[Pick]) {
     for (first, last) in cuts.iter().filter_map(|cut| cut.of(log)) {
-        archive.writer.segment(&log.checked(first, last)).await.unwrap();
+        archive
+            .writer
+            .segment(&log.checked(first, last))
+            .await
+            .unwrap();
     }
     for pick in snapshots {
         let index = log.birth.begins() + pick.index(log.after.len()) as u64;
@@ -204,10 +224,19 @@ fn a_damaged_snapshot_is_passed_over_and_named() {
         let key = log.partition().key(&newest.parts[0].name(15));
         let body = archive.store.objects()[&key].clone();
         archive.store.set(&key, body.slice(..body.len() - 1));
-        let (items, rebuilt) = rebuild(&archive, log.partition(), Target::End).await.unwrap();
+        let (items, rebuilt) = rebuild(&archive, log.partition(), Target::End)
+            .await
+            .unwrap();
         assert_eq!(&items, log.items_at(log.end()));
-        assert_eq!(rebuilt.snapshot.map(|(_, name)| name.applied), Some(5), "the older one");
-        assert_eq!(rebuilt.damaged.iter().map(|r| &r.key).collect::<Vec<_>>(), [&key]);
+        assert_eq!(
+            rebuilt.snapshot.map(|(_, name)| name.applied),
+            Some(5),
+            "the older one"
+        );
+        assert_eq!(
+            rebuilt.damaged.iter().map(|r| &r.key).collect::<Vec<_>>(),
+            [&key]
+        );
     });
 }
 
@@ -220,10 +249,17 @@ fn a_hole_is_named_with_the_object_that_would_have_filled_it() {
         let name = log.checked(9, 12).manifest.name();
         let key = log.partition().key(&ObjectName::Segment(name));
         archive.store.lose(&key);
-        let error = rebuild(&archive, log.partition(), Target::End).await.unwrap_err();
+        let error = rebuild(&archive, log.partition(), Target::End)
+            .await
+            .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("entries 9 to 12") && text.contains(&key), "{text}");
-        let (items, _) = rebuild(&archive, log.partition(), Target::Index(8)).await.unwrap();
+        assert!(
+            text.contains("entries 9 to 12") && text.contains(&key),
+            "{text}"
+        );
+        let (items, _) = rebuild(&archive, log.partition(), Target::Index(8))
+            .await
+            .unwrap();
         assert_eq!(&items, log.items_at(8));
     });
 }
@@ -237,14 +273,28 @@ fn two_whole_segments_of_one_range_that_differ_are_refused() {
         let mut other = log.clone();
         other.entries[5].payload = paxos::Payload::Noop;
         archive.writer.segment(&other.checked(5, 8)).await.unwrap();
-        let error = rebuild(&archive, log.partition(), Target::End).await.unwrap_err();
-        assert!(matches!(error, RebuildError::Contradiction { .. }), "{error}");
+        let error = rebuild(&archive, log.partition(), Target::End)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, RebuildError::Contradiction { .. }),
+            "{error}"
+        );
         // Overlapping ones, too.
         let archive = Archive::new();
         archive.write(log, 4).await;
-        archive.writer.segment(&other.checked(6, log.end())).await.unwrap();
-        let error = rebuild(&archive, log.partition(), Target::End).await.unwrap_err();
-        assert!(matches!(error, RebuildError::Contradiction { .. }), "{error}");
+        archive
+            .writer
+            .segment(&other.checked(6, log.end()))
+            .await
+            .unwrap();
+        let error = rebuild(&archive, log.partition(), Target::End)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, RebuildError::Contradiction { .. }),
+            "{error}"
+        );
     });
 }
 
@@ -268,7 +318,10 @@ fn a_parent_stands_in_for_children_that_the_archive_does_not_know_yet() {
         let archive = Archive::new();
         archive.write(world.log(LEFT), 5).await;
         let error = whole_table(&archive, Moment::End).await.unwrap_err();
-        assert!(error.contains("no partition in the archive has the keys"), "{error}");
+        assert!(
+            error.contains("no partition in the archive has the keys"),
+            "{error}"
+        );
     });
 }
 
@@ -277,7 +330,9 @@ fn what_the_archive_does_not_know_is_said() {
     run(async {
         let archive = Archive::new();
         let partition = PartitionRef::new(world::UUID, GroupId(99)).unwrap();
-        let error = rebuild(&archive, &partition, Target::End).await.unwrap_err();
+        let error = rebuild(&archive, &partition, Target::End)
+            .await
+            .unwrap_err();
         assert_eq!(error, RebuildError::Unknown(partition));
         assert!(whole_table(&archive, Moment::End).await.is_err());
     });

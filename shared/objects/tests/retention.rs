@@ -23,7 +23,8 @@ async fn whole_table(archive: &Archive, moment: Moment) -> Items {
     let mut items = Items::new();
     for piece in table.pieces(moment).unwrap() {
         let partition = table.partition(piece.partition);
-        let rebuild = Rebuild::new(archive.reader.clone(), partition, moment.into()).only(piece.range);
+        let rebuild =
+            Rebuild::new(archive.reader.clone(), partition, moment.into()).only(piece.range);
         items.extend(rebuild.run(MemorySink::default()).await.unwrap().0.items);
     }
     items
@@ -37,13 +38,26 @@ async fn apply(archive: &Archive, policy: &Policy) -> usize {
     for (id, expired) in expired(&kept, policy) {
         let partition = table.partition(id);
         for name in &expired.snapshots {
-            archive.writer.delete_snapshot(&partition, name).await.unwrap();
+            archive
+                .writer
+                .delete_snapshot(&partition, name)
+                .await
+                .unwrap();
         }
         for name in &expired.segments {
-            archive.writer.delete_segment(&partition, name).await.unwrap();
+            archive
+                .writer
+                .delete_segment(&partition, name)
+                .await
+                .unwrap();
         }
         if expired.whole {
-            for key in archive.store.objects().keys().filter(|key| key.starts_with(&partition.folder())) {
+            for key in archive
+                .store
+                .objects()
+                .keys()
+                .filter(|key| key.starts_with(&partition.folder()))
+            {
                 archive.store.lose(key);
             }
         }
@@ -128,7 +142,14 @@ fn what_is_older_than_two_snapshots_before_the_window_goes() {
             recoverable: true,
         };
         assert!(apply(&archive, &policy).await > 0);
-        let left: Vec<u64> = archive.reader.snapshots(log.partition()).await.unwrap().iter().map(|name| name.applied).collect();
+        let left: Vec<u64> = archive
+            .reader
+            .snapshots(log.partition())
+            .await
+            .unwrap()
+            .iter()
+            .map(|name| name.applied)
+            .collect();
         assert_eq!(left, [30, 40]);
         let chain = archive.reader.chain(log.partition()).await.unwrap();
         assert_eq!(chain.names().next().map(|name| name.last), Some(30));

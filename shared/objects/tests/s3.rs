@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use objects::{
-    ArchiveReader, ArchiveSettings, ArchiveWriter, Honesty, MemorySink, Objects, PutMode, Reason, Rebuild, Target, Written, probe,
+    ArchiveReader, ArchiveSettings, ArchiveWriter, Honesty, MemorySink, Objects, PutMode, Reason,
+    Rebuild, Target, Written, probe,
 };
 
 use world::{World, drawn, run, settings};
 
-const CREDENTIALS: &str = "[default]\naws_access_key_id = evenkeel\naws_secret_access_key = secret-of-tests\n";
+const CREDENTIALS: &str =
+    "[default]\naws_access_key_id = evenkeel\naws_secret_access_key = secret-of-tests\n";
 const IDENTITIES: &str = r#"{"identities": [{"name": "tests",
     "credentials": [{"accessKey": "evenkeel", "secretKey": "secret-of-tests"}],
     "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}"#;
@@ -30,14 +32,18 @@ struct Weed {
 fn free_ports(count: u16) -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let start = 21_000 + (std::process::id() % 90) as u16 * 10;
-    let mut ports = (start..22_000 - count).chain(21_000..start).step_by(usize::from(count));
-    let found = ports.find(|port| (*port..port + count).all(|port| is_free(port) && is_free(port + 10_000)));
+    let mut ports = (start..22_000 - count)
+        .chain(21_000..start)
+        .step_by(usize::from(count));
+    let found = ports
+        .find(|port| (*port..port + count).all(|port| is_free(port) && is_free(port + 10_000)));
     found.expect("free ports")
 }
 
 impl Weed {
     fn start() -> Weed {
-        let binary = std::env::var("EVENKEEL_WEED").expect("EVENKEEL_WEED must name SeaweedFS's binary (see infra/test)");
+        let binary = std::env::var("EVENKEEL_WEED")
+            .expect("EVENKEEL_WEED must name SeaweedFS's binary (see infra/test)");
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_ports(4);
         let file = |name: &str, text: &str| {
@@ -49,7 +55,14 @@ impl Weed {
         let identities = file("s3.json", IDENTITIES);
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
         let process = Command::new(binary)
-            .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-master.volumeSizeLimitMB=64"])
+            .args([
+                "server",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-filer",
+                "-s3",
+                "-master.volumeSizeLimitMB=64",
+            ])
             .arg(format!("-dir={}", folder.path().display()))
             .arg(format!("-s3.config={}", identities.display()))
             .arg(format!("-s3.port={port}"))
@@ -96,7 +109,9 @@ async fn ready(weed: &Weed) -> Objects {
     loop {
         match objects.put("ready", Bytes::new(), PutMode::Replace).await {
             Ok(_) => return objects,
-            Err(error) if Instant::now() > end => panic!("SeaweedFS is not ready: {error}\n{}", weed.log()),
+            Err(error) if Instant::now() > end => {
+                panic!("SeaweedFS is not ready: {error}\n{}", weed.log())
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -105,7 +120,9 @@ async fn ready(weed: &Weed) -> Objects {
 fn world() -> World {
     use proptest::strategy::{Strategy, ValueTree};
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let tree = proptest::collection::vec(drawn(), 40).new_tree(&mut runner).expect("steps");
+    let tree = proptest::collection::vec(drawn(), 40)
+        .new_tree(&mut runner)
+        .expect("steps");
     World::new(&tree.current(), None)
 }
 
@@ -114,23 +131,46 @@ fn an_archive_over_s3() {
     run(async {
         let weed = Weed::start();
         let objects = ready(&weed).await;
-        assert_eq!(probe(&objects).await, Ok(Honesty::Honest), "also when raced");
+        assert_eq!(
+            probe(&objects).await,
+            Ok(Honesty::Honest),
+            "also when raced"
+        );
         world::conform(&objects).await;
-        let (writer, reader) = (ArchiveWriter::new(objects.clone()), ArchiveReader::new(objects.clone()));
+        let (writer, reader) = (
+            ArchiveWriter::new(objects.clone()),
+            ArchiveReader::new(objects.clone()),
+        );
         let world = world();
         let log = &world.logs[0];
         writer.birth(&log.birth).await.unwrap();
         // Writers that race over the same and over overlapping ranges.
-        let segments = [(1, 20), (1, 20), (1, 20), (8, 30), (21, 30), (21, 30)].map(|(first, last)| log.checked(first, last));
+        let segments = [(1, 20), (1, 20), (1, 20), (8, 30), (21, 30), (21, 30)]
+            .map(|(first, last)| log.checked(first, last));
         let writes = segments.iter().map(|segment| writer.segment(segment));
         let written = futures::future::join_all(writes).await;
-        assert!(written.iter().all(|written| matches!(written, Ok(Written::New | Written::Same))), "{written:?}");
+        assert!(
+            written
+                .iter()
+                .all(|written| matches!(written, Ok(Written::New | Written::Same))),
+            "{written:?}"
+        );
         log.write_snapshot(&writer, 12).await;
         let tables = reader.tables().await.unwrap();
-        assert_eq!(tables.iter().map(|t| t.as_str()).collect::<Vec<_>>(), [world::UUID]);
-        assert_eq!(reader.partitions(&tables[0]).await.unwrap(), [log.partition().clone()]);
+        assert_eq!(
+            tables.iter().map(|t| t.as_str()).collect::<Vec<_>>(),
+            [world::UUID]
+        );
+        assert_eq!(
+            reader.partitions(&tables[0]).await.unwrap(),
+            [log.partition().clone()]
+        );
         for target in [5, 12, 25, 30] {
-            let rebuild = Rebuild::new(reader.clone(), log.partition().clone(), Target::Index(target));
+            let rebuild = Rebuild::new(
+                reader.clone(),
+                log.partition().clone(),
+                Target::Index(target),
+            );
             let (sink, _) = rebuild.run(MemorySink::default()).await.unwrap();
             assert_eq!(&sink.items, log.items_at(target));
         }
@@ -138,13 +178,23 @@ fn an_archive_over_s3() {
             credentials_file: weed.folder.path().join("wrong"),
             ..weed.settings()
         };
-        std::fs::write(&stranger.credentials_file, CREDENTIALS.replace("secret-of-tests", "guessed")).unwrap();
+        std::fs::write(
+            &stranger.credentials_file,
+            CREDENTIALS.replace("secret-of-tests", "guessed"),
+        )
+        .unwrap();
         let stranger = Objects::connect(&stranger).unwrap();
-        let refused = stranger.put("x", Bytes::new(), PutMode::Create).await.unwrap_err();
+        let refused = stranger
+            .put("x", Bytes::new(), PutMode::Create)
+            .await
+            .unwrap_err();
         assert!(matches!(refused.reason, Reason::Denied(_)), "{refused}");
         // The store goes away: a typed error.
         drop(weed);
-        let error = objects.put("y", Bytes::new(), PutMode::Create).await.unwrap_err();
+        let error = objects
+            .put("y", Bytes::new(), PutMode::Create)
+            .await
+            .unwrap_err();
         assert!(error.is_transient(), "{error}");
     });
 }

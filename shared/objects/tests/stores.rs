@@ -8,8 +8,8 @@ use archive::PartitionRef;
 use bytes::Bytes;
 use objects::fault::Fault;
 use objects::{
-    ArchiveReader, ArchiveSettings, ArchiveWriter, FaultStore, Honesty, MemorySink, MemoryStore, Objects, Put, PutMode, ReadError,
-    Reason, Rebuild, Store, Target, WriteError, Written, probe,
+    ArchiveReader, ArchiveSettings, ArchiveWriter, FaultStore, Honesty, MemorySink, MemoryStore,
+    Objects, Put, PutMode, ReadError, Reason, Rebuild, Store, Target, WriteError, Written, probe,
 };
 
 use world::{Archive, World, conform, drawn, run, settings};
@@ -17,7 +17,9 @@ use world::{Archive, World, conform, drawn, run, settings};
 fn world() -> World {
     use proptest::strategy::{Strategy, ValueTree};
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let tree = proptest::collection::vec(drawn(), 40).new_tree(&mut runner).unwrap();
+    let tree = proptest::collection::vec(drawn(), 40)
+        .new_tree(&mut runner)
+        .unwrap();
     World::new(&tree.current(), None)
 }
 
@@ -30,15 +32,24 @@ fn stores_conform() {
         let objects = Objects::connect(&ArchiveSettings { url, ..settings() }).unwrap();
         conform(&objects).await;
         let world = world();
-        let (writer, reader) = (ArchiveWriter::new(objects.clone()), ArchiveReader::new(objects));
+        let (writer, reader) = (
+            ArchiveWriter::new(objects.clone()),
+            ArchiveReader::new(objects),
+        );
         let log = &world.logs[0];
         writer.birth(&log.birth).await.unwrap();
         assert_eq!(writer.segment(&log.checked(1, 20)).await, Ok(Written::New));
         assert_eq!(writer.segment(&log.checked(1, 20)).await, Ok(Written::Same));
         log.write_snapshot(&writer, 12).await;
         let tables = reader.tables().await.unwrap();
-        assert_eq!(tables.iter().map(|t| t.as_str()).collect::<Vec<_>>(), [world::UUID]);
-        assert_eq!(reader.partitions(&tables[0]).await.unwrap(), [log.partition().clone()]);
+        assert_eq!(
+            tables.iter().map(|t| t.as_str()).collect::<Vec<_>>(),
+            [world::UUID]
+        );
+        assert_eq!(
+            reader.partitions(&tables[0]).await.unwrap(),
+            [log.partition().clone()]
+        );
         let rebuild = Rebuild::new(reader, log.partition().clone(), Target::End);
         let (sink, rebuilt) = rebuild.run(MemorySink::default()).await.unwrap();
         assert_eq!((&sink.items, rebuilt.tail.index), (log.items_at(20), 20));
@@ -127,11 +138,18 @@ fn a_store_that_fails_for_a_while_is_asked_again() {
             // For good: a typed error, in bounded attempts.
             faulty.store.always(Fault::Unavailable, "");
             let before = faulty.store.struck();
-            let error = faulty.writer.segment(&log.checked(10, 12)).await.unwrap_err();
+            let error = faulty
+                .writer
+                .segment(&log.checked(10, 12))
+                .await
+                .unwrap_err();
             assert!(error.is_transient(), "{error}");
             assert_eq!(faulty.store.struck() - before, 3, "archive.attempts_max");
             let error = faulty.reader.chain(log.partition()).await.unwrap_err();
-            assert!(error.is_transient() && error.to_string().contains("segments/"), "{error}");
+            assert!(
+                error.is_transient() && error.to_string().contains("segments/"),
+                "{error}"
+            );
         }
     });
 }
@@ -151,7 +169,10 @@ fn a_store_that_hangs_is_given_up() {
         assert!(error.is_transient());
         faulty.store.heal();
         faulty.store.strike(Fault::Hangs, "", 1);
-        assert_eq!(faulty.objects.put("x", Bytes::new(), PutMode::Create).await, Ok(Put::Written));
+        assert_eq!(
+            faulty.objects.put("x", Bytes::new(), PutMode::Create).await,
+            Ok(Put::Written)
+        );
     });
 }
 
@@ -167,10 +188,19 @@ fn an_object_that_is_written_wrongly_is_found_and_mended() {
                 faulty.writer.birth(&log.birth).await.unwrap();
                 faulty.store.strike(fault, keys, 2);
                 let written = faulty.writer.segment(&checked).await;
-                assert!(matches!(written, Ok(Written::Mended) | Err(WriteError::Different { .. })), "{fault:?}: {written:?}");
+                assert!(
+                    matches!(
+                        written,
+                        Ok(Written::Mended) | Err(WriteError::Different { .. })
+                    ),
+                    "{fault:?}: {written:?}"
+                );
                 faulty.store.heal();
                 faulty.writer.segment(&checked).await.unwrap();
-                let (sink, _) = Rebuild::new(faulty.reader, log.partition().clone(), Target::End).run(MemorySink::default()).await.unwrap();
+                let (sink, _) = Rebuild::new(faulty.reader, log.partition().clone(), Target::End)
+                    .run(MemorySink::default())
+                    .await
+                    .unwrap();
                 assert_eq!(&sink.items, log.items_at(30));
             }
         }
@@ -187,7 +217,11 @@ fn another_writers_contradicting_object_is_never_replaced() {
         let mut other = log.checked(1, 30);
         other.manifest.last_time_ms += 1;
         faulty.writer.segment(&other).await.unwrap();
-        let error = faulty.writer.segment(&log.checked(1, 30)).await.unwrap_err();
+        let error = faulty
+            .writer
+            .segment(&log.checked(1, 30))
+            .await
+            .unwrap_err();
         let WriteError::Different { key, .. } = &error else {
             panic!("{error}");
         };
@@ -209,15 +243,28 @@ fn what_comes_damaged_once_is_read_again_and_what_stays_damaged_is_named() {
             }
             let rebuild = Rebuild::new(faulty.reader.clone(), log.partition().clone(), Target::End);
             let (sink, rebuilt) = rebuild.run(MemorySink::default()).await.unwrap();
-            assert_eq!((&sink.items, &rebuilt.damaged[..]), (log.items_at(30), &[][..]));
+            assert_eq!(
+                (&sink.items, &rebuilt.damaged[..]),
+                (log.items_at(30), &[][..])
+            );
             faulty.store.always(fault, ".seg");
             let rebuild = Rebuild::new(faulty.reader.clone(), log.partition().clone(), Target::End);
-            let error = rebuild.run(MemorySink::default()).await.unwrap_err().to_string();
-            assert!(error.contains("entries 1 to 30") && error.contains(".seg is refused"), "{error}");
+            let error = rebuild
+                .run(MemorySink::default())
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("entries 1 to 30") && error.contains(".seg is refused"),
+                "{error}"
+            );
             faulty.store.heal();
             faulty.store.always(fault, "births/");
             let error = faulty.reader.birth(log.partition()).await.unwrap_err();
-            assert!(matches!(&error, ReadError::Refused(refusal) if refusal.key.contains("births/")), "{error}");
+            assert!(
+                matches!(&error, ReadError::Refused(refusal) if refusal.key.contains("births/")),
+                "{error}"
+            );
         }
     });
 }
@@ -233,8 +280,15 @@ fn two_births_one_of_them_damaged_are_one() {
         later.table.version += 1;
         let (name, bytes) = later.encode().unwrap();
         let key = birth.partition.key(&name);
-        archive.store.put(&key, bytes.slice(..40), PutMode::Create).await.unwrap();
-        assert_eq!(archive.reader.birth(&birth.partition).await, Ok(Some(birth.clone())));
+        archive
+            .store
+            .put(&key, bytes.slice(..40), PutMode::Create)
+            .await
+            .unwrap();
+        assert_eq!(
+            archive.reader.birth(&birth.partition).await,
+            Ok(Some(birth.clone()))
+        );
         let unknown = PartitionRef::new(world::UUID, paxos::GroupId(1)).unwrap();
         assert_eq!(archive.reader.birth(&unknown).await, Ok(None));
     });

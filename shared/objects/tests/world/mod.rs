@@ -9,8 +9,12 @@ use archive::check::{Checked, check, follow};
 use archive::{Birth, Origin, PartitionRef, SnapshotManifest, Tail};
 use bytes::Bytes;
 use model::key::table_range;
-use model::{BillingMode, KeyAttribute, KeyRange, KeySchema, ScalarType, TableDefinition, TableId, TableStatus};
-use objects::{ArchiveReader, ArchiveSettings, ArchiveWriter, Honesty, MemoryStore, Objects, Put, PutMode, Reason, probe};
+use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
+use model::{KeyRange, TableDefinition, TableId};
+use objects::{
+    ArchiveReader, ArchiveSettings, ArchiveWriter, Honesty, MemoryStore, Objects, Put, PutMode,
+    Reason, probe,
+};
 use partition::{Limits, Partition, PartitionState, command};
 use paxos::{Ballot, Configuration, Entry, GroupId, Index, Member, NodeId, Payload, Role};
 use proptest::prelude::*;
@@ -137,8 +141,12 @@ impl Log {
 
     /// The last position whose commands are all of this time or earlier.
     pub fn position_at(&self, time_ms: u64) -> Index {
-        let at = self.after.iter().take_while(|(tail, ..)| tail.time_ms <= time_ms);
-        at.last().map_or(self.birth.begins(), |(tail, ..)| tail.index)
+        let at = self
+            .after
+            .iter()
+            .take_while(|(tail, ..)| tail.time_ms <= time_ms);
+        at.last()
+            .map_or(self.birth.begins(), |(tail, ..)| tail.index)
     }
 
     fn now_ms(&self) -> u64 {
@@ -182,11 +190,23 @@ impl Log {
             Step::Put { key: n, item } if range.contains(&key(*n)) => {
                 let (key, item) = (key(*n), vec![*item; 1 + usize::from(*item % 7)]);
                 let sizes = (size(&key), item.len() as u64);
-                Payload::Command(command::encode_write(self.now_ms(), &key, Some(&item), sizes.0, sizes.1))
+                Payload::Command(command::encode_write(
+                    self.now_ms(),
+                    &key,
+                    Some(&item),
+                    sizes.0,
+                    sizes.1,
+                ))
             }
             Step::Delete { key: n } if range.contains(&key(*n)) => {
                 let key = key(*n);
-                Payload::Command(command::encode_write(self.now_ms(), &key, None, size(&key), 0))
+                Payload::Command(command::encode_write(
+                    self.now_ms(),
+                    &key,
+                    None,
+                    size(&key),
+                    0,
+                ))
             }
             Step::Configure => {
                 let member = |node| Member {
@@ -222,10 +242,18 @@ impl Log {
     /// Snapshot at a position.
     pub async fn write_snapshot(&self, writer: &ArchiveWriter, index: Index) -> SnapshotManifest {
         let (tail, state, items) = &self.after[(index - self.birth.begins()) as usize];
-        let pairs: Vec<(Bytes, Bytes)> = items.iter().map(|(key, item)| (key.clone(), item.clone())).collect();
+        let pairs: Vec<(Bytes, Bytes)> = items
+            .iter()
+            .map(|(key, item)| (key.clone(), item.clone()))
+            .collect();
         let mut parts = Vec::new();
         for (number, pairs) in (0..).zip(pairs.chunks(3)) {
-            parts.push(writer.part(self.partition(), index, number, pairs).await.unwrap());
+            parts.push(
+                writer
+                    .part(self.partition(), index, number, pairs)
+                    .await
+                    .unwrap(),
+            );
         }
         let state = PartitionState {
             items: items.len() as u64,
@@ -270,32 +298,42 @@ impl World {
             right: RIGHT,
             committed: None,
         };
-        log.push(Payload::Command(command::encode_begin_split(log.now_ms(), &split).unwrap()));
-        log.push(Payload::Command(command::encode_commit_split(log.now_ms(), LEFT).unwrap()));
+        log.push(Payload::Command(
+            command::encode_begin_split(log.now_ms(), &split).unwrap(),
+        ));
+        log.push(Payload::Command(
+            command::encode_commit_split(log.now_ms(), LEFT).unwrap(),
+        ));
         let at = log.end();
         // The parent's group goes on for a while.
         log.push(Payload::Noop);
-        let children = partition::split::SIDES.into_iter().zip([left, right]).map(|(side, steps)| {
-            let (_, state, items) = log.last();
-            let split = state.split.as_ref().unwrap();
-            let committed = split.committed.as_ref().unwrap();
-            let begun = partition::split::begun_child(state, PARENT, split, committed, side);
-            let birth = Birth {
-                partition: PartitionRef::new(UUID, partition::split::child_of(split, side)).unwrap(),
-                range: begun.range.clone(),
-                origin: Origin::Split { parent: PARENT, at },
-                table: begun.table.clone(),
-            };
-            let own = items.iter().filter(|(key, _)| begun.range.contains(key));
-            let own: Items = own.map(|(key, item)| (key.clone(), item.clone())).collect();
-            let begun = PartitionState {
-                items: own.len() as u64,
-                ..begun
-            };
-            let mut child = Log::begin(birth, begun, own, log.time_ms);
-            steps.iter().for_each(|drawn| child.take(drawn));
-            child
-        });
+        let children =
+            partition::split::SIDES
+                .into_iter()
+                .zip([left, right])
+                .map(|(side, steps)| {
+                    let (_, state, items) = log.last();
+                    let split = state.split.as_ref().unwrap();
+                    let committed = split.committed.as_ref().unwrap();
+                    let begun =
+                        partition::split::begun_child(state, PARENT, split, committed, side);
+                    let birth = Birth {
+                        partition: PartitionRef::new(UUID, partition::split::child_of(split, side))
+                            .unwrap(),
+                        range: begun.range.clone(),
+                        origin: Origin::Split { parent: PARENT, at },
+                        table: begun.table.clone(),
+                    };
+                    let own = items.iter().filter(|(key, _)| begun.range.contains(key));
+                    let own: Items = own.map(|(key, item)| (key.clone(), item.clone())).collect();
+                    let begun = PartitionState {
+                        items: own.len() as u64,
+                        ..begun
+                    };
+                    let mut child = Log::begin(birth, begun, own, log.time_ms);
+                    steps.iter().for_each(|drawn| child.take(drawn));
+                    child
+                });
         let children: Vec<Log> = children.collect();
         World {
             logs: std::iter::once(log).chain(children).collect(),
@@ -308,7 +346,11 @@ impl World {
 
     /// The whole table at a moment; none = at the end.
     pub fn table_at(&self, time_ms: Option<u64>) -> Items {
-        let ended = self.logs[0].last().0.split.filter(|mark| time_ms.is_none_or(|time_ms| mark.time_ms <= time_ms));
+        let ended = self.logs[0]
+            .last()
+            .0
+            .split
+            .filter(|mark| time_ms.is_none_or(|time_ms| mark.time_ms <= time_ms));
         let logs = match ended {
             Some(_) => &self.logs[1..],
             None => &self.logs[..1],
@@ -323,7 +365,15 @@ impl World {
     /// All times at which something happened, and those around them.
     pub fn times(&self) -> Vec<u64> {
         let all = self.logs.iter().flat_map(|log| &log.after);
-        let mut times: Vec<u64> = all.flat_map(|(tail, ..)| [tail.time_ms.saturating_sub(1), tail.time_ms, tail.time_ms + 1]).collect();
+        let mut times: Vec<u64> = all
+            .flat_map(|(tail, ..)| {
+                [
+                    tail.time_ms.saturating_sub(1),
+                    tail.time_ms,
+                    tail.time_ms + 1,
+                ]
+            })
+            .collect();
         times.sort_unstable();
         times.dedup();
         times
@@ -364,7 +414,10 @@ impl Archive {
         let mut first = log.birth.begins() + 1;
         while first <= log.end() {
             let last = (first + entries_max - 1).min(log.end());
-            self.writer.segment(&log.checked(first, last)).await.unwrap();
+            self.writer
+                .segment(&log.checked(first, last))
+                .await
+                .unwrap();
             first = last + 1;
         }
     }
@@ -378,22 +431,48 @@ pub fn range(from: u8, to: u8) -> KeyRange {
 }
 
 pub fn run<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(work)
 }
 
 /// What every store must do.
 pub async fn conform(objects: &Objects) {
     let body = Bytes::from_static(b"one");
-    assert_eq!(objects.put("a/b/1", body.clone(), PutMode::Create).await, Ok(Put::Written));
-    assert_eq!(objects.put("a/b/1", Bytes::from_static(b"two"), PutMode::Create).await, Ok(Put::Exists));
+    assert_eq!(
+        objects.put("a/b/1", body.clone(), PutMode::Create).await,
+        Ok(Put::Written)
+    );
+    assert_eq!(
+        objects
+            .put("a/b/1", Bytes::from_static(b"two"), PutMode::Create)
+            .await,
+        Ok(Put::Exists)
+    );
     assert_eq!(objects.get("a/b/1").await, Ok(body));
-    objects.put("a/b/1", Bytes::new(), PutMode::Replace).await.unwrap();
+    objects
+        .put("a/b/1", Bytes::new(), PutMode::Replace)
+        .await
+        .unwrap();
     assert_eq!(objects.get("a/b/1").await, Ok(Bytes::new()));
-    objects.put("a/c/2", Bytes::from_static(b"2"), PutMode::Create).await.unwrap();
-    objects.put("a/b/0", Bytes::from_static(b"0"), PutMode::Create).await.unwrap();
+    objects
+        .put("a/c/2", Bytes::from_static(b"2"), PutMode::Create)
+        .await
+        .unwrap();
+    objects
+        .put("a/b/0", Bytes::from_static(b"0"), PutMode::Create)
+        .await
+        .unwrap();
     let listed = objects.list("a/b/").await.unwrap();
-    assert_eq!(listed.iter().map(|l| (&l.key[..], l.bytes)).collect::<Vec<_>>(), [("a/b/0", 1), ("a/b/1", 0)]);
+    assert_eq!(
+        listed
+            .iter()
+            .map(|l| (&l.key[..], l.bytes))
+            .collect::<Vec<_>>(),
+        [("a/b/0", 1), ("a/b/1", 0)]
+    );
     assert_eq!(objects.list("a/x/").await, Ok(Vec::new()));
     assert_eq!(objects.folders("a/").await.unwrap(), ["a/b/", "a/c/"]);
     assert_eq!(objects.folders("x/").await, Ok(Vec::new()));
@@ -408,10 +487,22 @@ pub async fn conform(objects: &Objects) {
         ..objects.settings().clone()
     };
     let few = Objects::over(objects.store(), &few);
-    assert_eq!(few.list("a/").await.unwrap_err().reason, Reason::TooLarge(1));
-    objects.put("a/large", Bytes::from_static(b"large"), PutMode::Create).await.unwrap();
-    assert_eq!(few.get("a/large").await.unwrap_err().reason, Reason::TooLarge(2));
+    assert_eq!(
+        few.list("a/").await.unwrap_err().reason,
+        Reason::TooLarge(1)
+    );
+    objects
+        .put("a/large", Bytes::from_static(b"large"), PutMode::Create)
+        .await
+        .unwrap();
+    assert_eq!(
+        few.get("a/large").await.unwrap_err().reason,
+        Reason::TooLarge(2)
+    );
     assert_eq!(probe(objects).await, Ok(Honesty::Honest));
-    assert_eq!(objects.list("probes/").await, Ok(Vec::new()), "the probe tidies up");
+    assert_eq!(
+        objects.list("probes/").await,
+        Ok(Vec::new()),
+        "the probe tidies up"
+    );
 }
-
