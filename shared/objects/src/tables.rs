@@ -27,7 +27,7 @@ pub enum TableError {
         /// When.
         moment: Moment,
         /// Why.
-        error: LineageError,
+        error: Box<LineageError>,
     },
 }
 
@@ -144,7 +144,7 @@ impl ArchivedTable {
         pieces(&self.lives, &self.range(), moment).map_err(|error| TableError::Lineage {
             table: self.uuid.clone(),
             moment,
-            error,
+            error: Box::new(error),
         })
     }
 

@@ -93,7 +93,7 @@ pub fn definition() -> TableDefinition {
 }
 
 /// A partition's whole log, and what it led to after each entry.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Log {
     pub birth: Birth,
     pub entries: Vec<Entry>,
@@ -266,7 +266,7 @@ impl Log {
 }
 
 /// The table: the parent's log, then, if it was split, the children's.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct World {
     pub logs: Vec<Log>,
 }
