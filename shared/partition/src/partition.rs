@@ -252,7 +252,8 @@ impl<C> Partition<C> {
                 self.state.items =
                     (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
                 #[cfg(feature = "mutations")]
-                if index % 16 == 0 && self.mutations.contains(&crate::Mutation::SkipWrite) {
+                if index.is_multiple_of(16) && self.mutations.contains(&crate::Mutation::SkipWrite)
+                {
                     return Ok(None);
                 }
                 self.overlay.put(write.key, write.item);
