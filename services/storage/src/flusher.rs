@@ -36,7 +36,7 @@ pub(crate) struct FlushJob {
 /// What was done.
 pub(crate) enum Done {
     /// This state is durable; bytes of the files; and the view that a marker asks for.
-    Batch(Box<PartitionState>, u64, Option<(Marked, Snapshot)>),
+    Batch(Box<PartitionState>, u64, Option<Box<(Marked, Snapshot)>>),
     /// The children are so far; none: they are not there.
     Children(Option<[Filling; 2]>),
     /// The children are deleted.
@@ -79,7 +79,7 @@ impl FlushJob {
                     let snapshot = self.tree.snapshot();
                     let snapshot =
                         snapshot.inspect_err(|error| tracing::warn!(%error, "no view for a scrub"));
-                    Some((marked, snapshot.ok()?))
+                    Some(Box::new((marked, snapshot.ok()?)))
                 });
                 let bytes = self.tree.disk_bytes();
                 Ok(Done::Batch(Box::new(state), bytes, view))

@@ -212,7 +212,7 @@ fn head_of(view: &View) -> Head {
         index: state.applied,
         time_ms: view.marked.time_ms,
         table: state.table.uuid.clone(),
-        table_id: u64::from(state.table.id.0),
+        table_id: state.table.id.0,
         table_version: state.table.version,
         generation: state.configuration.generation,
         range: state.range.clone(),

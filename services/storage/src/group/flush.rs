@@ -105,7 +105,8 @@ impl Group {
         match flushed.result {
             Ok(Done::Batch(state, tree_bytes, view)) => {
                 let index = state.applied;
-                if let Some((marked, snapshot)) = view {
+                if let Some(view) = view {
+                    let (marked, snapshot) = *view;
                     self.begin_digest(env, marked, snapshot);
                 }
                 let Some(store) = &mut self.store else {
