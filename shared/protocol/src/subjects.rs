@@ -58,3 +58,5 @@ pub fn gac_tokens(instance: u64) -> String {
 }
 /// What on-demand tables can serve by now, from GAC instances to admins, one way: `tokens::WarmReport`.
 pub const ADMIN_WARM: &str = "admin.warm";
+/// Restores, exports and imports: from an archiver instance to the admins, the active one answers: `jobs::JobsReport` → `jobs::JobsReply`.
+pub const ADMIN_JOBS: &str = "admin.jobs";
