@@ -17,6 +17,6 @@ mod window;
 
 pub(crate) use archived::Archived;
 pub(crate) use describe::restore_summary;
-pub(crate) use records::{BackupKind, Filling, JobRecord, Restored, job_key};
+pub(crate) use records::{Filling, JobRecord, Restored, job_key};
 pub(crate) use rounds::Board;
 pub(crate) use window::PointInTime;

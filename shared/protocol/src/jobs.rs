@@ -4,7 +4,7 @@
 //! instance at a time: an *attempt*. What an instance finds missing in the answer it stops. Two at once do no harm: a table takes what fills it
 //! only until it is ACTIVE (`item::Write::fills`), and both write the same.
 
-use model::{TableDefinition, TableId};
+use model::{KeyRange, TableDefinition, TableId};
 use paxos::GroupId;
 use serde::{Deserialize, Serialize};
 
@@ -140,9 +140,12 @@ pub enum Format {
 /// A part of a job, worked on by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// Restore and export: the source's partition.
+    /// Restore and export: the source's partition …
     #[serde(default)]
     pub partition: GroupId,
+    /// … and which of its keys.
+    #[serde(default)]
+    pub range: KeyRange,
     /// Import: name of the object.
     #[serde(default)]
     pub object: String,

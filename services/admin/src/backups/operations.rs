@@ -173,8 +173,9 @@ impl Admin {
     }
 
     async fn backup(&self, named: &super::request::Named) -> Result<Stored<BackupRecord>, ApiError> {
-        let stored = self.catalog.get::<BackupRecord>(&backup_key(&named.number));
-        let found = stored.await?.filter(|s| s.value.table.name == named.table);
+        let key = backup_key(&named.number);
+        let stored = self.catalog.get::<BackupRecord>(&key).await?;
+        let found = stored.filter(|s| s.value.table.name == named.table);
         found.ok_or_else(|| texts::backup_not_found(&named.arn))
     }
 
@@ -409,8 +410,9 @@ impl Admin {
     /// DescribeExport.
     pub(crate) async fn describe_export(&self, body: NamedExport) -> Result<Value, ApiError> {
         let named = body.validate()?;
-        let stored = self.catalog.get::<JobRecord>(&job_key(&named.number));
-        let found = stored.await?.map(|stored| stored.value);
+        let key = job_key(&named.number);
+        let stored = self.catalog.get::<JobRecord>(&key).await?;
+        let found = stored.map(|stored| stored.value);
         let found = found.filter(|job| job.is_export() && job.table == named.table);
         let job = found.ok_or_else(|| texts::export_not_found(&named.arn))?;
         Ok(json!({ "ExportDescription": job.describe_export(self.region()) }))
@@ -475,8 +477,9 @@ impl Admin {
     /// DescribeImport.
     pub(crate) async fn describe_import(&self, body: NamedImport) -> Result<Value, ApiError> {
         let named = body.validate()?;
-        let stored = self.catalog.get::<JobRecord>(&job_key(&named.number));
-        let found = stored.await?.map(|stored| stored.value);
+        let key = job_key(&named.number);
+        let stored = self.catalog.get::<JobRecord>(&key).await?;
+        let found = stored.map(|stored| stored.value);
         let found = found.filter(|job| job.is_import() && job.table == named.table);
         let job = found.ok_or_else(|| texts::import_not_found(&named.arn))?;
         Ok(json!({ "ImportTableDescription": job.describe_import(self.region()) }))

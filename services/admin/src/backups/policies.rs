@@ -68,7 +68,8 @@ mod tests {
     use model::TableId;
 
     use super::*;
-    use crate::backups::{BackupKind, PointInTime};
+    use crate::backups::PointInTime;
+    use crate::backups::records::BackupKind;
 
     fn table(uuid: &str, since_ms: Option<u64>) -> TableRecord {
         let mut record = TableRecord::default();
