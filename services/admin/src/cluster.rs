@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use paxos::NodeId;
-use protocol::health::{Heartbeat, StorageHealth};
+use protocol::health::{ArchiveHealth, Heartbeat, StorageHealth};
 
 /// A node that was silent for so long gets no new replicas, milliseconds.
 pub(crate) const SILENT_MS: u64 = 3_500;
@@ -25,11 +25,21 @@ pub(crate) struct StorageNode {
     heard_ms: u64,
 }
 
+/// An instance of a service that looks after the data: it says how far it is, and what an operator must look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Watcher {
+    pub(crate) archive: Option<ArchiveHealth>,
+    pub(crate) troubles: Vec<String>,
+    heard_ms: u64,
+}
+
 /// Who is there.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     nodes: BTreeMap<NodeId, StorageNode>,
     admins: BTreeMap<u64, u64>,
+    /// Other services that say how they are: by name and instance.
+    watchers: BTreeMap<(String, u64), Watcher>,
     /// When three zones were seen alive without a break since.
     three_zones_since_ms: Option<u64>,
 }
@@ -57,6 +67,20 @@ impl Cluster {
                 };
                 self.nodes.insert(node.node, node);
             }
+            _ if beat.archive.is_none() && beat.troubles.is_empty() => {
+                self.watchers.remove(&(beat.service, beat.instance));
+            }
+            _ if beat.draining => {
+                self.watchers.remove(&(beat.service, beat.instance));
+            }
+            _ if self.watchers.len() < ENTRIES_MAX => {
+                let watcher = Watcher {
+                    archive: beat.archive,
+                    troubles: beat.troubles,
+                    heard_ms: now_ms,
+                };
+                self.watchers.insert((beat.service, beat.instance), watcher);
+            }
             _ => {}
         }
         self.observe(now_ms);
@@ -68,6 +92,8 @@ impl Cluster {
             .retain(|_, node| now_ms.saturating_sub(node.heard_ms) < FORGET_MS);
         self.admins
             .retain(|_, heard_ms| now_ms.saturating_sub(*heard_ms) < SILENT_MS);
+        self.watchers
+            .retain(|_, watcher| now_ms.saturating_sub(watcher.heard_ms) < SILENT_MS);
         let zones: std::collections::BTreeSet<&str> =
             self.alive(now_ms).map(|n| n.zone.as_str()).collect();
         if zones.len() < 3 {
@@ -85,6 +111,12 @@ impl Cluster {
     /// Instances of the admins that are alive.
     pub(crate) fn admins(&self) -> impl Iterator<Item = u64> {
         self.admins.keys().copied()
+    }
+
+    /// Instances of other services that say how they are, with their names.
+    pub(crate) fn watchers(&self) -> impl Iterator<Item = (&str, u64, &Watcher)> {
+        let watchers = self.watchers.iter();
+        watchers.map(|((service, instance), watcher)| (service.as_str(), *instance, watcher))
     }
 
     /// Nodes that were heard from lately.
@@ -135,7 +167,34 @@ pub(crate) mod tests {
                 replicas,
                 ..StorageHealth::default()
             }),
+            ..Heartbeat::default()
         }
+    }
+
+    #[test]
+    fn troubles_of_other_services_are_known_while_they_last() {
+        let mut cluster = Cluster::default();
+        let said = |troubles: &[&str], draining| Heartbeat {
+            troubles: troubles.iter().map(|&t| t.to_owned()).collect(),
+            draining,
+            ..beat("archiver", 1, "az1", 0)
+        };
+        let known = |cluster: &Cluster| {
+            let watchers = cluster.watchers();
+            watchers
+                .flat_map(|(name, n, w)| w.troubles.iter().map(move |t| format!("{name} {n}: {t}")))
+                .collect::<Vec<_>>()
+        };
+        cluster.heard(said(&["the store is down"], false), 0);
+        assert_eq!(known(&cluster), ["archiver 1: the store is down"]);
+        cluster.heard(said(&[], false), 1_000);
+        assert!(known(&cluster).is_empty());
+        cluster.heard(said(&["again"], false), 2_000);
+        cluster.observe(2_000 + SILENT_MS);
+        assert!(known(&cluster).is_empty(), "it fell silent");
+        cluster.heard(said(&["again"], false), 9_000);
+        cluster.heard(said(&["again"], true), 9_500);
+        assert!(known(&cluster).is_empty(), "it goes");
     }
 
     #[test]

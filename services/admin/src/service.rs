@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use anyhow::Context as _;
 use mesh::{Deadline, Delivery, Mesh, Subscription, TraceContext};
+use protocol::archive::ArchiveReport;
 use protocol::control::{ApiCall, ApiReply, Order};
 use protocol::directory::Push;
 use protocol::health::Heartbeat;
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 use crate::AdminSettings;
 use crate::api;
 use crate::driver::{Admin, Outcome};
-use crate::founding::{create_replica, founding};
+use crate::founding::{create_replica, founded_table, founding};
 use crate::operate;
 use crate::records::{COUNTERS, Counters, SYSTEM_GROUP, system_table};
 
@@ -101,6 +102,17 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
             take_command(&server, &runtime, delivery);
         })
         .await?;
+    let server = admin.clone();
+    let archive = mesh
+        .serve(subjects::ADMIN_ARCHIVE, None, move |delivery| {
+            // Every admin takes note; the active one answers, and while it does not know, nothing is deleted.
+            if let Ok(report) = delivery.decode::<ArchiveReport>()
+                && let Some(plan) = server.take_archive_report(&report)
+            {
+                delivery.reply(&plan);
+            }
+        })
+        .await?;
     let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
     let jobs = mesh
         .serve(subjects::ADMIN_JOBS, None, move |delivery| {
@@ -136,13 +148,13 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         ready: false,
         draining: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        storage: None,
+        ..Heartbeat::default()
     };
     let keeper = Keeper {
         admin: admin.clone(),
         health: health.clone(),
         heartbeat,
-        served: vec![calls, nudges, commands, jobs, grown],
+        served: vec![calls, nudges, commands, archive, jobs, grown],
         _heard: [heartbeats, pushes],
         founding: false,
         reconciling: false,
@@ -401,7 +413,7 @@ async fn complete_system_group(admin: &Arc<Admin>) {
     for member in &info.members {
         let order = create_replica(
             info.partition,
-            table.clone(),
+            founded_table(&info.members),
             info.range.clone(),
             &info.members,
         );

@@ -23,6 +23,7 @@ use telemetry::{Health, HttpServer};
 use tokio::sync::oneshot;
 use wal::{DataDir, Wal, WalError, WalOptions};
 
+use crate::archiver_calls::take_call;
 use crate::copier::CopyJob;
 use crate::copy::{CopySource, SourceOptions};
 use crate::env::{DiskJobs, Env};
@@ -134,6 +135,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let replication = vec![
         serve_replication(&node).await?,
         serve_copies(&node).await?,
+        serve_archivers(&node).await?,
         serve_splits(&node).await?,
         serve_hydrate(&node).await?,
         watch_nodes(&node).await?,
@@ -485,6 +487,14 @@ async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {
             tracing::warn!(%error, sender = delivery.sender.instance, "not a copy request");
         }
     };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+async fn serve_archivers(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_archive(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| take_call(&node, delivery);
     Ok(mesh.serve(&subject, None, take).await?)
 }
 

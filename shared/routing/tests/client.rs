@@ -211,7 +211,7 @@ impl World {
             ready: true,
             draining: false,
             version: String::new(),
-            storage: None,
+            ..Heartbeat::default()
         };
         Mesh::local(&self.bus, identity("memds", instance))
             .cast(subjects::HEALTH, &beat)
@@ -229,7 +229,7 @@ impl World {
             ready: !draining,
             draining,
             version: String::new(),
-            storage: None,
+            ..Heartbeat::default()
         };
         Mesh::local(&self.bus, identity("storage", node))
             .cast(subjects::HEALTH, &beat)

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use paxos::{GroupId, Identity, Input, Message, NodeId};
 
+use crate::archive::Archive;
 use crate::checks::blame;
 use crate::client::{Call, Client, Outcome};
 use crate::coverage::Coverage;
@@ -102,6 +103,8 @@ pub struct World {
     pub(crate) ready: BTreeSet<(GroupId, NodeId, u64)>,
     /// Parents that are being dropped.
     pub(crate) dropping: BTreeSet<GroupId>,
+    /// What of each group is archived, where logs are.
+    pub(crate) archives: BTreeMap<GroupId, Archive>,
 }
 
 impl World {
@@ -143,7 +146,7 @@ impl World {
             calls: BTreeMap::new(),
             call_ids: 0,
             history: BTreeMap::new(),
-            invariants: invariants::all(&scenario.groups),
+            invariants: invariants::all(&scenario),
             faulty: true,
             clients_run: true,
             trace: Trace::new(keep_trace),
@@ -162,6 +165,7 @@ impl World {
             split_ids: 0,
             ready: BTreeSet::new(),
             dropping: BTreeSet::new(),
+            archives: BTreeMap::new(),
             scenario,
         };
         if world.scenario.drift_ppm > 0 {
@@ -179,6 +183,9 @@ impl World {
         world.after(CARE_US, Event::Care);
         if world.scenario.members == Members::Healing {
             world.begin_healing();
+        }
+        if world.scenario.archive_ms > 0 {
+            world.after(1_000, Event::Archive);
         }
         world
     }
@@ -289,6 +296,11 @@ impl World {
                 Ok(())
             }
             Event::Care => self.care(),
+            Event::Archive => {
+                self.archive();
+                Ok(())
+            }
+            Event::Archived { node, group, index } => self.archived(node, group, index),
             Event::Beat { node } => {
                 self.beat(node);
                 Ok(())

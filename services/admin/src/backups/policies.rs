@@ -2,23 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use protocol::archive::TablePolicy;
 use protocol::jobs::{Source, Work};
 
 use super::records::{BackupRecord, JobRecord};
 use crate::records::TableRecord;
-
-/// What is kept of a table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
-    /// The table.
-    pub(crate) uuid: String,
-    /// Every point in time from here on, milliseconds since the epoch; none: only what `pins` name, and what recovery from a disaster takes.
-    pub(crate) window_from_ms: Option<u64>,
-    /// Points in time, milliseconds since the epoch, in order.
-    pub(crate) pins: Vec<u64>,
-    /// The table is gone: nothing is kept for disasters.
-    pub(crate) deleted: bool,
-}
 
 /// What is kept of all tables, in the order of their uuids.
 pub(crate) fn kept<'a>(
@@ -26,12 +14,12 @@ pub(crate) fn kept<'a>(
     backups: impl Iterator<Item = &'a BackupRecord>,
     jobs: impl Iterator<Item = &'a JobRecord>,
     now_ms: u64,
-) -> Vec<Kept> {
-    let mut all: BTreeMap<String, Kept> = BTreeMap::new();
+) -> Vec<TablePolicy> {
+    let mut all: BTreeMap<String, TablePolicy> = BTreeMap::new();
     for table in tables {
         let uuid = table.definition.uuid.clone();
         let recovery = table.point_in_time;
-        let kept = Kept {
+        let kept = TablePolicy {
             uuid: uuid.clone(),
             window_from_ms: recovery.map(|recovery| recovery.earliest_ms(now_ms)),
             pins: Vec::new(),
@@ -48,14 +36,14 @@ pub(crate) fn kept<'a>(
     let pinned = backups.map(|b| (b.table.uuid.clone(), b.at_ms));
     let pinned = pinned.chain(sources.map(|Source { uuid, at_ms, .. }| (uuid.clone(), *at_ms)));
     for (uuid, at_ms) in pinned {
-        let gone = || Kept {
+        let gone = || TablePolicy {
             uuid: uuid.clone(),
             deleted: true,
-            ..Kept::default()
+            ..TablePolicy::default()
         };
         all.entry(uuid.clone()).or_insert_with(gone).pins.push(at_ms);
     }
-    let mut all: Vec<Kept> = all.into_values().filter(|kept| !kept.uuid.is_empty()).collect();
+    let mut all: Vec<TablePolicy> = all.into_values().filter(|kept| !kept.uuid.is_empty()).collect();
     for kept in &mut all {
         kept.pins.sort_unstable();
         kept.pins.dedup();
@@ -106,7 +94,7 @@ mod tests {
         let tables = [table("b", None), table("a", Some(5))];
         let backups = [backup("gone", 3), backup("b", 9), backup("b", 2), backup("b", 9)];
         let all = |jobs: &[JobRecord]| kept(&tables, backups.iter(), jobs.iter(), 1_000);
-        let expected = |uuid: &str, window_from_ms, pins: &[u64], deleted| Kept {
+        let expected = |uuid: &str, window_from_ms, pins: &[u64], deleted| TablePolicy {
             uuid: uuid.into(),
             window_from_ms,
             pins: pins.to_vec(),

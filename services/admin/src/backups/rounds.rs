@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::table::{DAY_MS, TableStatus};
 use model::{ApiError, Item};
+use protocol::archive::{ArchivePlan, ArchiveReport, TablePolicy};
 use protocol::jobs::{JobsReply, JobsReport, Outcome, Work};
 
 use super::arn;
@@ -14,7 +15,7 @@ use super::jobs::{Change, Workers, aged, progressed};
 use super::records::{
     BackupKind, BackupRecord, JobRecord, backup_key, is_backup, is_job, job_key,
 };
-use super::policies::{Kept, kept};
+use super::policies::kept;
 use crate::api::now_ms;
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Unsettled};
@@ -25,6 +26,9 @@ const LAST_BACKUP_MS: u64 = 35 * DAY_MS;
 /// Leaders' clocks may be ahead of ours by so much, milliseconds: what they stamped last belongs to the last backup, too.
 const AHEAD_MS: u64 = 1_000;
 
+/// Policies in one answer.
+const POLICIES_MAX: usize = 1_000;
+
 /// What the active admin knows of jobs and of what the archive keeps, as of the last reconciliation and the reports since.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
@@ -32,7 +36,7 @@ pub(crate) struct Board {
     epoch: Option<u64>,
     jobs: BTreeMap<String, Stored<JobRecord>>,
     workers: Workers,
-    kept: Vec<Kept>,
+    kept: Vec<TablePolicy>,
 }
 
 impl Admin {
@@ -218,18 +222,32 @@ impl Admin {
         }
     }
 
-    /// What the archive is to keep, behind this table's uuid, at most so many; and whether there is more. None: this admin does not know.
-    pub(crate) fn kept_behind(&self, after: &str, max: usize) -> Option<(Vec<Kept>, bool)> {
+    /// Takes in how far an archiver is; the answer, if this admin gives the orders and knows what is to be kept.
+    pub(crate) fn take_archive_report(&self, report: &ArchiveReport) -> Option<ArchivePlan> {
+        {
+            let now_ms = self.now_ms();
+            let mut archived = self.archived.write();
+            archived.heard(now_ms);
+            for table in &report.tables {
+                for &partition in &table.partitions {
+                    archived.learn(&table.uuid, partition, table.through_ms, now_ms);
+                }
+            }
+        }
         let epoch = self.epoch()?;
         let board = self.board.lock();
         if board.epoch != Some(epoch) {
             return None;
         }
-        let rest = board.kept.iter().filter(|kept| kept.uuid.as_str() > after);
-        let mut page: Vec<Kept> = rest.take(max + 1).cloned().collect();
-        let more = page.len() > max;
-        page.truncate(max);
-        Some((page, more))
+        let rest = board.kept.iter().filter(|kept| kept.uuid > report.after);
+        let mut policies: Vec<TablePolicy> = rest.take(POLICIES_MAX + 1).cloned().collect();
+        let more = policies.len() > POLICIES_MAX;
+        policies.truncate(POLICIES_MAX);
+        let last = policies.last().filter(|_| more);
+        Some(ArchivePlan {
+            next: last.map(|policy| policy.uuid.clone()),
+            policies,
+        })
     }
 
     /// The last backup of a table that is DELETING and had point-in-time recovery: taken once its partitions take no more writes.

@@ -384,6 +384,7 @@ mod tests {
                     }),
                     ..StorageHealth::default()
                 }),
+                ..Heartbeat::default()
             };
             node.hear(now, &beat);
         };

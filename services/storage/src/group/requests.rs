@@ -68,7 +68,7 @@ impl Group {
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
             let shed = matches!(operation, ItemOperation::Write(_))
-                && (env.node.overlays_full() || env.node.disk_low());
+                && (env.node.overlays_full() || env.node.is_full());
             let overloaded = shed.then_some(ItemFault::Overloaded);
             self.leader_fault(env).or(overloaded)
         } else if !self.votes() {
