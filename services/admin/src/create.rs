@@ -230,7 +230,12 @@ impl Admin {
             // It can't be filled: what came of it is dropped. The job's record says why.
             Some(Some(jobs::Outcome::Failed { code, message })) => {
                 let table = &record.definition.name;
-                tracing::error!(table, code, message, "a table could not be filled and is dropped");
+                tracing::error!(
+                    table,
+                    code,
+                    message,
+                    "a table could not be filled and is dropped"
+                );
                 record.definition.status = TableStatus::Deleting;
             }
             None => record.definition.status = TableStatus::Deleting,

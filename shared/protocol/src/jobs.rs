@@ -220,12 +220,17 @@ mod key_hex {
         serializer.serialize_str(&text)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
         let digits = digits.filter(|d| d.len() % 2 == 0);
         let digits = digits.ok_or_else(|| D::Error::custom("no hexadecimal digits"))?;
-        Ok(digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
+        Ok(digits
+            .chunks_exact(2)
+            .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+            .collect())
     }
 }
 
@@ -242,7 +247,8 @@ mod tests {
         };
         let bytes = rmp_serde::to_vec_named(&task).unwrap();
         assert_eq!(rmp_serde::from_slice::<Task>(&bytes).unwrap(), task);
-        let bad = rmp_serde::to_vec_named(&std::collections::BTreeMap::from([("after", "0")])).unwrap();
+        let bad =
+            rmp_serde::to_vec_named(&std::collections::BTreeMap::from([("after", "0")])).unwrap();
         assert!(rmp_serde::from_slice::<Task>(&bad).is_err());
     }
 }

@@ -52,7 +52,10 @@ impl Archived {
             known.heard_ms = now_ms;
         } else if self.partitions < PARTITIONS_MAX {
             let heard_ms = now_ms;
-            let through = Through { through_ms, heard_ms };
+            let through = Through {
+                through_ms,
+                heard_ms,
+            };
             table.partitions.insert(partition, through);
             self.partitions += 1;
         }
@@ -66,7 +69,12 @@ impl Archived {
 
     /// Everything that was written to a table up to then is archived, milliseconds since the epoch; none: that was never known of all of its
     /// partitions, which are `partitions` now. One that has ended, but is not archived to its end yet, is heard of besides.
-    pub(crate) fn through(&mut self, uuid: &str, partitions: &[GroupId], now_ms: u64) -> Option<u64> {
+    pub(crate) fn through(
+        &mut self,
+        uuid: &str,
+        partitions: &[GroupId],
+        now_ms: u64,
+    ) -> Option<u64> {
         let table = self.tables.get_mut(uuid)?;
         let known = &table.partitions;
         let own: Option<Vec<u64>> = partitions
@@ -102,7 +110,11 @@ mod tests {
         let mut archived = Archived::default();
         assert_eq!(archived.through("t", &PARTS, 0), None);
         archived.learn("t", GroupId(16), 500, 0);
-        assert_eq!(archived.through("t", &PARTS, 0), None, "of one nothing is known");
+        assert_eq!(
+            archived.through("t", &PARTS, 0),
+            None,
+            "of one nothing is known"
+        );
         archived.learn("t", GroupId(17), 400, 0);
         assert_eq!(archived.through("t", &PARTS, 0), Some(400));
         // An instance that knows less (it was just started) takes nothing back.
@@ -122,8 +134,16 @@ mod tests {
         archived.learn("t", GroupId(15), 300, 0);
         assert_eq!(archived.through("t", &PARTS, 1), Some(300));
         let split = [GroupId(16), GroupId(18), GroupId(19)];
-        assert_eq!(archived.through("t", &split, 2), Some(300), "known once, true for ever");
-        assert_eq!(archived.through("t", &PARTS, ENDED_MS), Some(900), "nobody speaks of it any more");
+        assert_eq!(
+            archived.through("t", &split, 2),
+            Some(300),
+            "known once, true for ever"
+        );
+        assert_eq!(
+            archived.through("t", &PARTS, ENDED_MS),
+            Some(900),
+            "nobody speaks of it any more"
+        );
     }
 
     #[test]

@@ -82,8 +82,14 @@ mod tests {
 
     #[test]
     fn a_tables_name_is_no_backups_name() {
-        assert_eq!(table_of_arn("arn:aws:dynamodb:eu-1:0:table/music"), Some("music"));
-        assert_eq!(table_of_arn("arn:aws:dynamodb:eu-1:0:table/music/backup/01"), None);
+        assert_eq!(
+            table_of_arn("arn:aws:dynamodb:eu-1:0:table/music"),
+            Some("music")
+        );
+        assert_eq!(
+            table_of_arn("arn:aws:dynamodb:eu-1:0:table/music/backup/01"),
+            None
+        );
         assert_eq!(table_of_arn("music"), None);
     }
 }

@@ -32,7 +32,11 @@ impl BackupRecord {
     }
 
     fn status(&self) -> &'static str {
-        if self.available { "AVAILABLE" } else { "CREATING" }
+        if self.available {
+            "AVAILABLE"
+        } else {
+            "CREATING"
+        }
     }
 
     fn kind(&self) -> &'static str {
@@ -128,7 +132,11 @@ fn total(tasks: &[Task], what: impl Fn(&Task) -> u64) -> u64 {
 impl JobRecord {
     /// Its Amazon Resource Name: of an export or import.
     pub(crate) fn arn(&self, region: &str) -> String {
-        let kind = if self.is_import() { Kind::Import } else { Kind::Export };
+        let kind = if self.is_import() {
+            Kind::Import
+        } else {
+            Kind::Export
+        };
         arn(region, &self.table, kind, &self.number)
     }
 
@@ -223,4 +231,3 @@ impl JobRecord {
             .into()
     }
 }
-

@@ -90,7 +90,8 @@ impl Workers {
         let mut assigned = Vec::new();
         for job in waiting {
             let best = room.iter_mut().filter(|(_, room)| **room > 0);
-            let Some((&owner, room)) = best.max_by_key(|(id, room)| (**room, u64::MAX - **id)) else {
+            let Some((&owner, room)) = best.max_by_key(|(id, room)| (**room, u64::MAX - **id))
+            else {
                 break;
             };
             *room -= 1;
@@ -143,7 +144,11 @@ pub(crate) fn progressed(
 pub(crate) fn aged(job: &JobRecord, filling: bool, now_ms: u64) -> Change {
     match &job.outcome {
         Some(_) => {
-            let told_ms = if job.is_restore() { RESTORE_TOLD_MS } else { TOLD_MS };
+            let told_ms = if job.is_restore() {
+                RESTORE_TOLD_MS
+            } else {
+                TOLD_MS
+            };
             match now_ms.saturating_sub(job.ended_ms) > told_ms && !filling {
                 true => Change::Delete,
                 false => Change::Keep,

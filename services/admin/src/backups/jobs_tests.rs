@@ -15,7 +15,12 @@ fn restore(number: &str) -> JobRecord {
         at_ms: 5,
     };
     let target = Box::new(system_table());
-    JobRecord::new(number.into(), &system_table(), Work::Restore { source, target }, 1_000)
+    JobRecord::new(
+        number.into(),
+        &system_table(),
+        Work::Restore { source, target },
+        1_000,
+    )
 }
 
 fn report(instance: u64, incarnation: u64, jobs_max: u64) -> JobsReport {
@@ -39,7 +44,10 @@ fn owners(assigned: &[JobRecord]) -> Vec<(&str, Option<u64>, u64)> {
 fn jobs_go_to_those_with_room_the_oldest_first() {
     let mut workers = Workers::default();
     let jobs = [restore("3"), restore("1"), restore("2"), restore("4")];
-    assert!(workers.assign(jobs.iter(), |_| true, 0).is_empty(), "nobody is there");
+    assert!(
+        workers.assign(jobs.iter(), |_| true, 0).is_empty(),
+        "nobody is there"
+    );
     workers.heard(&report(7, 1, 2), 0);
     workers.heard(&report(8, 1, 1), 0);
     let assigned = workers.assign(jobs.iter(), |_| true, 0);
@@ -51,7 +59,10 @@ fn jobs_go_to_those_with_room_the_oldest_first() {
     assert_eq!(owners(&unready), [("4", Some(7), 1)]);
     // Who stops takes nothing.
     workers.heard(&report(7, 1, 0), 0);
-    assert_eq!(owners(&workers.assign(jobs.iter(), |_| true, 0)), [("1", Some(8), 1)]);
+    assert_eq!(
+        owners(&workers.assign(jobs.iter(), |_| true, 0)),
+        [("1", Some(8), 1)]
+    );
 }
 
 #[test]
@@ -86,23 +97,48 @@ fn only_the_current_attempt_counts() {
     assert_eq!(progressed(&job, 8, &progress(2, 3, done.clone()), 9), None);
     let planned = progressed(&job, 7, &progress(2, 3, None), 9).unwrap();
     assert_eq!((planned.tasks.len(), planned.outcome.clone()), (3, None));
-    assert_eq!(progressed(&planned, 7, &progress(2, 3, None), 9), None, "nothing new");
-    assert_eq!(progressed(&planned, 7, &progress(2, 0, None), 9), None, "parts are not lost");
+    assert_eq!(
+        progressed(&planned, 7, &progress(2, 3, None), 9),
+        None,
+        "nothing new"
+    );
+    assert_eq!(
+        progressed(&planned, 7, &progress(2, 0, None), 9),
+        None,
+        "parts are not lost"
+    );
     let ended = progressed(&planned, 7, &progress(2, 3, done.clone()), 9).unwrap();
-    assert_eq!((ended.outcome.clone(), ended.ended_ms, ended.owner), (done, 9, None));
-    assert_eq!(progressed(&ended, 7, &progress(2, 3, None), 10), None, "it has ended");
+    assert_eq!(
+        (ended.outcome.clone(), ended.ended_ms, ended.owner),
+        (done, 9, None)
+    );
+    assert_eq!(
+        progressed(&ended, 7, &progress(2, 3, None), 10),
+        None,
+        "it has ended"
+    );
 }
 
 #[test]
 fn ended_jobs_are_forgotten_and_jobs_without_a_table_fail() {
     let job = restore("1");
-    assert_eq!(aged(&job, true, 100 * DAY_MS), Change::Keep, "a table waits for it");
+    assert_eq!(
+        aged(&job, true, 100 * DAY_MS),
+        Change::Keep,
+        "a table waits for it"
+    );
     assert_eq!(aged(&job, false, 1_000 + ORPHAN_MS - 1), Change::Keep);
     let Change::Put(failed) = aged(&job, false, 1_000 + ORPHAN_MS) else {
         panic!("it has no table");
     };
     assert!(matches!(failed.outcome, Some(Outcome::Failed { .. })));
     assert_eq!(aged(&failed, false, failed.ended_ms + DAY_MS), Change::Keep);
-    assert_eq!(aged(&failed, false, failed.ended_ms + DAY_MS + 1), Change::Delete);
-    assert_eq!(aged(&failed, true, failed.ended_ms + DAY_MS + 1), Change::Keep);
+    assert_eq!(
+        aged(&failed, false, failed.ended_ms + DAY_MS + 1),
+        Change::Delete
+    );
+    assert_eq!(
+        aged(&failed, true, failed.ended_ms + DAY_MS + 1),
+        Change::Keep
+    );
 }

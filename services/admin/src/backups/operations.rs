@@ -13,7 +13,7 @@ use super::records::{
     BackupKind, BackupRecord, JobRecord, Restored, backup_key, is_backup, is_job, job_key,
 };
 use super::request::{
-    Billing, BackupQuery, CreateBackup, ListBackups, NamedBackup, Restore, RestoreTableFromBackup,
+    BackupQuery, Billing, CreateBackup, ListBackups, NamedBackup, Restore, RestoreTableFromBackup,
     RestoreTableToPointInTime, TableAt, UpdateContinuousBackups,
 };
 use super::texts;
@@ -172,7 +172,10 @@ impl Admin {
         }
     }
 
-    async fn backup(&self, named: &super::request::Named) -> Result<Stored<BackupRecord>, ApiError> {
+    async fn backup(
+        &self,
+        named: &super::request::Named,
+    ) -> Result<Stored<BackupRecord>, ApiError> {
         let key = backup_key(&named.number);
         let stored = self.catalog.get::<BackupRecord>(&key).await?;
         let found = stored.filter(|s| s.value.table.name == named.table);
@@ -504,7 +507,10 @@ impl Admin {
 /// The backups of a page, in the order of their tables and times, and whether there are more.
 fn page_of(all: Vec<BackupRecord>, query: &BackupQuery) -> (Vec<BackupRecord>, bool) {
     let place = |b: &BackupRecord| (b.table.name.clone(), b.number.clone());
-    let after = query.after.as_ref().map(|a| (a.table.clone(), a.number.clone()));
+    let after = query
+        .after
+        .as_ref()
+        .map(|a| (a.table.clone(), a.number.clone()));
     let kind = |b: &BackupRecord| match query.kind.as_str() {
         "ALL" => true,
         "USER" => b.kind == BackupKind::User,
@@ -527,12 +533,18 @@ fn page_of(all: Vec<BackupRecord>, query: &BackupQuery) -> (Vec<BackupRecord>, b
 fn transfers(mut jobs: Vec<JobRecord>, query: &TransferQuery) -> (Vec<JobRecord>, Option<String>) {
     jobs.retain(|job| {
         query.table.as_ref().is_none_or(|table| *table == job.table)
-            && query.before.as_ref().is_none_or(|before| job.number < *before)
+            && query
+                .before
+                .as_ref()
+                .is_none_or(|before| job.number < *before)
     });
     jobs.sort_by(|a, b| b.number.cmp(&a.number));
     let more = jobs.len() > query.limit;
     jobs.truncate(query.limit);
-    let next = jobs.last().filter(|_| more).map(|job| token_of(&job.number));
+    let next = jobs
+        .last()
+        .filter(|_| more)
+        .map(|job| token_of(&job.number));
     (jobs, next)
 }
 

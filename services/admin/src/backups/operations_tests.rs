@@ -12,7 +12,10 @@ fn backup(table: &str, at_ms: u64, kind: BackupKind) -> BackupRecord {
         number: arn::number(at_ms, 1),
         name: "b".into(),
         kind,
-        table: TableDefinition { name: table.into(), ..system_table() },
+        table: TableDefinition {
+            name: table.into(),
+            ..system_table()
+        },
         partitions: Vec::new(),
         at_ms,
         items: 0,
@@ -36,7 +39,10 @@ fn query(limit: usize) -> BackupQuery {
 #[test]
 fn backups_are_listed_by_table_and_time_page_by_page() {
     let all = || {
-        let mut all: Vec<_> = (1..=5).rev().map(|n| backup("music", n, BackupKind::User)).collect();
+        let mut all: Vec<_> = (1..=5)
+            .rev()
+            .map(|n| backup("music", n, BackupKind::User))
+            .collect();
         all.push(backup("films", 9, BackupKind::User));
         all.push(backup("films", 3, BackupKind::System));
         all
@@ -68,7 +74,11 @@ fn backups_are_listed_by_table_and_time_page_by_page() {
 
 fn export(table: &str, started_ms: u64) -> JobRecord {
     let work = Work::Export(Box::new(Export {
-        source: Source { uuid: "u".into(), table: TableId(20), at_ms: 5 },
+        source: Source {
+            uuid: "u".into(),
+            table: TableId(20),
+            at_ms: 5,
+        },
         bucket: "lake".into(),
         prefix: String::new(),
         folder: String::new(),
@@ -76,21 +86,42 @@ fn export(table: &str, started_ms: u64) -> JobRecord {
         table_arn: String::new(),
         started_ms,
     }));
-    let table = TableDefinition { name: table.into(), ..system_table() };
+    let table = TableDefinition {
+        name: table.into(),
+        ..system_table()
+    };
     JobRecord::new(arn::number(started_ms, 1), &table, work, started_ms)
 }
 
 #[test]
 fn exports_are_listed_the_newest_first_page_by_page() {
-    let jobs = || vec![export("music", 1), export("music", 3), export("films", 2), export("music", 4)];
+    let jobs = || {
+        vec![
+            export("music", 1),
+            export("music", 3),
+            export("films", 2),
+            export("music", 4),
+        ]
+    };
     let times = |page: &[JobRecord]| page.iter().map(|j| j.started_ms).collect::<Vec<_>>();
-    let mut query = TransferQuery { table: Some("music".into()), limit: 2, before: None };
+    let mut query = TransferQuery {
+        table: Some("music".into()),
+        limit: 2,
+        before: None,
+    };
     let (first, next) = transfers(jobs(), &query);
-    assert_eq!((times(&first), next), (vec![4, 3], Some(token_of(&first[1].number))));
+    assert_eq!(
+        (times(&first), next),
+        (vec![4, 3], Some(token_of(&first[1].number)))
+    );
     query.before = Some(first[1].number.clone());
     let (second, next) = transfers(jobs(), &query);
     assert_eq!((times(&second), next), (vec![1], None));
-    query = TransferQuery { table: None, limit: 25, before: None };
+    query = TransferQuery {
+        table: None,
+        limit: 25,
+        before: None,
+    };
     assert_eq!(times(&transfers(jobs(), &query).0), [4, 3, 2, 1]);
 }
 
@@ -99,7 +130,13 @@ fn a_token_is_known_for_eight_hours_after_the_end() {
     let mut job = export("music", 1);
     job.token = Some("t".into());
     let known = |job: &JobRecord, token, now_ms| {
-        with_token(std::slice::from_ref(job), token, now_ms, JobRecord::is_export).is_some()
+        with_token(
+            std::slice::from_ref(job),
+            token,
+            now_ms,
+            JobRecord::is_export,
+        )
+        .is_some()
     };
     assert!(known(&job, Some("t"), u64::MAX), "it has not ended");
     assert!(!known(&job, Some("u"), 1) && !known(&job, None, 1));

@@ -41,9 +41,15 @@ pub(crate) fn kept<'a>(
             deleted: true,
             ..TablePolicy::default()
         };
-        all.entry(uuid.clone()).or_insert_with(gone).pins.push(at_ms);
+        all.entry(uuid.clone())
+            .or_insert_with(gone)
+            .pins
+            .push(at_ms);
     }
-    let mut all: Vec<TablePolicy> = all.into_values().filter(|kept| !kept.uuid.is_empty()).collect();
+    let mut all: Vec<TablePolicy> = all
+        .into_values()
+        .filter(|kept| !kept.uuid.is_empty())
+        .collect();
     for kept in &mut all {
         kept.pins.sort_unstable();
         kept.pins.dedup();
@@ -92,7 +98,12 @@ mod tests {
         let work = Work::Restore { source, target };
         let job = JobRecord::new("1".into(), &table("b", None).definition, work, 0);
         let tables = [table("b", None), table("a", Some(5))];
-        let backups = [backup("gone", 3), backup("b", 9), backup("b", 2), backup("b", 9)];
+        let backups = [
+            backup("gone", 3),
+            backup("b", 9),
+            backup("b", 2),
+            backup("b", 9),
+        ];
         let all = |jobs: &[JobRecord]| kept(&tables, backups.iter(), jobs.iter(), 1_000);
         let expected = |uuid: &str, window_from_ms, pins: &[u64], deleted| TablePolicy {
             uuid: uuid.into(),
@@ -110,7 +121,10 @@ mod tests {
         );
         // A job that has ended reads nothing any more.
         let ended = protocol::jobs::Outcome::Done { manifest: None };
-        let ended = JobRecord { outcome: Some(ended), ..job };
+        let ended = JobRecord {
+            outcome: Some(ended),
+            ..job
+        };
         assert_eq!(all(&[ended])[0], expected("a", Some(5), &[], false));
         // The window slides.
         let later = kept(&tables, [].iter(), [].iter(), 2 * model::table::DAY_MS);

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use model::ApiError;
 use model::table::{BillingMode, TableDefinition};
 use model::throughput::OnDemandThroughput;
-use model::ApiError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -130,7 +130,11 @@ pub(super) fn constrain_arn(constraints: &mut Constraints, member: &str, arn: Op
     }
 }
 
-pub(super) fn named(arn: String, kind: Kind, wrong: impl Fn() -> ApiError) -> Result<Named, ApiError> {
+pub(super) fn named(
+    arn: String,
+    kind: Kind,
+    wrong: impl Fn() -> ApiError,
+) -> Result<Named, ApiError> {
     let (table, number) = arn::parse(&arn, kind).ok_or_else(wrong)?;
     Ok(Named {
         table: table.to_owned(),
@@ -232,8 +236,14 @@ impl Overrides {
 
     fn refuse(&self) -> Result<(), ApiError> {
         for (member, list) in [
-            ("GlobalSecondaryIndexOverride", &self.global_secondary_index_override),
-            ("LocalSecondaryIndexOverride", &self.local_secondary_index_override),
+            (
+                "GlobalSecondaryIndexOverride",
+                &self.global_secondary_index_override,
+            ),
+            (
+                "LocalSecondaryIndexOverride",
+                &self.local_secondary_index_override,
+            ),
             ("VectorIndexOverride", &self.vector_index_override),
         ] {
             if list.as_ref().is_some_and(|list| !list.is_empty()) {

@@ -12,10 +12,8 @@ use protocol::jobs::{JobsReply, JobsReport, Outcome, Work};
 
 use super::arn;
 use super::jobs::{Change, Workers, aged, progressed};
-use super::records::{
-    BackupKind, BackupRecord, JobRecord, backup_key, is_backup, is_job, job_key,
-};
 use super::policies::kept;
+use super::records::{BackupKind, BackupRecord, JobRecord, backup_key, is_backup, is_job, job_key};
 use crate::api::now_ms;
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Unsettled};
@@ -41,7 +39,10 @@ pub(crate) struct Board {
 
 impl Admin {
     /// Takes in a report of a worker; the answer, if this admin gives the orders.
-    pub(crate) async fn take_jobs_report(self: &Arc<Self>, report: JobsReport) -> Option<JobsReply> {
+    pub(crate) async fn take_jobs_report(
+        self: &Arc<Self>,
+        report: JobsReport,
+    ) -> Option<JobsReply> {
         let epoch = self.epoch()?;
         {
             let mut board = self.board.lock();
@@ -79,7 +80,10 @@ impl Admin {
                 let ended = next.outcome.clone();
                 let filled = next.target().map(|table| table.name.clone());
                 let value = next;
-                self.board.lock().jobs.insert(number.clone(), Stored { value, token });
+                self.board
+                    .lock()
+                    .jobs
+                    .insert(number.clone(), Stored { value, token });
                 if let Some(outcome) = ended {
                     match outcome {
                         Outcome::Done { .. } => tracing::info!(job = number, "a job is done"),
@@ -126,7 +130,11 @@ impl Admin {
             .filter_map(|table| Some(table.filling.as_ref()?.job.as_str()))
             .collect();
         for job in &jobs {
-            match aged(&job.value, filling.contains(job.value.number.as_str()), now_ms()) {
+            match aged(
+                &job.value,
+                filling.contains(job.value.number.as_str()),
+                now_ms(),
+            ) {
                 Change::Keep => {}
                 Change::Put(next) => self.write_job(*next, &job.token).await,
                 Change::Delete => {
@@ -137,7 +145,12 @@ impl Admin {
         }
         let given = {
             let mut board = self.board.lock();
-            board.kept = kept(&tables, backups.iter().map(|b| &b.value), jobs.iter().map(|j| &j.value), now_ms());
+            board.kept = kept(
+                &tables,
+                backups.iter().map(|b| &b.value),
+                jobs.iter().map(|j| &j.value),
+                now_ms(),
+            );
             let jobs = jobs.into_iter().map(|job| (job.value.number.clone(), job));
             board.jobs = jobs.collect();
             board.epoch = Some(epoch);
@@ -170,7 +183,10 @@ impl Admin {
             self.archived_ms(table);
         }
         let live: BTreeSet<&str> = tables.iter().map(|t| t.definition.uuid.as_str()).collect();
-        let held: BTreeSet<&str> = backups.iter().map(|b| b.value.table.uuid.as_str()).collect();
+        let held: BTreeSet<&str> = backups
+            .iter()
+            .map(|b| b.value.table.uuid.as_str())
+            .collect();
         let wanted = |uuid: &str| live.contains(uuid) || held.contains(uuid);
         self.archived.write().retain(wanted);
     }
@@ -193,11 +209,14 @@ impl Admin {
         for mut stored in backups.drain(..) {
             let backup = &stored.value;
             if backup.expires_ms.is_some_and(|ms| ms <= now_ms) {
-                self.forget(&backup_key(&backup.number), &stored.token).await;
+                self.forget(&backup_key(&backup.number), &stored.token)
+                    .await;
                 continue;
             }
             if !backup.available {
-                let table = tables.iter().find(|t| t.definition.uuid == backup.table.uuid);
+                let table = tables
+                    .iter()
+                    .find(|t| t.definition.uuid == backup.table.uuid);
                 let archived = table.and_then(|table| self.archived_ms(table));
                 if archived.is_some_and(|ms| ms >= backup.at_ms) {
                     let mut next = backup.clone();
@@ -291,12 +310,15 @@ impl Admin {
         let uuid = &record.definition.uuid;
         let backups = self.catalog.scan_records::<BackupRecord>(is_backup).await;
         let backups = backups.map_err(|error: ApiError| Unsettled::Api(error))?;
-        let backed_up = |b: &Stored<BackupRecord>| b.value.table.uuid == *uuid && !b.value.available;
+        let backed_up =
+            |b: &Stored<BackupRecord>| b.value.table.uuid == *uuid && !b.value.available;
         let jobs = self.job_records().await?;
         let tables = std::slice::from_ref(record);
         let read = |job: &JobRecord| job.outcome.is_none() && !self.archived_for(job, tables);
         match backups.iter().any(backed_up) || jobs.iter().any(read) {
-            true => Err(Unsettled::Later("what a backup, restore or export of it needs is not archived yet")),
+            true => Err(Unsettled::Later(
+                "what a backup, restore or export of it needs is not archived yet",
+            )),
             false => Ok(()),
         }
     }

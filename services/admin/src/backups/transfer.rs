@@ -214,7 +214,9 @@ impl ListTransfers {
             }
         };
         let limit = self.max_results.or(self.page_size).unwrap_or(25);
-        let before = self.next_token.map(|token| number_of(&token).ok_or_else(texts::bad_token));
+        let before = self
+            .next_token
+            .map(|token| number_of(&token).ok_or_else(texts::bad_token));
         Ok(TransferQuery {
             table,
             limit: usize::try_from(limit).unwrap_or(25),
@@ -232,11 +234,16 @@ pub(crate) fn token_of(number: &str) -> String {
 }
 
 fn number_of(token: &str) -> Option<String> {
-    let digits: Vec<u32> = token.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    let digits: Vec<u32> = token
+        .chars()
+        .map(|c| c.to_digit(16))
+        .collect::<Option<_>>()?;
     if digits.len() % 2 != 0 || digits.len() < 2 * TOKEN_BYTES_MIN {
         return None;
     }
-    let bytes = digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8);
+    let bytes = digits
+        .chunks_exact(2)
+        .map(|pair| (pair[0] << 4 | pair[1]) as u8);
     let text: Vec<u8> = bytes.take_while(|&byte| byte != 0).collect();
     let right = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
     let number = String::from_utf8(text).ok()?;
@@ -331,7 +338,9 @@ impl ImportTable {
         {
             let names: BTreeSet<&str> = header.iter().map(String::as_str).collect();
             let keys = std::iter::once(&table.keys.partition).chain(&table.keys.sort);
-            let all = keys.map(|key| key.name.as_str()).all(|key| names.contains(key));
+            let all = keys
+                .map(|key| key.name.as_str())
+                .all(|key| names.contains(key));
             if names.len() != header.len() || !all {
                 return Err(texts::csv_header_lacks_keys());
             }
@@ -368,7 +377,10 @@ impl ImportTable {
     }
 
     fn constrain_csv(&self, constraints: &mut Constraints) {
-        let csv = self.input_format_options.as_ref().and_then(|o| o.csv.as_ref());
+        let csv = self
+            .input_format_options
+            .as_ref()
+            .and_then(|o| o.csv.as_ref());
         let Some(csv) = csv else { return };
         constraints.within("inputFormatOptions.csv", |constraints| {
             if let Some(delimiter) = &csv.delimiter {
@@ -391,7 +403,10 @@ impl ImportTable {
     }
 
     fn format(&self) -> Result<Format, ApiError> {
-        let csv = self.input_format_options.as_ref().and_then(|o| o.csv.as_ref());
+        let csv = self
+            .input_format_options
+            .as_ref()
+            .and_then(|o| o.csv.as_ref());
         match (self.input_format.as_deref(), csv) {
             (Some("ION"), _) => Err(unsupported("InputFormat ION")),
             (Some("CSV"), csv) => {
@@ -425,7 +440,10 @@ impl ImportTable {
             "InputCompressionType": compression,
             "TableCreationParameters": self.table_creation_parameters,
         });
-        let csv = self.input_format_options.as_ref().and_then(|o| o.csv.as_ref());
+        let csv = self
+            .input_format_options
+            .as_ref()
+            .and_then(|o| o.csv.as_ref());
         if let Some(csv) = csv {
             let options = &mut asked["InputFormatOptions"]["Csv"];
             *options = json!({});

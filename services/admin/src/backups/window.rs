@@ -59,13 +59,19 @@ mod tests {
         let recovery = PointInTime { since_ms, days: 2 };
         assert_eq!(recovery.earliest_ms(101 * DAY_MS), since_ms);
         assert_eq!(recovery.earliest_ms(110 * DAY_MS), 108 * DAY_MS);
-        let all = PointInTime { since_ms, days: DAYS_MAX };
+        let all = PointInTime {
+            since_ms,
+            days: DAYS_MAX,
+        };
         assert_eq!(all.earliest_ms(130 * DAY_MS), since_ms);
     }
 
     #[test]
     fn it_ends_where_the_archive_ends() {
-        let recovery = PointInTime { since_ms: 10_500, days: 1 };
+        let recovery = PointInTime {
+            since_ms: 10_500,
+            days: 1,
+        };
         let window = |archived, now| recovery.window(archived, now);
         let seen = window(Some(20_999), 25_000);
         assert_eq!((seen.earliest_ms, seen.latest_ms), (11_000, 20_000));
