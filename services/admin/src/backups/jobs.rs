@@ -55,11 +55,6 @@ impl Workers {
         }
     }
 
-    /// Whether any instance was heard lately.
-    pub(crate) fn any(&self, now_ms: u64) -> bool {
-        self.instances.values().any(|i| alive(i, now_ms))
-    }
-
     /// Gives jobs that nobody works on to instances that have room, the oldest first; gives back the changed records. `ready`: whether work
     /// on it can begin.
     pub(crate) fn assign<'a>(
