@@ -58,6 +58,9 @@ pub(crate) fn partition_count(
         .clamp(1, max.max(1))
 }
 
+/// The type of a `Fill` that there is none of.
+type MakeJob = fn(&TableDefinition, String) -> JobRecord;
+
 /// How a new table gets items before it is ACTIVE.
 pub(crate) struct Fill<J> {
     /// Partitions that it begins with at least.
@@ -75,7 +78,7 @@ impl Admin {
         new: NewTable,
         now_ms: u64,
     ) -> Result<TableDefinition, ApiError> {
-        let fill: Option<Fill<fn(&TableDefinition, String) -> JobRecord>> = None;
+        let fill: Option<Fill<MakeJob>> = None;
         let (record, _) = self.record_new(new, now_ms, fill).await?;
         Ok(record.definition)
     }

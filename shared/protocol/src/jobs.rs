@@ -225,7 +225,7 @@ mod key_hex {
     ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
-        let digits = digits.filter(|d| d.len() % 2 == 0);
+        let digits = digits.filter(|d| d.len().is_multiple_of(2));
         let digits = digits.ok_or_else(|| D::Error::custom("no hexadecimal digits"))?;
         Ok(digits
             .chunks_exact(2)

@@ -238,7 +238,7 @@ fn number_of(token: &str) -> Option<String> {
         .chars()
         .map(|c| c.to_digit(16))
         .collect::<Option<_>>()?;
-    if digits.len() % 2 != 0 || digits.len() < 2 * TOKEN_BYTES_MIN {
+    if !digits.len().is_multiple_of(2) || digits.len() < 2 * TOKEN_BYTES_MIN {
         return None;
     }
     let bytes = digits
