@@ -2,11 +2,8 @@
 
 mod world;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use model::ErrorKind;
 use model::table::TableStatus;
-use paxos::GroupId;
 use protocol::jobs::{Job, JobProgress, JobsReport, Outcome, Task, Work};
 use serde_json::{Value, json};
 use world::World;
@@ -31,11 +28,6 @@ async fn active(world: &World, name: &str) {
 
 fn kind(result: Result<Value, (ErrorKind, String)>) -> ErrorKind {
     result.unwrap_err().0
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    since.as_millis() as u64
 }
 
 /// An archiver that works on one job at a time.
@@ -78,15 +70,6 @@ impl Worker {
         let heard = async || world.report_jobs(&self.report).await.is_some();
         world.until("heard", heard).await;
         self.report.progress.clear();
-    }
-}
-
-fn task(partition: u64, items: u64, done: bool) -> Task {
-    Task {
-        partition: GroupId(partition),
-        items,
-        done,
-        ..Task::default()
     }
 }
 
@@ -217,7 +200,7 @@ async fn a_table_is_active_once_the_job_that_fills_it_is_done() {
         (taken_over.id.as_str(), taken_over.attempt),
         (job.id.as_str(), job.attempt + 1)
     );
-    assert_eq!(taken_over.tasks, [first.clone()]);
+    assert_eq!(taken_over.tasks, std::slice::from_ref(&first));
     // What the first one says now does not count.
     worker
         .says(
