@@ -112,7 +112,7 @@ mod tests {
             deleted,
         };
         assert_eq!(
-            all(&[job.clone()]),
+            all(std::slice::from_ref(&job)),
             [
                 expected("a", Some(5), &[7], false),
                 expected("b", None, &[2, 9], false),
