@@ -41,8 +41,8 @@ health_port() {
     storage-*) echo $((port + 10 + ${1##*-})) ;;
     memds-*) echo $((port + 20 + ${1##*-})) ;;
     gac-*) echo $((port + 24 + ${1##*-})) ;;
-    archiver-*) echo $((port + 26 + ${1##*-})) ;;
-    scrubber-*) echo $((port + 32 + ${1##*-})) ;;
+    archiver-*) echo $((port + 32 + ${1##*-})) ;;
+    scrubber-*) echo $((port + 27 + ${1##*-})) ;;
     admin) echo $((port + 30)) ;;
     admin-2) echo $((port + 31)) ;;
   esac
