@@ -18,9 +18,11 @@ use wal::{DataDir, Wal, WalMetrics};
 
 use crate::btree::TreeOptions;
 use crate::capacity::NodeCapacity;
+use crate::epochs::Epochs;
 use crate::fence::Reason;
 use crate::forwarder::FORWARDS_MAX;
 use crate::inbox::Inbox;
+use crate::intake::orders::NOTINGS_MAX;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -49,8 +51,10 @@ pub(crate) struct Node {
     pub(crate) closed: AtomicBool,
     /// The storage nodes, as their heartbeats show them.
     pub(crate) nodes: RwLock<Nodes>,
-    /// Greatest epoch of an admin that gave an order since the start.
-    epoch: AtomicU64,
+    /// Which admins' orders count.
+    pub(crate) epochs: Epochs,
+    /// Bounds the orders that wait for an epoch to be noted.
+    pub(crate) notings: Arc<Semaphore>,
     /// For calls to other nodes.
     pub(crate) runtime: Handle,
     /// Bounds them.
@@ -94,6 +98,7 @@ const FENCED_NAMED_MAX: usize = 256;
 /// What `Node` is made of.
 pub(crate) struct Parts {
     pub(crate) data_dir: DataDir,
+    pub(crate) epochs: Epochs,
     pub(crate) settings: StorageSettings,
     pub(crate) mesh: Mesh,
     pub(crate) wal: Wal,
@@ -108,6 +113,7 @@ impl Node {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
             data_dir,
+            epochs,
             settings,
             mesh,
             wal,
@@ -135,7 +141,8 @@ impl Node {
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             nodes: RwLock::default(),
-            epoch: AtomicU64::new(0),
+            epochs,
+            notings: Arc::new(Semaphore::new(NOTINGS_MAX as usize)),
             runtime,
             joins: Semaphore::new(JOINS_MAX),
             forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
@@ -202,12 +209,6 @@ impl Node {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of the epoch of an order; the greatest one if this is an older admin's. 0 is not an admin's.
-    pub(crate) fn outdated(&self, epoch: u64) -> Option<u64> {
-        let greatest = self.epoch.fetch_max(epoch, Ordering::SeqCst);
-        (epoch > 0 && epoch < greatest).then_some(greatest)
     }
 
     /// What a shard heard of the others, and its replicas that hear of no leader.
