@@ -15,6 +15,7 @@ use protocol::operate::{
 };
 use protocol::subjects;
 
+use crate::agreement::disagreements;
 use crate::autoadmin::Plan;
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
@@ -23,6 +24,7 @@ use crate::partitions::Seen;
 use crate::placement::REPLICAS;
 use crate::records::{NodeRecord, SYSTEM_GROUP, SYSTEM_TABLE, Stored};
 use crate::splitting::heat_permille;
+use crate::views::throughput;
 
 /// Partitions in one answer.
 const PARTITIONS_MAX: usize = 1_000;
@@ -55,6 +57,7 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
             to,
         } => replace(admin, partition, from, to),
         Command::FlushRoutes => flush_routes(admin),
+        Command::Throughput { table, after } => throughput(admin, table.as_deref(), after).await,
     }
 }
 
@@ -106,7 +109,7 @@ impl Admin {
         numbers
     }
 
-    fn table_names(&self) -> BTreeMap<TableId, String> {
+    pub(crate) fn table_names(&self) -> BTreeMap<TableId, String> {
         let tables = self.tables.read();
         let names = tables
             .iter()
@@ -283,7 +286,14 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
                 .iter()
                 .map(move |trouble| format!("node {node}: {trouble}"))
         });
-        troubles.take(TROUBLES_MAX).collect()
+        let settings = &admin.settings;
+        let disagreements =
+            disagreements(&cluster, view.now_ms, &settings.splits, &settings.quotas);
+        disagreements
+            .into_iter()
+            .chain(troubles)
+            .take(TROUBLES_MAX)
+            .collect()
     };
     let progress = plan.repairs.progress();
     let fine = |n: &NodeStatus| n.vitality == Vitality::Alive && !n.slow && !n.draining;
