@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use mesh::{Delivery, Mesh, Subscription};
+use model::Units;
 use parking_lot::Mutex;
 use protocol::health::Heartbeat;
 use protocol::subjects;
@@ -117,25 +118,26 @@ impl Shared {
 
     fn numbers(&self) -> telemetry::Values {
         let tables = self.instance.lock().tables(self.now_ms());
-        let whole = |of: &dyn Fn(&SideView) -> model::Units, side: fn(&TableView) -> &SideView| {
-            let sum: model::Units = tables.iter().map(|table| of(side(table))).sum();
-            sum.thousandths() / 1000
-        };
-        let (read, write): (fn(&TableView) -> &SideView, fn(&TableView) -> &SideView) =
-            (|table| &table.read, |table| &table.write);
+        let reads = |of: fn(&SideView) -> Units| whole(tables.iter().map(|table| of(&table.read)));
+        let writes =
+            |of: fn(&SideView) -> Units| whole(tables.iter().map(|table| of(&table.write)));
         vec![
             ("tables", tables.len() as u64),
             ("instances", self.ring.lock().instances().count() as u64),
             ("answered_total", self.answered.load(Relaxed)),
             ("ignored_total", self.ignored.load(Relaxed)),
-            ("read_demand_units", whole(&|side| side.demand, read)),
-            ("write_demand_units", whole(&|side| side.demand, write)),
-            ("read_share_units", whole(&|side| side.shares, read)),
-            ("write_share_units", whole(&|side| side.shares, write)),
-            ("read_debt_units", whole(&|side| side.debt, read)),
-            ("write_debt_units", whole(&|side| side.debt, write)),
+            ("read_demand_units", reads(|side| side.demand)),
+            ("write_demand_units", writes(|side| side.demand)),
+            ("read_share_units", reads(|side| side.shares)),
+            ("write_share_units", writes(|side| side.shares)),
+            ("read_debt_units", reads(|side| side.debt)),
+            ("write_debt_units", writes(|side| side.debt)),
         ]
     }
+}
+
+fn whole(units: impl Iterator<Item = Units>) -> u64 {
+    units.sum::<Units>().thousandths() / 1000
 }
 
 /// Starts an instance.
