@@ -81,3 +81,13 @@ def numbered(ddb):
 def key():
     """A partition key that no other test uses."""
     return f"key-{next(_numbers)}"
+
+
+@pytest.fixture
+def s3():
+    """A real S3-compatible store of the test's own."""
+    store = harness.S3()
+    try:
+        yield store.start()
+    finally:
+        store.close()

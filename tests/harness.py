@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -267,6 +268,116 @@ class Mesh:
             self.run("down", "--wipe")
         finally:
             shutil.rmtree(self.state, ignore_errors=True)
+
+
+class S3:
+    """SeaweedFS: a real S3-compatible store, with one bucket, on free ports and a fresh folder; `stop` and `start` keep what is in it."""
+
+    KEY, SECRET, BUCKET = "evenkeel", "secret-of-tests", "archive"
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="evenkeel-s3-"))
+        # It takes the same ports 10,000 above, too.
+        self.port = wait_until("free ports for S3", self._ports)
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": self.KEY, "secretKey": self.SECRET}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        self.credentials = self.folder / "credentials"
+        self.credentials.write_text(
+            f"[default]\naws_access_key_id = {self.KEY}\naws_secret_access_key = {self.SECRET}\n"
+        )
+        self.process = None
+
+    @staticmethod
+    def _ports():
+        port = free_port(count=4)
+        probes = []
+        try:
+            for number in range(port + 10_000, port + 10_004):
+                probes.append(socket.socket())
+                probes[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probes[-1].bind(("127.0.0.1", number))
+            return port
+        except OSError:
+            return None
+        finally:
+            for probe in probes:
+                probe.close()
+
+    def start(self):
+        binary = Path(sys.executable).with_name("weed")
+        log = open(self.folder / "log", "ab")
+        self.process = subprocess.Popen(
+            [
+                os.environ.get("EVENKEEL_WEED", binary), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
+                f"-dir={self.folder}", f"-s3.config={self.folder}/s3.json", "-master.volumeSizeLimitMB=64",
+                f"-s3.port={self.port}", f"-master.port={self.port + 1}", f"-volume.port={self.port + 2}",
+                f"-filer.port={self.port + 3}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+        def up():
+            if self.process.poll() is not None:
+                raise AssertionError(f"weed exited: {(self.folder / 'log').read_text(errors='replace')[-2000:]}")
+            self.client().put_object(Bucket=self.BUCKET, Key="ready", Body=b"")
+            return True
+
+        try:
+            self.client().create_bucket(Bucket=self.BUCKET)
+        except Exception:  # it is not up yet, or the bucket is there from before
+            pass
+        wait_until("S3 takes an object", up, timeout_s=60, every_s=0.2)
+        return self
+
+    def client(self):
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.KEY,
+            aws_secret_access_key=self.SECRET,
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=10, connect_timeout=3, s3={"addressing_style": "path"}),
+        )
+
+    def settings(self, prefix="mesh"):
+        """Environment of a mesh whose archive is here."""
+        return {
+            "EVENKEEL_ARCHIVE__URL": f"s3://{self.BUCKET}/{prefix}",
+            "EVENKEEL_ARCHIVE__ENDPOINT": self.endpoint,
+            "EVENKEEL_ARCHIVE__CREDENTIALS_FILE": str(self.credentials),
+        }
+
+    def keys(self, prefix=""):
+        """All keys below a prefix."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.BUCKET, Prefix=prefix)
+        return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
+    def get(self, key):
+        return self.client().get_object(Bucket=self.BUCKET, Key=key)["Body"].read()
+
+    def put(self, key, body):
+        self.client().put_object(Bucket=self.BUCKET, Key=key, Body=body)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def metric(text, name):

@@ -96,7 +96,7 @@ def test_full_disks_refuse_clearly_and_take_writes_again(mesh):
                 return error.response["Error"]["Code"] == "ThrottlingException" and error.response["Error"]["Message"]
             return None
 
-        assert "disk of the partition's leader is full" in harness.wait_until("writes are refused", refused)
+        assert "partition's leader has no space left" in harness.wait_until("writes are refused", refused)
         assert "Item" in ddb.get_item(TableName=table, Key={"pk": {"S": "kept"}}, ConsistentRead=True)
         for node in NODES:
             assert mesh.alive(node), mesh.log(node)[-2_000:]

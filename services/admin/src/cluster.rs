@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use paxos::NodeId;
-use protocol::health::{Heartbeat, StorageHealth};
+use protocol::health::{ArchiveHealth, Heartbeat, StorageHealth};
 use protocol::tokens::TableQuota;
 
 /// A node that was silent for so long gets no new replicas, milliseconds.
@@ -26,6 +26,14 @@ pub(crate) struct StorageNode {
     heard_ms: u64,
 }
 
+/// An instance of a service that looks after the data: it says how far it is, and what an operator must look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Watcher {
+    pub(crate) archive: Option<ArchiveHealth>,
+    pub(crate) troubles: Vec<String>,
+    heard_ms: u64,
+}
+
 /// Who is there.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
@@ -35,6 +43,8 @@ pub(crate) struct Cluster {
     gac: BTreeMap<u64, u64>,
     /// What they go by, as far as they said so.
     quotas: BTreeMap<u64, TableQuota>,
+    /// Other services that say how they are: by name and instance.
+    watchers: BTreeMap<(String, u64), Watcher>,
     /// When three zones were seen alive without a break since.
     three_zones_since_ms: Option<u64>,
 }
@@ -68,6 +78,20 @@ impl Cluster {
                 };
                 self.nodes.insert(node.node, node);
             }
+            _ if beat.archive.is_none() && beat.troubles.is_empty() => {
+                self.watchers.remove(&(beat.service, beat.instance));
+            }
+            _ if beat.draining => {
+                self.watchers.remove(&(beat.service, beat.instance));
+            }
+            _ if self.watchers.len() < ENTRIES_MAX => {
+                let watcher = Watcher {
+                    archive: beat.archive,
+                    troubles: beat.troubles,
+                    heard_ms: now_ms,
+                };
+                self.watchers.insert((beat.service, beat.instance), watcher);
+            }
             _ => {}
         }
         self.observe(now_ms);
@@ -83,6 +107,8 @@ impl Cluster {
             .retain(|_, heard_ms| now_ms.saturating_sub(*heard_ms) < SILENT_MS);
         let gac = &self.gac;
         self.quotas.retain(|instance, _| gac.contains_key(instance));
+        self.watchers
+            .retain(|_, watcher| now_ms.saturating_sub(watcher.heard_ms) < SILENT_MS);
         let zones: std::collections::BTreeSet<&str> =
             self.alive(now_ms).map(|n| n.zone.as_str()).collect();
         if zones.len() < 3 {
@@ -117,6 +143,12 @@ impl Cluster {
     /// What the GAC instances that are alive go by, as far as they said so.
     pub(crate) fn quotas(&self) -> impl Iterator<Item = TableQuota> {
         self.quotas.values().copied()
+    }
+
+    /// Instances of other services that say how they are, with their names.
+    pub(crate) fn watchers(&self) -> impl Iterator<Item = (&str, u64, &Watcher)> {
+        let watchers = self.watchers.iter();
+        watchers.map(|((service, instance), watcher)| (service.as_str(), *instance, watcher))
     }
 
     /// Nodes that were heard from lately.
@@ -167,7 +199,34 @@ pub(crate) mod tests {
                 replicas,
                 ..StorageHealth::default()
             }),
+            ..Heartbeat::default()
         }
+    }
+
+    #[test]
+    fn troubles_of_other_services_are_known_while_they_last() {
+        let mut cluster = Cluster::default();
+        let said = |troubles: &[&str], draining| Heartbeat {
+            troubles: troubles.iter().map(|&t| t.to_owned()).collect(),
+            draining,
+            ..beat("archiver", 1, "az1", 0)
+        };
+        let known = |cluster: &Cluster| {
+            let watchers = cluster.watchers();
+            watchers
+                .flat_map(|(name, n, w)| w.troubles.iter().map(move |t| format!("{name} {n}: {t}")))
+                .collect::<Vec<_>>()
+        };
+        cluster.heard(said(&["the store is down"], false), 0);
+        assert_eq!(known(&cluster), ["archiver 1: the store is down"]);
+        cluster.heard(said(&[], false), 1_000);
+        assert!(known(&cluster).is_empty());
+        cluster.heard(said(&["again"], false), 2_000);
+        cluster.observe(2_000 + SILENT_MS);
+        assert!(known(&cluster).is_empty(), "it fell silent");
+        cluster.heard(said(&["again"], false), 9_000);
+        cluster.heard(said(&["again"], true), 9_500);
+        assert!(known(&cluster).is_empty(), "it goes");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use model::key::{KeyRole, check_key_value, collection_prefix, has_key_type, key_
 use model::{ApiError, EncodedKey, IndexId, TableDefinition, TableId};
 use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
+use protocol::health::ArchiveHealth;
 use protocol::operate::{
     Answer, Command, FencedStatus, ForgetRoutes, MeshHealth, NodeStatus, PartitionStatus,
     ReplicaStatus, Vitality,
@@ -289,15 +290,33 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
         let settings = &admin.settings;
         let disagreements =
             disagreements(&cluster, view.now_ms, &settings.splits, &settings.quotas);
-        disagreements
-            .into_iter()
+        let others = cluster.watchers().flat_map(|(service, instance, watcher)| {
+            let troubles = watcher.troubles.iter();
+            troubles.map(move |trouble| format!("{service} {instance}: {trouble}"))
+        });
+        // What others found must not be crowded out by the nodes' own.
+        others
+            .chain(disagreements)
             .chain(troubles)
             .take(TROUBLES_MAX)
             .collect()
     };
+    let (archive, watched) = {
+        let cluster = admin.cluster.read();
+        let archivers = cluster.watchers().filter_map(|(_, _, w)| w.archive.clone());
+        let archive = archivers.reduce(|one, other| ArchiveHealth {
+            partitions: one.partitions + other.partitions,
+            unarchived_bytes: one.unarchived_bytes + other.unarchived_bytes,
+            lag_ms: one.lag_ms.max(other.lag_ms),
+            store_up: one.store_up && other.store_up,
+        });
+        let watched = cluster.watchers().all(|(_, _, w)| w.troubles.is_empty());
+        (archive, watched)
+    };
     let progress = plan.repairs.progress();
     let fine = |n: &NodeStatus| n.vitality == Vitality::Alive && !n.slow && !n.draining;
     let healthy = without_leader.is_empty()
+        && watched
         && endangered.is_empty()
         && fenced.is_empty()
         && progress.total == progress.done
@@ -324,6 +343,7 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
             .collect(),
         fenced,
         troubles,
+        archive,
         nodes,
     }
 }

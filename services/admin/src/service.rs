@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::AdminSettings;
 use crate::api;
 use crate::driver::{Admin, Outcome};
-use crate::founding::{create_replica, founding};
+use crate::founding::{create_replica, founded_table, founding};
 use crate::operate;
 use crate::records::{COUNTERS, Counters, SYSTEM_GROUP, system_table};
 
@@ -129,7 +129,7 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         ready: false,
         draining: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        storage: None,
+        ..Heartbeat::default()
     };
     let keeper = Keeper {
         admin: admin.clone(),
@@ -381,7 +381,7 @@ async fn complete_system_group(admin: &Arc<Admin>) {
     for member in &info.members {
         let order = create_replica(
             info.partition,
-            table.clone(),
+            founded_table(&info.members),
             info.range.clone(),
             &info.members,
         );

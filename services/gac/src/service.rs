@@ -189,7 +189,7 @@ pub async fn start(settings: GacSettings, mesh: Mesh) -> anyhow::Result<Running>
             ready: true,
             draining: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            storage: None,
+            ..Heartbeat::default()
         },
         report_every: Duration::from_millis(settings.report_every_ms.max(100)),
         shared,

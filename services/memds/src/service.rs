@@ -151,7 +151,7 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
             ready: false,
             draining: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            storage: None,
+            ..Heartbeat::default()
         },
         settings,
         mesh: mesh.clone(),

@@ -64,7 +64,7 @@ impl Supervisor {
             ready,
             draining,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            storage: None,
+            ..Heartbeat::default()
         };
         if let Err(error) = self.mesh.cast(subjects::HEALTH, &heartbeat) {
             tracing::debug!(%error, "heartbeat not sent");

@@ -101,6 +101,7 @@ mod tests {
                 room,
                 ..StorageHealth::default()
             }),
+            ..Heartbeat::default()
         }
     }
 

@@ -8,12 +8,3 @@ mod tests;
 
 pub use receiver::{CopyError, Incoming, ReceiveOptions, receive, tidy};
 pub use source::{Busy, CopySource, SourceOptions};
-
-use bytes::Bytes;
-
-/// CRC32C over all keys and values of a chunk.
-fn chunk_crc(pairs: &[(Bytes, Bytes)]) -> u32 {
-    pairs.iter().fold(0, |crc, (key, item)| {
-        crc32c::crc32c_append(crc32c::crc32c_append(crc, key), item)
-    })
-}

@@ -2,6 +2,7 @@
 //! which they are told what. Runs on its shard's thread only; never blocks (disks are other threads' work).
 
 mod admission;
+mod archive;
 mod flush;
 mod healing;
 mod requests;
@@ -22,10 +23,11 @@ use protocol::item::{ItemFault, ItemReply};
 use protocol::replication::GroupMessage;
 
 use crate::env::Env;
+use crate::group::archive::LogAge;
 use crate::group::healing::Healing;
 use crate::group::split::SplitWatch;
 pub(crate) use crate::group::store::Store;
-use crate::log_reader::LogJob;
+use crate::log_reader::{FollowerJob, LogJob};
 use crate::orders::Founder;
 
 /// A replica that heard of no leader for so long is reported.
@@ -45,6 +47,8 @@ pub(crate) struct Group {
     /// At a leader: what it does about the others.
     healing: Healing,
     split_watch: SplitWatch,
+    /// At a leader: since when which entries wait to be archived.
+    log_age: LogAge,
     /// Since when this replica is here, or last heard from a leader.
     led_at: Millis,
     /// In the environment's list of groups to finish in this turn.
@@ -66,6 +70,7 @@ impl Group {
             token: None,
             healing: Healing::new(id, now),
             split_watch: SplitWatch::default(),
+            log_age: LogAge::default(),
             led_at: now,
             touched: false,
             push_due: false,
@@ -123,6 +128,7 @@ impl Group {
             advice: self.store.as_ref()?.admission.advice(env.now),
             parent: state.parent,
             split: self.split_progress(state),
+            unarchived: self.is_unarchived(env),
         })
     }
 
@@ -147,7 +153,7 @@ impl Group {
         env: &mut Env,
         message: GroupMessage,
     ) -> Result<(), PartitionError> {
-        // A follower whose flush is far behind, or whose disk is nearly full, takes no more entries: memory and disk are
+        // A follower whose flush is far behind, or whose disk or log is full, takes no more entries: memory and disk are
         // bounded, the leader sends them again.
         let limits = &env.node.settings.limits;
         if let Body::Append(append) = &message.message.body
@@ -155,7 +161,7 @@ impl Group {
             && let Some(store) = &self.store
             && (store.partition.overlay_bytes() > 2 * limits.overlay_bytes_max
                 || env.node.overlays_full()
-                || env.node.disk_low())
+                || env.node.is_full())
         {
             return Ok(());
         }
@@ -231,7 +237,7 @@ impl Group {
             self.lose(env);
         }
         for wanted in output.read_log {
-            let job = LogJob {
+            let job = FollowerJob {
                 group: self.id,
                 to: wanted.to,
                 from: wanted.from,
@@ -239,7 +245,7 @@ impl Group {
                 inbox: env.inbox.clone(),
             };
             // Queue full: the core asks again.
-            let _ = env.log_reader.submit(job);
+            let _ = env.log_reader.submit(LogJob::Follower(job));
         }
         if let Some(from) = output.copy_wanted {
             self.want_copy(env, from);

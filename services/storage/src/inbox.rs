@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 use crate::children::Made;
 use crate::copier::Copied;
 use crate::flusher::Flushed;
-use crate::orders::{Created, Dropping, OrderCaller};
+use crate::log_reader::ArchiveRead;
+use crate::orders::{ArchiveCaller, Created, Dropping, OrderCaller};
 use crate::shard::{Shard, Wake};
 
 /// An item request.
@@ -63,6 +64,10 @@ pub(crate) enum Event {
     Copied(Box<Copied>),
     /// Another node pulls a copy.
     CopyRequested(CopyRequest, Responder),
+    /// An archiver wants entries, or their digest.
+    ArchiveRead(GroupId, ArchiveRead, ArchiveCaller),
+    /// An archiver says that everything of the group up to here is archived.
+    Archived(GroupId, Index, ArchiveCaller),
     /// Create a replica, if it is not there.
     Create(Box<CreateReplica>, OrderCaller),
     /// The B-tree of a new replica is there, or could not be made.

@@ -12,6 +12,7 @@ use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, Replicatio
 use protocol::split::SplitReport;
 use protocol::subjects;
 
+use crate::archiver_calls::take_call;
 use crate::forwarder::forward;
 use crate::inbox::{Caller, Event, Request};
 use crate::node::{self, Node};
@@ -124,6 +125,14 @@ pub(crate) async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscriptio
             tracing::warn!(%error, sender = delivery.sender.instance, "not a copy request");
         }
     };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+pub(crate) async fn serve_archivers(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_archive(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| take_call(&node, delivery);
     Ok(mesh.serve(&subject, None, take).await?)
 }
 

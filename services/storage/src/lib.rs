@@ -4,6 +4,7 @@
 //! Threads: one a shard (an actix actor on its own arbiter, never blocks), one of the log, and a few for flushes, log reads,
 //! copies and orders. A request comes in on a thread of the bus, waits in its shard's inbox, and is answered by the shard.
 
+mod archiver_calls;
 pub mod btree;
 mod capacity;
 mod children;

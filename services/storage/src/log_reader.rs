@@ -1,14 +1,37 @@
-//! Reads of the WAL for followers that lag: on a thread of their own. Owns the blocking part only.
+//! Reads of the WAL for followers that lag, and for archivers: on a thread of their own. Owns the blocking part only.
 
 use std::sync::Arc;
 
 use paxos::{GroupId, Index, NodeId};
+use protocol::archive::ArchiveReply;
 use wal::{Wal, WalError};
 
 use crate::inbox::{Event, Inbox};
+use crate::orders::ArchiveCaller;
 
-/// Read entries of a group from the log.
-pub(crate) struct LogJob {
+/// Entries in one answer to an archiver, bytes: with framing below the 512 KiB from which on messages are cut up. A larger entry goes alone.
+const ENTRIES_BYTES: usize = 400 << 10;
+
+/// Something to read.
+pub(crate) enum LogJob {
+    /// For a follower that lags.
+    Follower(FollowerJob),
+    /// For an archiver.
+    Archive(ArchiveJob),
+}
+
+impl LogJob {
+    /// Does it. Blocks.
+    pub(crate) fn run(self, wal: &Wal) {
+        match self {
+            Self::Follower(job) => job.run(wal),
+            Self::Archive(job) => job.run(wal),
+        }
+    }
+}
+
+/// Read entries of a group from the log for a follower.
+pub(crate) struct FollowerJob {
     pub(crate) group: GroupId,
     pub(crate) to: NodeId,
     pub(crate) from: Index,
@@ -16,9 +39,8 @@ pub(crate) struct LogJob {
     pub(crate) inbox: Arc<Inbox>,
 }
 
-impl LogJob {
-    /// Does it. Blocks.
-    pub(crate) fn run(self, wal: &Wal) {
+impl FollowerJob {
+    fn run(self, wal: &Wal) {
         let Self {
             group,
             to,
@@ -47,5 +69,44 @@ impl LogJob {
             from,
             entries,
         });
+    }
+}
+
+/// What an archiver wants of entries `first..=last`, all of which are committed and durable here.
+pub(crate) struct ArchiveRead {
+    pub(crate) first: Index,
+    pub(crate) last: Index,
+}
+
+/// Read entries of a group from the log for an archiver.
+pub(crate) struct ArchiveJob {
+    pub(crate) group: GroupId,
+    pub(crate) read: ArchiveRead,
+    pub(crate) caller: ArchiveCaller,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl ArchiveJob {
+    fn run(self, wal: &Wal) {
+        let group = self.group;
+        match self.entries(wal) {
+            Ok(reply) => self.caller.answer(&reply),
+            Err(error @ (WalError::Corrupt { .. } | WalError::Io { .. })) => {
+                self.caller.unavailable(error.to_string());
+                // What it promised to keep is lost: it must be no member of a quorum for it.
+                self.inbox.event(Event::LogUnreadable(group, error));
+            }
+            // Truncated meanwhile, or the replica is gone.
+            Err(error) => self.caller.unavailable(error.to_string()),
+        }
+    }
+
+    fn entries(&self, wal: &Wal) -> Result<ArchiveReply, WalError> {
+        let mut entries = wal.read(self.group, self.read.first, ENTRIES_BYTES)?;
+        entries.retain(|entry| entry.index <= self.read.last);
+        Ok(match entries.is_empty() {
+            true => ArchiveReply::Unavailable("the log ends before".to_owned()),
+            false => ArchiveReply::Entries(entries),
+        })
     }
 }

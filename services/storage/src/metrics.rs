@@ -17,6 +17,9 @@ pub(crate) struct Metrics {
     fenced_replica: IntGaugeVec,
     pub(crate) disk_free_bytes: IntGauge,
     pub(crate) disk_low: IntGauge,
+    pub(crate) wal_full: IntGauge,
+    pub(crate) unarchived_bytes: IntGauge,
+    pub(crate) unarchived_ms: IntGauge,
     pub(crate) proposals: IntCounter,
     pub(crate) strong_reads: IntCounter,
     pub(crate) eventual_reads: IntCounter,
@@ -128,6 +131,18 @@ impl Metrics {
             disk_low: make.gauge(
                 "disk_low",
                 "1 while the disk is nearly full: the node takes no writes.",
+            )?,
+            wal_full: make.gauge(
+                "wal_full",
+                "1 while the log waits for the archive and is as large as it may be: the node takes no writes.",
+            )?,
+            unarchived_bytes: make.gauge(
+                "unarchived_bytes",
+                "Bytes of committed entries of the groups led here that are not archived.",
+            )?,
+            unarchived_ms: make.gauge(
+                "unarchived_ms",
+                "Age of the oldest of them, milliseconds.",
             )?,
             proposals: make.counter("proposals_total", "Commands proposed.")?,
             strong_reads: make.counter("strong_reads_total", "Strong reads of one item.")?,

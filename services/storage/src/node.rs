@@ -11,6 +11,7 @@ use mesh::Mesh;
 use parking_lot::{Mutex, RwLock};
 use partition::Limits as PartitionLimits;
 use paxos::{GroupId, Millis, NodeId};
+use protocol::archive::LedLog;
 use protocol::health::LeaderlessReplica;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -69,6 +70,7 @@ pub(crate) struct Node {
     split_at: Mutex<Millis>,
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
+    log_full: AtomicBool,
     space: Mutex<Space>,
     pub(crate) capacity: NodeCapacity,
     pub(crate) led: Led,
@@ -90,6 +92,7 @@ struct Report {
     troubles: Vec<String>,
     leaderless: Vec<LeaderlessReplica>,
     peers: Peers,
+    logs: BTreeMap<GroupId, LedLog>,
 }
 
 /// Fenced replicas that are named one by one; all are counted.
@@ -114,7 +117,7 @@ impl Node {
         let Parts {
             data_dir,
             epochs,
-            settings,
+            mut settings,
             mesh,
             wal,
             metrics,
@@ -123,6 +126,7 @@ impl Node {
             inboxes,
             runtime,
         } = parts;
+        settings.timing.limits.archive = settings.archive;
         Self {
             id: NodeId(settings.node_id),
             incarnation: data_dir.incarnation(),
@@ -151,6 +155,7 @@ impl Node {
             split_at: Mutex::default(),
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
+            log_full: AtomicBool::new(false),
             space: Mutex::default(),
             capacity: NodeCapacity::new(&settings.admission),
             origin: Instant::now(),
@@ -285,9 +290,64 @@ impl Node {
         *self.space.lock()
     }
 
-    /// Whether the disk is so full that no writes are taken.
-    pub(crate) fn disk_low(&self) -> bool {
-        self.disk_low.load(Ordering::Relaxed)
+    /// Whether the disk, or the log, is so full that no writes are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.disk_low.load(Ordering::Relaxed) || self.log_full.load(Ordering::Relaxed)
+    }
+
+    /// The logs that a shard leads.
+    pub(crate) fn report_logs(&self, shard: usize, logs: BTreeMap<GroupId, LedLog>) {
+        self.reports.lock()[shard].logs = logs;
+    }
+
+    /// Logs that the node leads, behind this partition, in the order of their numbers.
+    pub(crate) fn led_logs(&self, after: GroupId, max: usize) -> Vec<LedLog> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let reports = self.reports.lock();
+        let of_shard = |report: &'_ Report| {
+            let logs = report.logs.range((Excluded(after), Unbounded));
+            logs.take(max)
+                .map(|(_, log)| log.clone())
+                .collect::<Vec<_>>()
+        };
+        let mut logs: Vec<LedLog> = reports.iter().flat_map(of_shard).collect();
+        logs.sort_by_key(|log| log.partition);
+        logs.truncate(max);
+        logs
+    }
+
+    /// Bytes of the led logs that are not archived, and the age of the oldest entry among them, milliseconds.
+    pub(crate) fn unarchived(&self) -> (u64, u64) {
+        let reports = self.reports.lock();
+        let logs = reports.iter().flat_map(|report| report.logs.values());
+        logs.fold((0, 0), |(bytes, age): (u64, u64), log| {
+            (bytes + log.unarchived_bytes, age.max(log.unarchived_ms))
+        })
+    }
+
+    /// Looks whether the log has grown as large as it may while it waits for the archive.
+    pub(crate) fn watch_log(&self, log_bytes: u64) {
+        let max = self.settings.limits.wal_full_bytes;
+        let was_full = self.log_full.load(Ordering::Relaxed);
+        let full = self.settings.archive && log_is_full(was_full, log_bytes, max);
+        if full == was_full {
+            return;
+        }
+        self.log_full.store(full, Ordering::Relaxed);
+        let (unarchived_bytes, age_ms) = self.unarchived();
+        match full {
+            true => tracing::error!(
+                log_bytes,
+                max,
+                unarchived_bytes,
+                age_ms,
+                "the write-ahead log is as large as it may be (storage.limits.wal_full_bytes): no more writes are taken until it is archived; look at the archivers and their store"
+            ),
+            false => tracing::info!(
+                log_bytes,
+                "the write-ahead log has room again: writes are taken"
+            ),
+        }
     }
 
     /// Measures the space on the disk. Blocks.
@@ -330,7 +390,12 @@ impl Node {
                 space.free_bytes
             )
         });
+        let log_full = self.log_full.load(Ordering::Relaxed).then(|| {
+            "the write-ahead log is as large as it may be and waits for the archive: it takes no writes"
+                .to_owned()
+        });
         full.into_iter()
+            .chain(log_full)
             .chain(fenced.take(FENCED_NAMED_MAX))
             .collect()
     }
@@ -349,6 +414,11 @@ impl Node {
         let space = self.space();
         set(&metrics.disk_free_bytes, space.free_bytes);
         set(&metrics.disk_low, u64::from(space.low));
+        let log_full = self.log_full.load(Ordering::Relaxed);
+        set(&metrics.wal_full, u64::from(log_full));
+        let (unarchived_bytes, unarchived_ms) = self.unarchived();
+        set(&metrics.unarchived_bytes, unarchived_bytes);
+        set(&metrics.unarchived_ms, unarchived_ms);
         set(&metrics.overlay_bytes, numbers.overlay_bytes);
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);
@@ -386,6 +456,16 @@ impl Node {
     }
 }
 
+/// The log may grow again after it shrank by this part of its limit: the node must not waver.
+const LOG_SLACK_DIVISOR: u64 = 8;
+
+fn log_is_full(was_full: bool, bytes: u64, max: u64) -> bool {
+    match was_full {
+        true => bytes > max - max / LOG_SLACK_DIVISOR,
+        false => bytes >= max,
+    }
+}
+
 /// Which of `shards` shards a group is pinned to.
 pub(crate) fn shard_of(group: GroupId, shards: usize) -> usize {
     (group.0 % shards.max(1) as u64) as usize
@@ -411,4 +491,17 @@ pub(crate) fn unix_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_does_not_waver() {
+        assert!(!log_is_full(false, 799, 800));
+        assert!(log_is_full(false, 800, 800));
+        assert!(log_is_full(true, 701, 800));
+        assert!(!log_is_full(true, 700, 800));
+    }
 }

@@ -9,6 +9,7 @@ use mesh::Responder;
 use model::EncodedKey;
 use partition::{Batch, PartitionState};
 use paxos::{GroupId, Identity, Member};
+use protocol::archive::ArchiveReply;
 use protocol::control::{JoinReplica, OrderReply};
 use protocol::item::{ItemFault, ItemReply};
 use wal::Wal;
@@ -58,6 +59,19 @@ impl OrderCaller {
             ItemReply::Fault(fault) => OrderReply::Refused(format!("{fault:?}")),
             _ => OrderReply::Done,
         });
+    }
+}
+
+/// An archiver that asked something.
+pub(crate) struct ArchiveCaller(pub(crate) Responder);
+
+impl ArchiveCaller {
+    pub(crate) fn answer(self, reply: &ArchiveReply) {
+        self.0.reply(reply);
+    }
+
+    pub(crate) fn unavailable(self, why: String) {
+        self.answer(&ArchiveReply::Unavailable(why));
     }
 }
 

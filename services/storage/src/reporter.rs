@@ -68,6 +68,7 @@ impl Reporter {
         let syncs = self.wal.syncs.saturating_sub(before.syncs);
         let sync_us = self.wal.sync_us.saturating_sub(before.sync_us);
         let sync_us = sync_us.checked_div(syncs).unwrap_or(0);
+        node.watch_log(self.wal.segment_bytes);
         self.release_log();
         let node = &self.node;
         let numbers = node.numbers();
@@ -117,6 +118,7 @@ impl Reporter {
                     write_units: admission.partition_write_units_max,
                 }),
             }),
+            ..Heartbeat::default()
         };
         // Whatever becomes of it on the bus.
         node.nodes.write().hear(now, &heartbeat);

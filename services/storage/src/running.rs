@@ -128,6 +128,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let replication = vec![
         intake::serve_replication(&node).await?,
         intake::serve_copies(&node).await?,
+        intake::serve_archivers(&node).await?,
         intake::serve_splits(&node).await?,
         intake::serve_hydrate(&node).await?,
         intake::watch_nodes(&node).await?,

@@ -26,6 +26,9 @@ pub struct StorageSettings {
     pub healing: healing::Settings,
     /// How leaders sample what is consumed of a partition, for splits.
     pub heat: heat::Settings,
+    /// Archivers run, and the log is kept until they have it. Without an archiver it grows to `limits.wal_full_bytes`, and then the node
+    /// takes no more writes: a mesh that has none must say so here.
+    pub archive: bool,
     /// Limits of this service.
     pub limits: Limits,
     /// How many capacity units partitions and the node spend.
@@ -44,6 +47,7 @@ impl Default for StorageSettings {
             timing: Timing::default(),
             healing: healing::Settings::default(),
             heat: heat::Settings::default(),
+            archive: false,
             limits: Limits::default(),
             admission: Admission::default(),
         }
@@ -118,6 +122,9 @@ pub struct Limits {
     pub wal_segment_bytes: u32,
     /// Above this size of the WAL on disk, bytes, the groups that keep its oldest segments alive are made to let go.
     pub wal_bytes_max: u64,
+    /// When the WAL on disk is this large, bytes, and waits for the archive, the node takes no writes until it shrinks: an hour without the
+    /// object store at the write units that a small node is rated for.
+    pub wal_full_bytes: u64,
     /// While fewer bytes are free, the node takes no writes and hands leadership away: what is left is for what must go on (the
     /// WAL's queue, flushes, a segment). At least a few times `wal_segment_bytes`.
     pub disk_reserve_bytes: u64,
@@ -153,6 +160,7 @@ impl Default for Limits {
             pressed_permille: 750,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,
+            wal_full_bytes: 32 << 30,
             disk_reserve_bytes: 512 << 20,
             disk_bytes_max: 0,
             map_bytes: 64 << 20,

@@ -211,6 +211,14 @@ impl Shard {
                 self.fence(id, error.into());
             }
             Event::LogUnreadable(id, error) => self.fence(id, error.into()),
+            Event::ArchiveRead(id, read, caller) => match self.groups.get(&id) {
+                Some(group) => group.read_for_archive(&self.env, read, caller),
+                None => caller.unavailable("there is no such replica".to_owned()),
+            },
+            Event::Archived(id, index, caller) => match self.groups.contains_key(&id) {
+                true => self.with_group(id, |group, env| group.archived(env, index, caller)),
+                false => caller.unavailable("there is no such replica".to_owned()),
+            },
             Event::Create(order, caller) => self.create(*order, caller),
             Event::Created(created) => self.created(*created),
             Event::Drop(id, caller) => self.drop_replica(id, Dropping::Deleted(caller)),
@@ -427,6 +435,12 @@ impl Shard {
             }
         }
         self.env.node.report_numbers(self.number, gathered);
+        if self.env.node.settings.archive {
+            let (groups, env) = (self.groups.values_mut(), &self.env);
+            let logs = groups.filter_map(|group| group.led_log(env));
+            let logs = logs.map(|log| (log.partition, log)).collect();
+            self.env.node.report_logs(self.number, logs);
+        }
         let now = self.env.now;
         let leaderless = self.groups.values().filter_map(|g| g.leaderless(now));
         let leaderless = leaderless.take(LEADERLESS_MAX).collect();

@@ -157,7 +157,7 @@ async fn a_nearly_full_disk_sheds_writes_and_leadership_and_recovers_by_itself()
         .until("writes are shed", || async {
             match cluster.write(put("shed", 3)).await {
                 ItemReply::Fault(ItemFault::Api(error)) => {
-                    error.kind == ErrorKind::Throttling && error.message.contains("is full")
+                    error.kind == ErrorKind::Throttling && error.message.contains("no space left")
                 }
                 _ => false,
             }

@@ -88,6 +88,7 @@ mod tests {
             draining: false,
             version: String::new(),
             storage: Some(StorageHealth::default()),
+            ..Heartbeat::default()
         }
     }
 

@@ -89,7 +89,7 @@ impl<C> Partition<C> {
                 attributes,
             }) => {
                 let command = command::encode_write(
-                    now_ms,
+                    self.stamp(now_ms),
                     &write.key,
                     item.as_deref(),
                     before.size,

@@ -54,6 +54,8 @@ pub struct Partition<C> {
     pub(crate) flights: Flights<C>,
     /// At a leader: the ballot in which it proposed a command of a split that is not applied yet, or `CommitSplit`.
     pub(crate) deciding: Option<Deciding>,
+    /// At a leader: no command is stamped with an earlier time, milliseconds since the epoch.
+    stamped_ms: u64,
     #[cfg(feature = "mutations")]
     pub(crate) mutations: Vec<crate::Mutation>,
 }
@@ -69,6 +71,7 @@ impl<C> Partition<C> {
             overlay: Overlay::default(),
             flights: Flights::new(),
             deciding: None,
+            stamped_ms: 0,
             #[cfg(feature = "mutations")]
             mutations: Vec::new(),
         }
@@ -105,6 +108,17 @@ impl<C> Partition<C> {
         self.flights.len()
     }
 
+    /// The time to stamp a command with, at a leader whose clock reads `now_ms`: never earlier than what was stamped, closed or applied.
+    pub(crate) fn stamp(&mut self, now_ms: u64) -> u64 {
+        self.stamped_ms = now_ms.max(self.stamped_ms).max(self.state.time_ms);
+        self.stamped_ms
+    }
+
+    /// Closes the time up to `until_ms`, at a leader: it stamps no further command with an earlier time.
+    pub fn close(&mut self, until_ms: u64) {
+        self.stamped_ms = self.stamped_ms.max(until_ms);
+    }
+
     /// Makes the command that replaces the table's definition, at the leader; answered at once if it is not newer than what is
     /// there. `now_ms`: milliseconds since the epoch.
     pub fn evaluate_table(
@@ -121,7 +135,7 @@ impl<C> Partition<C> {
         if table.version <= self.state.table.version {
             return Evaluated::Answer(caller, written);
         }
-        match command::encode_set_table(now_ms, table) {
+        match command::encode_set_table(self.stamp(now_ms), table) {
             Ok(command) => {
                 self.flights
                     .push(command.clone(), Bytes::new(), None, caller, written);
@@ -188,10 +202,8 @@ impl<C> Partition<C> {
     }
 
     fn apply_command(&mut self, index: Index, bytes: &Bytes) -> Result<(), PartitionError> {
-        match Command::decode(bytes)
-            .map_err(PartitionError::BadCommand)?
-            .kind
-        {
+        let command = Command::decode(bytes).map_err(PartitionError::BadCommand)?;
+        match command.kind {
             CommandKind::Write(_) | CommandKind::SetTable(_) if self.has_ended() => {
                 return Err(PartitionError::AfterSplit(index));
             }
@@ -214,6 +226,7 @@ impl<C> Partition<C> {
             CommandKind::CommitSplit(left) => self.commit_split(index, left),
             CommandKind::AbandonSplit(left) => self.abandon_split(left),
         }
+        self.state.time_ms = self.state.time_ms.max(command.time_ms);
         Ok(())
     }
 

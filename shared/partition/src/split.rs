@@ -89,6 +89,7 @@ pub fn empty_child(
 ) -> PartitionState {
     PartitionState {
         parent: Some(id),
+        time_ms: parent.time_ms,
         filling: Some(Filling::default()),
         ..PartitionState::empty(
             Configuration::default(),
@@ -111,6 +112,7 @@ pub fn begun_child(
 ) -> PartitionState {
     PartitionState {
         applied: committed.at,
+        begins: committed.at,
         configuration: Configuration::founding(committed.configuration.members.clone()),
         filling: None,
         ..empty_child(parent, id, split, side)

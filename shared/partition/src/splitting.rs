@@ -68,7 +68,8 @@ impl<C> Partition<C> {
         }
         let check =
             crate::split::check_split(&self.state, id, &split.point, (split.left, split.right));
-        let command = check.and_then(|()| command::encode_begin_split(now_ms, split));
+        let time_ms = self.stamp(now_ms);
+        let command = check.and_then(|()| command::encode_begin_split(time_ms, split));
         self.evaluate_step(ballot, command, caller)
     }
 
@@ -84,7 +85,7 @@ impl<C> Partition<C> {
         };
         let command = match self.state.has_ended() {
             true => Err("the split is committed".to_owned()),
-            false => command::encode_abandon_split(now_ms, left),
+            false => command::encode_abandon_split(self.stamp(now_ms), left),
         };
         self.evaluate_step(ballot, command, caller)
     }
@@ -131,7 +132,8 @@ impl<C> Partition<C> {
         if split.committed.is_some() || self.decides(ballot) {
             return None;
         }
-        let command = command::encode_commit_split(now_ms, split.left).ok()?;
+        let left = split.left;
+        let command = command::encode_commit_split(self.stamp(now_ms), left).ok()?;
         self.deciding = Some(Deciding {
             ballot,
             commits: true,

@@ -35,6 +35,14 @@ pub struct PartitionState {
     /// Their sizes as DynamoDB counts them, summed.
     #[serde(default)]
     pub bytes: u64,
+    /// Greatest `time_ms` of all commands applied, its parent's included: the time of this position, milliseconds since the epoch. It
+    /// never goes back, whatever the leaders' clocks do.
+    #[serde(default)]
+    pub time_ms: u64,
+    /// Position behind which its log begins: that of its parent's `CommitSplit`; 0 for a partition that its table was made with (and for children
+    /// of splits by version 0.1).
+    #[serde(default)]
+    pub begins: Index,
     /// The partition that this one was split off from.
     #[serde(default)]
     pub parent: Option<GroupId>,
@@ -66,6 +74,8 @@ impl PartitionState {
             members,
             items: 0,
             bytes: 0,
+            time_ms: 0,
+            begins: 0,
             parent: None,
             split: None,
             installed: false,

@@ -489,3 +489,50 @@ fn a_table_definition_goes_through_the_log_and_never_back() {
     leader.commit();
     assert_eq!(leader.partition.state().table.version, 3);
 }
+
+#[test]
+fn time_never_goes_back_whatever_the_clocks_do() {
+    let mut leader = Leader::new();
+    let times = |leader: &Leader| {
+        let stamped = |command: &bytes::Bytes| {
+            let command = partition::command::Command::decode(command).expect("decodes");
+            command.time_ms
+        };
+        leader.log.iter().map(stamped).collect::<Vec<_>>()
+    };
+    let mut version = 1;
+    let mut set_table = |leader: &mut Leader, now_ms| {
+        version += 1;
+        let mut newer = table();
+        newer.version = version;
+        let Evaluated::Propose(command) = leader.partition.evaluate_table(&newer, now_ms, 1) else {
+            panic!("it is newer");
+        };
+        leader.log.push(command);
+        leader.partition.proposed(leader.log.len() as u64);
+    };
+    set_table(&mut leader, 500);
+    // Its clock is set back while the first is in flight.
+    set_table(&mut leader, 400);
+    leader.commit();
+    assert_eq!(times(&leader), [500, 500]);
+    assert_eq!(leader.partition.state().time_ms, 500);
+    // Another leader, whose clock is behind, has only the applied state.
+    let state = leader.partition.state().clone();
+    leader.partition = partition::Partition::new(state, partition::Limits::default());
+    set_table(&mut leader, 300);
+    leader.commit();
+    assert_eq!(times(&leader), [500, 500, 500]);
+    // What it has closed it does not stamp.
+    leader.partition.close(700);
+    set_table(&mut leader, 600);
+    set_table(&mut leader, 900);
+    leader.commit();
+    assert_eq!(times(&leader)[3..], [700, 900]);
+    assert_eq!(leader.partition.state().time_ms, 900);
+    // A command of a leader of an older version, from before this was so.
+    let command = partition::command::encode_set_table(100, &table()).expect("encodes");
+    leader.log.push(command);
+    leader.commit();
+    assert_eq!(leader.partition.state().time_ms, 900);
+}

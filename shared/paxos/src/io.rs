@@ -122,6 +122,12 @@ pub enum Input {
         /// Position.
         index: Index,
     },
+    /// The log is archived up to and including this index: told to the leader, who may truncate that far (`Limits::archive`). May come late,
+    /// repeated and out of order; anybody else ignores it, and a new leader knows of nothing that is archived until it is told.
+    Archived {
+        /// Position.
+        index: Index,
+    },
     /// Hand leadership to this member. Ignored unless this is the serving leader and `to` a storage member.
     TransferLeadership {
         /// The successor.

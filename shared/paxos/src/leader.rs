@@ -32,8 +32,10 @@ pub(crate) struct Leader {
     progressed_at: Millis,
     progressed_to: Index,
     pub transfer: Option<Transfer>,
-    /// Every storage member's B-tree is durable up to here.
+    /// Up to here the log may go: every storage member's B-tree is durable, and the log is archived where it has to be.
     pub floor: Index,
+    /// What this leader was told to be archived.
+    pub archived: Index,
 }
 
 #[cfg(feature = "model")]
@@ -92,6 +94,7 @@ impl Replica {
             progressed_to: self.delivered,
             transfer: None,
             floor: 0,
+            archived: 0,
         }));
         self.append_own(vec![Payload::Noop], out);
     }
@@ -288,7 +291,7 @@ impl Replica {
         }
     }
 
-    /// Finds out up to where the log may be truncated: what every storage member has in its B-tree.
+    /// Finds out up to where the log may be truncated: what every storage member has in its B-tree, and the archive holds.
     fn spare(&self, leader: &mut Leader) {
         let crowded = self.release_log || self.log.bytes() > self.timing.limits.log_bytes_max;
         let mut floor = self.flushed;
@@ -305,6 +308,12 @@ impl Replica {
                 Role::Storage => progress.flushed,
                 Role::Log => progress.matched,
             });
+        }
+        let bounded = self.timing.limits.archive;
+        #[cfg(feature = "mutations")]
+        let bounded = bounded && !self.mutated(crate::Mutation::TruncateUnarchived);
+        if bounded {
+            floor = floor.min(leader.archived);
         }
         leader.floor = leader.floor.max(floor);
     }

@@ -72,6 +72,19 @@ impl Log {
         self.appended_bytes - self.floor_bytes
     }
 
+    /// Bytes above `index`, within `MARK_BYTES` or one entry; none above the end.
+    pub fn bytes_above(&self, index: Index) -> u64 {
+        if index >= self.last.index {
+            return 0;
+        }
+        let passed = self.marks.partition_point(|(at, _)| *at <= index);
+        let below = match passed {
+            0 => self.floor_bytes,
+            _ => self.marks[passed - 1].1,
+        };
+        self.appended_bytes - below
+    }
+
     /// The configuration in force: the last one in the log, committed or not.
     pub fn configuration(&self) -> &Configuration {
         self.configurations
@@ -461,6 +474,33 @@ mod tests {
             let coarse = outlined.bytes().abs_diff(whole.bytes());
             assert!(coarse <= 2 * MARK_BYTES, "{coarse}");
         }
+    }
+
+    #[test]
+    fn bytes_above_a_position_are_known_roughly() {
+        let mut log = Log::new(Position::default(), Configuration::default());
+        let payload = Payload::Command(Bytes::from(vec![0; 10_000]));
+        for index in 1..=100 {
+            let (ballot, payload) = (ballot(1), payload.clone());
+            log.push(Entry {
+                index,
+                ballot,
+                payload,
+            });
+        }
+        let one = log.bytes() / 100;
+        log.raise_floor(20);
+        for index in 20..100 {
+            let exact = (100 - index) * one;
+            let said = log.bytes_above(index);
+            assert!(said >= exact, "{index}: {said} of {exact}");
+            assert!(
+                said < exact + MARK_BYTES + one,
+                "{index}: {said} of {exact}"
+            );
+        }
+        assert_eq!(log.bytes_above(100), 0);
+        assert_eq!(log.bytes_above(0), log.bytes());
     }
 
     #[test]

@@ -60,12 +60,14 @@ pub enum Mutation {
     ChangeBeforeOwnCommit,
     /// A transfer ends every lease of unknown holder, also of a ballot above the released one (its own find).
     ReleaseUnknownLease,
+    /// The log is truncated although it is not archived.
+    TruncateUnarchived,
     /// A replica that takes the place of a lost one gets its incarnation. (Done by the shell: the core only relies on it.)
     ReuseIncarnation,
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 28] = [
+pub const MUTATIONS: [Mutation; 29] = [
     Mutation::AckBeforeFsync,
     Mutation::PromiseBeforeFsync,
     Mutation::CountOldBallot,
@@ -93,6 +95,7 @@ pub const MUTATIONS: [Mutation; 28] = [
     Mutation::LeadAsLearner,
     Mutation::ChangeBeforeOwnCommit,
     Mutation::ReleaseUnknownLease,
+    Mutation::TruncateUnarchived,
     Mutation::ReuseIncarnation,
 ];
 

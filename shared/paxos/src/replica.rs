@@ -282,6 +282,11 @@ impl Replica {
             Input::Flushed { index } => {
                 self.flushed = self.flushed.max(index.min(self.delivered));
             }
+            Input::Archived { index } => {
+                if let Part::Leader(leader) = &mut self.part {
+                    leader.archived = leader.archived.max(index);
+                }
+            }
             Input::TransferLeadership { to } => self.transfer(to),
             Input::Reconfigure {
                 generation,

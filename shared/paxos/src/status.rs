@@ -24,6 +24,10 @@ pub struct Status<'a> {
     pub floor: Position,
     /// Durable B-tree position.
     pub flushed: Index,
+    /// Leader: what it was told to be archived.
+    pub archived: Index,
+    /// Leader: bytes of the log above that, within some 64 KiB; none if it is archived to its end.
+    pub unarchived_bytes: u64,
     /// Configuration in force.
     pub configuration: &'a Configuration,
     /// Leader: until when it may serve reads.
@@ -46,7 +50,13 @@ impl Replica {
             Part::Candidate(_) => None,
             Part::Follower => self.heard.map(|heard| heard.node),
         };
+        let archived = match &self.part {
+            Part::Leader(leader) => leader.archived,
+            _ => 0,
+        };
         Status {
+            archived,
+            unarchived_bytes: self.log.bytes_above(archived),
             standing: self.standing,
             promised: self.promised,
             leader,

@@ -103,6 +103,8 @@ pub struct Limits {
     pub in_step_entries_max: u64,
     /// With more log than this above the floor, silent members no longer hold truncation back (they will need a copy).
     pub log_bytes_max: u64,
+    /// The log is archived: nothing above what `Input::Archived` says is truncated, however large it grows. Off: nobody archives it.
+    pub archive: bool,
 }
 
 impl Default for Limits {
@@ -117,6 +119,7 @@ impl Default for Limits {
             floor_step_entries: 1_024,
             in_step_entries_max: 1_024,
             log_bytes_max: 256 << 20,
+            archive: false,
         }
     }
 }

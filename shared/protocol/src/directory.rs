@@ -56,6 +56,9 @@ pub struct PartitionInfo {
     /// The split of this partition that is under way or done.
     #[serde(default)]
     pub split: Option<SplitProgress>,
+    /// Not all that its leader has committed is archived, as far as the leader knows; never where nothing is archived.
+    #[serde(default)]
+    pub unarchived: bool,
     /// Where its leader would split it for consumption, or why nowhere; none: it says nothing of it.
     #[serde(default)]
     pub advice: Option<heat::Advice>,

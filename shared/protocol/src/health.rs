@@ -5,9 +5,9 @@ use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// "I am here."
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// `storage`, `memds`, `router`, `admin`.
+    /// `storage`, `memds`, `router`, `admin`, `gac`, `archiver`.
     pub service: String,
     /// Storage: the node id. Others: the instance number.
     pub instance: u64,
@@ -26,6 +26,26 @@ pub struct Heartbeat {
     /// Storage only.
     #[serde(default)]
     pub storage: Option<StorageHealth>,
+    /// Archivers only.
+    #[serde(default)]
+    pub archive: Option<ArchiveHealth>,
+    /// Other services than storage: what an operator has to look at, in words (at most 256).
+    #[serde(default)]
+    pub troubles: Vec<String>,
+}
+
+/// How far an archiver is with the partitions that it looks after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ArchiveHealth {
+    /// Partitions that it looks after.
+    pub partitions: u64,
+    /// Bytes of committed log entries that are not archived.
+    pub unarchived_bytes: u64,
+    /// Age of the oldest of them, milliseconds; 0 = there are none.
+    pub lag_ms: u64,
+    /// The store answers.
+    pub store_up: bool,
 }
 
 /// What placement needs to know of a storage node.

@@ -1,6 +1,7 @@
 //! What the services say to each other: message bodies, one module a subject family. MessagePack maps with named fields
 //! (unknown fields are ignored, missing ones defaulted). Owns shapes only; never sends anything (`mesh`), never decides.
 
+pub mod archive;
 pub mod batch;
 pub mod control;
 pub mod cost;

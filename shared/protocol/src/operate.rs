@@ -4,6 +4,8 @@ use model::TableId;
 use paxos::{GroupId, NodeId, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::health::ArchiveHealth;
+
 /// An admin recorded something about a table; whoever gives orders may go on with it at once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Nudge {
@@ -347,7 +349,10 @@ pub struct MeshHealth {
     /// Fenced replicas (at most 100).
     #[serde(default)]
     pub fenced: Vec<FencedStatus>,
-    /// What the nodes say themselves, in words (at most 50).
+    /// What the nodes and the services that look after the data say themselves, in words (at most 50).
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// How far the archivers are, all together; none: no archiver was heard from.
+    #[serde(default)]
+    pub archive: Option<ArchiveHealth>,
 }

@@ -118,13 +118,23 @@ pub struct CopyChunk {
     pub session: u64,
     /// Key-value pairs, in key order.
     pub pairs: Vec<(Bytes, Bytes)>,
-    /// CRC32C over all keys and values of this chunk.
+    /// CRC32C over all keys and values of this chunk (`chunk_crc`).
     pub crc32c: u32,
+    /// Log position of the copied state, in every chunk; 0: the sender does not say.
+    #[serde(default)]
+    pub applied: Index,
     /// Set on the last chunk.
     pub end: Option<CopyEnd>,
     /// The session is unknown (expired): start again.
     #[serde(default)]
     pub expired: bool,
+}
+
+/// CRC32C over all keys and values of a chunk.
+pub fn chunk_crc(pairs: &[(Bytes, Bytes)]) -> u32 {
+    pairs.iter().fold(0, |crc, (key, item)| {
+        crc32c::crc32c_append(crc32c::crc32c_append(crc, key), item)
+    })
 }
 
 /// What the copy stands for.
@@ -146,6 +156,15 @@ pub struct CopyEnd {
     /// Items in the copy, for the receiver to check.
     #[serde(default)]
     pub items: Option<u64>,
+    /// Their sizes as DynamoDB counts them, summed, bytes; 0: the sender does not say.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Time of that position: the greatest of all commands up to it, milliseconds since the epoch; 0: the sender does not know.
+    #[serde(default)]
+    pub time_ms: u64,
+    /// Position behind which the partition's log begins.
+    #[serde(default)]
+    pub begins: Index,
     /// The partition that this one was split off from.
     #[serde(default)]
     pub parent: Option<GroupId>,

@@ -22,6 +22,12 @@ pub fn node_split(node: NodeId) -> String {
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)
 }
+/// Logs of a storage node for archivers: `archive::ArchiveCall` → `archive::ArchiveReply`.
+pub fn node_archive(node: NodeId) -> String {
+    format!("node.{}.archive", node.0)
+}
+/// An archiver's report, queue group `admin`: `archive::ArchiveReport` → `archive::ArchivePlan`.
+pub const ADMIN_ARCHIVE: &str = "admin.archive";
 /// Lookups to one memds node: `directory::LookupRequest` → `directory::LookupReply`.
 pub fn memds_lookup(instance: u64) -> String {
     format!("memds.{instance}.lookup")

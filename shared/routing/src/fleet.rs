@@ -137,7 +137,7 @@ mod tests {
             ready,
             draining: false,
             version: String::new(),
-            storage: None,
+            ..Heartbeat::default()
         }
     }
 

@@ -128,7 +128,7 @@ mod tests {
             ready: !draining,
             draining,
             version: String::new(),
-            storage: None,
+            ..Heartbeat::default()
         }
     }
 

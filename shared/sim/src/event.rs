@@ -1,6 +1,6 @@
 //! What can happen in the world, and to whose process.
 
-use paxos::{GroupId, Message, NodeId, ReadLog};
+use paxos::{GroupId, Index, Message, NodeId, ReadLog};
 use protocol::item::ItemReply;
 use protocol::split::SplitReport;
 
@@ -104,6 +104,14 @@ pub(crate) enum Event {
     },
     /// The stand-in for healing looks at all groups.
     Care,
+    /// The archiver looks at all groups.
+    Archive,
+    /// A node is told what of a group is archived.
+    Archived {
+        node: NodeId,
+        group: GroupId,
+        index: Index,
+    },
     Reply {
         call: u64,
         reply: Box<ItemReply>,
@@ -144,6 +152,7 @@ impl Event {
             | Event::SplitWork { node, .. }
             | Event::SplitReported { node, .. }
             | Event::Begin { node, .. }
+            | Event::Archived { node, .. }
             | Event::Deleted { node, .. } => Some(*node),
             Event::ClientWakes { .. }
             | Event::Reply { .. }
@@ -152,6 +161,7 @@ impl Event {
             | Event::Ambush { .. }
             | Event::Restart { .. }
             | Event::Heal
+            | Event::Archive
             | Event::Care => None,
         }
     }

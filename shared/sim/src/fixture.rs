@@ -74,6 +74,8 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         members: Vec::new(),
         items: 0,
         bytes: 0,
+        time_ms: 0,
+        begins: 0,
         parent: None,
         split: None,
         installed: false,

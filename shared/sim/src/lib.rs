@@ -2,6 +2,7 @@
 //! disks, clocks and clients that are simulated and go wrong in every way that the design allows for. A run follows from
 //! its seed alone. Checks the invariants of the protocol after every step, and the clients' histories at the end.
 
+mod archive;
 mod care;
 mod checks;
 mod churn;

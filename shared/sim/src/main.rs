@@ -45,6 +45,9 @@ struct Arguments {
     /// Split partitions in every run.
     #[arg(long)]
     splits: bool,
+    /// Archive the logs in every run.
+    #[arg(long)]
+    archive: bool,
     /// Print the trace of every run (for a single seed).
     #[arg(long)]
     trace: bool,
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
             .into_iter()
             .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
             .collect(),
+        archive: arguments.archive,
         keep_trace: arguments.trace,
     };
     let (next, stop) = (AtomicU64::new(arguments.from), AtomicBool::new(false));
@@ -184,6 +188,9 @@ fn replay(seed: u64, arguments: &Arguments) -> String {
     }
     if arguments.splits {
         command.push_str(" --splits");
+    }
+    if arguments.archive {
+        command.push_str(" --archive");
     }
     if let Some(mutation) = &arguments.mutation {
         command.push_str(&format!(" --mutation {mutation}"));

@@ -56,6 +56,8 @@ pub struct Options {
     pub splits: bool,
     /// Deliberate bugs of splits.
     pub split_mutations: Vec<partition::Mutation>,
+    /// Logs are archived, and truncated only so far.
+    pub archive: bool,
     /// Keep the text of the trace.
     pub keep_trace: bool,
 }
@@ -111,6 +113,8 @@ pub struct Scenario {
     pub split_ms: u64,
     /// Deliberate bugs of splits.
     pub split_mutations: Vec<partition::Mutation>,
+    /// Mean pause between the archiver's looks at the groups in milliseconds; 0 = nothing is archived.
+    pub archive_ms: u64,
 }
 
 /// Incarnation of a node's disk.
@@ -183,6 +187,7 @@ impl Scenario {
             splits: options.splits,
             split_ms: 0,
             split_mutations: options.split_mutations.clone(),
+            archive_ms: 0,
         };
         if scenario.splits {
             scenario.split_ms = *rng.pick(&[10, 60, 300]).unwrap_or(&60);
@@ -191,6 +196,10 @@ impl Scenario {
         }
         if options.storm || rng.chance(200_000) {
             scenario.storm(rng);
+        }
+        if options.archive {
+            scenario.timing.limits.archive = true;
+            scenario.archive_ms = *rng.pick(&[20, 200, 2_000]).unwrap_or(&200);
         }
         scenario
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use paxos::{GroupId, Identity, Index, Input, Message, NodeId};
 
+use crate::archive::Archive;
 use crate::checks::blame;
 use crate::client::{Call, Client, Outcome};
 use crate::coverage::Coverage;
@@ -104,6 +105,8 @@ pub struct World {
     pub(crate) dropping: BTreeSet<GroupId>,
     /// The last entry of each group that any replica handed out as committed.
     pub(crate) handed_out: BTreeMap<GroupId, Index>,
+    /// What of each group is archived, where logs are.
+    pub(crate) archives: BTreeMap<GroupId, Archive>,
 }
 
 impl World {
@@ -145,7 +148,7 @@ impl World {
             calls: BTreeMap::new(),
             call_ids: 0,
             history: BTreeMap::new(),
-            invariants: invariants::all(&scenario.groups),
+            invariants: invariants::all(&scenario),
             faulty: true,
             clients_run: true,
             trace: Trace::new(keep_trace),
@@ -165,6 +168,7 @@ impl World {
             ready: BTreeSet::new(),
             dropping: BTreeSet::new(),
             handed_out: BTreeMap::new(),
+            archives: BTreeMap::new(),
             scenario,
         };
         if world.scenario.drift_ppm > 0 {
@@ -182,6 +186,9 @@ impl World {
         world.after(CARE_US, Event::Care);
         if world.scenario.members == Members::Healing {
             world.begin_healing();
+        }
+        if world.scenario.archive_ms > 0 {
+            world.after(1_000, Event::Archive);
         }
         world
     }
@@ -292,6 +299,11 @@ impl World {
                 Ok(())
             }
             Event::Care => self.care(),
+            Event::Archive => {
+                self.archive();
+                Ok(())
+            }
+            Event::Archived { node, group, index } => self.archived(node, group, index),
             Event::Beat { node } => {
                 self.beat(node);
                 Ok(())

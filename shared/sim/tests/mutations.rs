@@ -72,6 +72,18 @@ fn trusting_stale_incarnations_is_caught() {
     assert!(invariant.contains("stale"), "{invariant}");
 }
 
+#[test]
+fn truncating_what_is_not_archived_is_caught() {
+    let options = Options {
+        mutations: vec![Mutation::TruncateUnarchived],
+        archive: true,
+        ..Options::default()
+    };
+    let found = (0..20).find_map(|seed| run(seed, &options).violation);
+    let invariant = found.expect("it goes unnoticed").invariant;
+    assert!(invariant.contains("archived"), "{invariant}");
+}
+
 /// The rarest: it takes three leaders in a row that die at the right moments.
 #[test]
 fn committing_an_old_ballots_entry_by_counting_is_caught() {

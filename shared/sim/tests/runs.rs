@@ -11,9 +11,10 @@ fn all_hold(seeds: std::ops::Range<u64>, options: &Options) -> Coverage {
         let report = run(seed, options);
         if let Some(violation) = report.violation {
             let storm = if options.storm { " --storm" } else { "" };
+            let archive = if options.archive { " --archive" } else { "" };
             let members = options.members.map(|m| format!(" --members {m}"));
             panic!(
-                "seed {seed}: {}\n{}\nagain: cargo run -p sim --release -- --seeds 1 --from {seed}{storm}{}",
+                "seed {seed}: {}\n{}\nagain: cargo run -p sim --release -- --seeds 1 --from {seed}{storm}{archive}{}",
                 violation.invariant,
                 violation.detail,
                 members.unwrap_or_default(),
@@ -53,6 +54,27 @@ fn changes_amid_elections_hold_and_meet_their_rare_turns() {
     coverage.add(&all_hold(0..20, &storm));
     let missing = coverage.missing(&WANTED_OF_CHANGES);
     assert!(missing.is_empty(), "never met: {missing:?}\n{coverage}");
+}
+
+/// The log goes only as far as it is archived, whatever the archiver says and to whom; and it goes.
+#[test]
+fn archived_logs_are_truncated_and_no_others() {
+    let mut coverage = Coverage::default();
+    for members in MEMBERS {
+        let options = Options {
+            archive: true,
+            ..with(members)
+        };
+        coverage.add(&all_hold(0..20, &options));
+    }
+    for met in [
+        "entries archived",
+        "archived, said again",
+        "log truncated",
+        "copy installed",
+    ] {
+        assert!(coverage.count(met) > 0, "never met: {met}\n{coverage}");
+    }
 }
 
 #[test]

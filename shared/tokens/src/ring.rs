@@ -1,4 +1,4 @@
-//! Which GAC instance looks after which table: rendezvous hashing over the instances that were heard lately. When one comes or goes, only its own
+//! Which instance of a service looks after which table (GAC) or partition (archivers): rendezvous hashing over the instances that were heard lately. When one comes or goes, only its own
 //! tables move.
 
 use std::collections::BTreeMap;
@@ -42,16 +42,21 @@ impl Ring {
 
     /// The instance that looks after `table`; none while there is no instance.
     pub fn of(&self, table: TableId) -> Option<u64> {
+        self.of_number(table.0)
+    }
+
+    /// The instance that looks after whatever has this number (an archiver's partition); none while there is no instance.
+    pub fn of_number(&self, number: u64) -> Option<u64> {
         self.instances()
-            .max_by_key(|&instance| (weight(instance, table), instance))
+            .max_by_key(|&instance| (weight(instance, number), instance))
     }
 }
 
 /// A mixed hash (the finaliser of SplitMix64): all that is asked of it is that all routers get the same one, today and with the next version.
-fn weight(instance: u64, table: TableId) -> u64 {
+fn weight(instance: u64, number: u64) -> u64 {
     let mut mixed = instance
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(table.0);
+        .wrapping_add(number);
     for (shift, factor) in [(30, 0xbf58_476d_1ce4_e5b9), (27, 0x94d0_49bb_1331_11eb)] {
         mixed = (mixed ^ (mixed >> shift)).wrapping_mul(factor);
     }

@@ -322,6 +322,14 @@ impl Course {
             return None;
         }
         let parent = view.partitions.get(split.parent);
+        // The children's archives begin with their parent's: it stays until that is whole.
+        let waits = match parent.filter(|parent| parent.fresh(view.now_ms)) {
+            Some(parent) => parent.info.unarchived,
+            None => view.now_ms.saturating_sub(self.since_ms) < view.settings.abandon_after_ms,
+        };
+        if waits {
+            return None;
+        }
         let of_parent = parent.into_iter().flat_map(Seen::replicas);
         let mut members: Vec<PlacedMember> = Vec::new();
         for member in of_parent.chain(children.iter().flat_map(|child| child.replicas())) {

@@ -33,6 +33,8 @@ fn settings(number: u64, folder: &Path) -> StorageSettings {
         zone: format!("az{}", 1 + (number - 1) % 3),
         data_dir: folder.join(format!("node-{number}")),
         shards: 1,
+        // There is no archiver.
+        archive: false,
         ..StorageSettings::default()
     };
     settings.timing.heartbeat_ms = 100;

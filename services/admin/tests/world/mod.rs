@@ -185,6 +185,7 @@ impl World {
                     free_bytes: 1 << 40,
                     ..StorageHealth::default()
                 }),
+                ..Heartbeat::default()
             };
             join(&self.bus, "storage", node)
                 .cast(subjects::HEALTH, &beat)

@@ -227,6 +227,25 @@ pub fn health(health: &MeshHealth) -> String {
         health.without_leader.len(),
         health.endangered
     ));
+    if let Some(archive) = &health.archive {
+        let lag = match archive.unarchived_bytes {
+            0 => "everything is archived".to_owned(),
+            waiting => format!(
+                "{} wait, the oldest for {} s",
+                bytes(waiting),
+                archive.lag_ms / 1_000
+            ),
+        };
+        let store = if archive.store_up {
+            ""
+        } else {
+            "; the store does not answer"
+        };
+        lines.push(format!(
+            "archive     {} partitions, {lag}{store}",
+            archive.partitions
+        ));
+    }
     if !health.without_leader.is_empty() {
         lines.push(format!("no leader   {}", numbers(&health.without_leader)));
     }

@@ -57,6 +57,8 @@ pub(crate) fn state(applied: Index) -> PartitionState {
             warm: Default::default(),
         },
         members: vec![],
+        time_ms: 0,
+        begins: 0,
         items: 77,
         bytes: 78,
         parent: None,

@@ -8,9 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use partition::PartitionState;
 use paxos::{GroupId, Index, NodeId};
-use protocol::replication::{CopyChunk, CopyEnd, CopyRequest};
+use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
-use super::chunk_crc;
 use crate::btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 
 const SUFFIX: &str = "incoming";
@@ -307,6 +306,8 @@ impl<'a> Attempt<'a> {
             members: end.members.clone(),
             items: 0,
             bytes: 0,
+            time_ms: end.time_ms,
+            begins: end.begins,
             parent: end.parent,
             split: end.split.clone(),
             // A copy brings no children along: what this replica has done, it has done.

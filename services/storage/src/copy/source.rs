@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use partition::PartitionState;
 use paxos::{GroupId, NodeId};
-use protocol::replication::{CopyChunk, CopyEnd, CopyRequest};
+use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
-use super::chunk_crc;
 use crate::btree::{ReplicaTree, Snapshot, TreeError};
 
 /// Limits of the serving side.
@@ -202,6 +201,7 @@ impl Sessions {
             session: 0,
             pairs: Vec::new(),
             crc32c: 0,
+            applied: 0,
             end: None,
             expired: true,
         };
@@ -280,6 +280,7 @@ impl Session {
             session: 0,
             pairs,
             crc32c,
+            applied: self.snapshot.state().applied,
             end,
             expired: false,
         }))
@@ -295,6 +296,9 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         range: state.range.clone(),
         members: state.members.clone(),
         items: Some(state.items),
+        bytes: state.bytes,
+        time_ms: state.time_ms,
+        begins: state.begins,
         parent: state.parent,
         split: state.split.clone(),
     }

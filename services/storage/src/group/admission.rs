@@ -382,6 +382,7 @@ mod tests {
                     }),
                     ..StorageHealth::default()
                 }),
+                ..Heartbeat::default()
             };
             node.hear(now, &beat);
         };

@@ -13,10 +13,10 @@ use crate::inbox::Caller;
 use crate::orders::OrderCaller;
 
 /// A write at a leader whose node has no space for it. Not a capacity limit, and not for the client to mend; it may go elsewhere soon.
-fn disk_full() -> ItemFault {
+fn no_space() -> ItemFault {
     ItemFault::Api(ApiError::new(
         ErrorKind::Throttling,
-        "The request was not executed: the disk of the partition's leader is full. Please try again.",
+        "The request was not executed: the partition's leader has no space left. Please try again.",
     ))
 }
 
@@ -76,7 +76,7 @@ impl Group {
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
             let shed = match operation {
-                ItemOperation::Write(_) if env.node.disk_low() => Some(disk_full()),
+                ItemOperation::Write(_) if env.node.is_full() => Some(no_space()),
                 ItemOperation::Write(_) if env.node.overlays_full() => Some(ItemFault::Overloaded),
                 _ => None,
             };

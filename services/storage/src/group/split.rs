@@ -142,7 +142,7 @@ impl Group {
         // What room there is is for what must go on.
         if let (Task::Create | Task::Fill(_), Some(splitting)) = (task, &mut store.splitting)
             && !ended
-            && env.node.disk_low()
+            && env.node.is_full()
         {
             splitting.at = env.now.plus(RETRY_MS);
             return Ok(());

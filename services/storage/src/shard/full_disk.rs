@@ -1,5 +1,5 @@
-//! What a shard does while the node's disk is nearly full: it leads nothing that somebody else could lead. Writes are refused and
-//! entries of leaders not taken by the groups themselves (`Node::disk_low`); reads, votes and flushes go on.
+//! What a shard does while the node's disk is nearly full, or its log as large as it may be: it leads nothing that somebody else could
+//! lead. Writes are refused and entries of leaders not taken by the groups themselves (`Node::is_full`); reads, votes and flushes go on.
 
 use paxos::{Input, NodeId, Role, Standing};
 
@@ -13,7 +13,7 @@ const PAUSE_MS_MAX: u64 = 64_000;
 impl Shard {
     /// Hands away what is led here, one candidate after the other.
     pub(super) fn flee_full_disk(&mut self) {
-        if !self.env.node.disk_low() {
+        if !self.env.node.is_full() {
             self.flee_pause_ms = 0;
             return;
         }

@@ -78,6 +78,8 @@ pub fn settings(node_id: u64, data_dir: PathBuf) -> StorageSettings {
     settings.limits.flush_age_ms = 100;
     settings.limits.push_every_ms = 300;
     settings.limits.eventual_age_ms_max = 1_000;
+    // Nobody archives, unless a test does.
+    settings.archive = false;
     // Other tests measure other things.
     settings.admission.partition_read_units_max = 0;
     settings.admission.partition_write_units_max = 0;
@@ -422,7 +424,7 @@ pub fn table() -> TableDefinition {
         billing: BillingMode::PayPerRequest,
         status: TableStatus::Active,
         created_ms: 0,
-        uuid: String::new(),
+        uuid: "table-20".to_owned(),
         deletion_protection: false,
         table_class: None,
         tags: BTreeMap::new(),

@@ -271,3 +271,59 @@ fn a_few_entries_are_truncated_when_the_shared_log_needs_it() {
     cluster.pass(60_000);
     assert_eq!(cluster.status(leader).floor.index, last + 2);
 }
+
+#[test]
+fn what_is_not_archived_stays_in_the_log() {
+    let mut timing = small();
+    timing.limits.archive = true;
+    let mut cluster = Cluster::new(three(), timing);
+    let leader = cluster.elect();
+    let (a, b) = cluster.others(leader);
+    fill(&mut cluster, leader, 20);
+    let flush_all = |cluster: &mut Cluster| {
+        cluster.pass(400);
+        for node in [leader, a, b] {
+            cluster.flush(node);
+        }
+        cluster.pass(1_000);
+    };
+    flush_all(&mut cluster);
+    assert_eq!(cluster.status(leader).floor.index, 0, "nothing is archived");
+    assert!(cluster.status(leader).unarchived_bytes > 0);
+    // Out of order, twice, and to members that do not lead.
+    for (node, index) in [(leader, 12), (leader, 7), (leader, 12), (a, 19), (b, 19)] {
+        cluster.step(node, Input::Archived { index });
+    }
+    cluster.pass(1_000);
+    assert_eq!(cluster.status(leader).archived, 12);
+    for node in [leader, a, b] {
+        assert_eq!(cluster.status(node).floor.index, 12, "node {node}");
+    }
+    // Not even a crowded disk and a member that is silent for long make it go.
+    fill(&mut cluster, leader, 20);
+    flush_all(&mut cluster);
+    cluster.crash(b);
+    cluster.step(leader, Input::ReleaseLog);
+    cluster.pass(120_000);
+    assert_eq!(cluster.status(leader).floor.index, 12);
+    // A new leader knows of nothing that is archived until it is told.
+    cluster.crash(leader);
+    cluster.restart(b);
+    let second = cluster.elect();
+    fill(&mut cluster, second, 10);
+    cluster.pass(1_000);
+    let last = cluster.status(second).last.index;
+    assert_eq!(cluster.status(second).archived, 0);
+    assert_eq!(cluster.status(second).floor.index, 12);
+    cluster.step(second, Input::Archived { index: last });
+    cluster.restart(leader);
+    cluster.pass(1_000);
+    for node in [leader, a, b] {
+        cluster.flush(node);
+    }
+    cluster.pass(1_000);
+    for node in [leader, a, b] {
+        assert!(cluster.status(node).floor.index > 40, "node {node}");
+    }
+    assert_eq!(cluster.status(second).unarchived_bytes, 0);
+}

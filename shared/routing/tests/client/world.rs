@@ -209,7 +209,7 @@ impl World {
             ready: true,
             draining: false,
             version: String::new(),
-            storage: None,
+            ..Heartbeat::default()
         };
         Mesh::local(&self.bus, identity("memds", instance))
             .cast(subjects::HEALTH, &beat)
@@ -227,7 +227,7 @@ impl World {
             ready: !draining,
             draining,
             version: String::new(),
-            storage: None,
+            ..Heartbeat::default()
         };
         Mesh::local(&self.bus, identity("storage", node))
             .cast(subjects::HEALTH, &beat)

@@ -2,6 +2,7 @@
 
 mod accept_at_promise;
 mod applied_is_durable;
+mod archived_before_truncated;
 mod committed_is_durable;
 mod committed_never_changes;
 mod configurations_follow;
@@ -16,10 +17,12 @@ mod stale_moves_nothing;
 mod voters_elect;
 
 use paxos::{
-    Ballot, Configuration, Entry, GroupId, Identity, Message, Millis, NodeId, PersistOp, Replica,
+    Ballot, Configuration, Entry, GroupId, Identity, Index, Message, Millis, NodeId, PersistOp,
+    Replica,
 };
 
 use crate::disk::GroupDisk;
+use crate::scenario::Scenario;
 
 /// Result of a check; the error says what is wrong.
 pub type Check = Result<(), String>;
@@ -123,15 +126,19 @@ pub trait Invariant {
         Ok(())
     }
 
+    /// Everything of a group up to this position is archived.
+    fn archived(&mut self, _group: GroupId, _index: Index) {}
+
     /// A stale message was delivered.
     fn stale(&mut self, _: &Stale<'_>) -> Check {
         Ok(())
     }
 }
 
-/// All of them, for groups that were founded so.
-pub fn all(groups: &[(GroupId, Configuration)]) -> Vec<Box<dyn Invariant>> {
-    vec![
+/// All of them that apply to a scenario.
+pub fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
+    let groups = &scenario.groups;
+    let mut all: Vec<Box<dyn Invariant>> = vec![
         Box::<one_leader_a_ballot::OneLeaderABallot>::default(),
         Box::<promises_are_monotone::PromisesAreMonotone>::default(),
         Box::new(accept_at_promise::AcceptAtPromise),
@@ -146,5 +153,9 @@ pub fn all(groups: &[(GroupId, Configuration)]) -> Vec<Box<dyn Invariant>> {
         Box::new(configurations_follow::ConfigurationsFollow::new(groups)),
         Box::new(removed_by_commit::RemovedByCommit::new(groups)),
         Box::<voters_elect::VotersElect>::default(),
-    ]
+    ];
+    if scenario.archive_ms > 0 {
+        all.push(Box::<archived_before_truncated::ArchivedBeforeTruncated>::default());
+    }
+    all
 }
