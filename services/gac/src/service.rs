@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use protocol::health::Heartbeat;
 use protocol::subjects;
 use protocol::tokens::{
-    SideView, TableQuota, TableView, TokenRequest, VIEWS_MAX, ViewReply, ViewRequest, WarmReport,
+    SideView, TableQuota, TokenRequest, VIEWS_MAX, ViewReply, ViewRequest, WarmReport,
 };
 use telemetry::Health;
 use tokens::{Instance, Ring};
