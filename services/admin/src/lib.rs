@@ -4,6 +4,7 @@
 mod agreement;
 mod api;
 mod autoadmin;
+mod backups;
 mod catalog;
 mod cluster;
 mod constraints;
