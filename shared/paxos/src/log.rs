@@ -469,7 +469,8 @@ mod tests {
         assert_eq!(outlined.bytes(), whole.bytes());
         assert_eq!((outlined.memory_bytes(), outlined.memory_start()), (0, 401));
         for floor in [100, 201, 399] {
-            (whole.raise_floor(floor), outlined.raise_floor(floor));
+            whole.raise_floor(floor);
+            outlined.raise_floor(floor);
             assert_eq!(outlined.history(), whole.history());
             let coarse = outlined.bytes().abs_diff(whole.bytes());
             assert!(coarse <= 2 * MARK_BYTES, "{coarse}");
