@@ -59,6 +59,12 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
         } => replace(admin, partition, from, to),
         Command::FlushRoutes => flush_routes(admin),
         Command::Throughput { table, after } => throughput(admin, table.as_deref(), after).await,
+        Command::Condemn {
+            partition,
+            node,
+            incarnation,
+            why,
+        } => crate::condemn::condemn(admin, partition, (node, incarnation), why).await,
     }
 }
 

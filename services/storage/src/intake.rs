@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mesh::{Delivery, Subscription};
+use mesh::{Delivery, Responder, Subscription};
 use protocol::batch::BatchReader;
 use protocol::health::Heartbeat;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
 use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
+use protocol::scrub::{Marker, ScrubCall, ScrubReply, ScrubRequest};
 use protocol::split::SplitReport;
 use protocol::subjects;
 
@@ -16,6 +17,8 @@ use crate::archiver_calls::take_call;
 use crate::forwarder::forward;
 use crate::inbox::{Caller, Event, Request};
 use crate::node::{self, Node};
+use crate::pool::Jobs;
+use crate::scrub::{KeysJob, ScrubJob};
 
 pub(crate) mod orders;
 
@@ -150,6 +153,62 @@ pub(crate) async fn serve_splits(node: &Arc<Node>) -> anyhow::Result<Subscriptio
         }
     };
     Ok(mesh.serve(&subject, None, take).await?)
+}
+
+pub(crate) async fn serve_scrubs(
+    node: &Arc<Node>,
+    jobs: Jobs<ScrubJob>,
+) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_scrub(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| match delivery.decode::<ScrubCall>() {
+        Ok(call) => take_scrub(&node, &jobs, call, delivery.responder()),
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not a request of a scrub");
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+/// Runs on a thread of the bus.
+fn take_scrub(node: &Node, jobs: &Jobs<ScrubJob>, call: ScrubCall, responder: Responder) {
+    let (partition, scrub) = (call.partition, call.scrub);
+    match call.what {
+        ScrubRequest::Begin { bytes_per_second } => {
+            let marker = Marker {
+                scrub,
+                bytes_per_second,
+            };
+            let event = Event::Mark(partition, marker, responder);
+            node.inbox(partition).event(event);
+        }
+        ScrubRequest::Digest { from } => {
+            let reply = node.scrubs.digest(partition, scrub, from, node.now());
+            responder.reply(&reply);
+        }
+        ScrubRequest::Keys { range, after } => {
+            match node.scrubs.view(partition, scrub, node.now()) {
+                Err(reply) => responder.reply(&reply),
+                Ok(snapshot) => {
+                    let job = KeysJob {
+                        snapshot,
+                        range,
+                        after,
+                        responder,
+                    };
+                    if let Err(ScrubJob::Keys(job)) = jobs.submit(ScrubJob::Keys(job)) {
+                        let busy = ScrubReply::Busy("too many listings at once".to_owned());
+                        job.responder.reply(&busy);
+                    }
+                }
+            }
+        }
+        ScrubRequest::End => {
+            node.scrubs.end(partition, scrub);
+            responder.reply(&ScrubReply::Unknown("ended".to_owned()));
+        }
+    }
 }
 
 /// Keeps an eye on the other nodes' heartbeats.

@@ -32,6 +32,7 @@ use crate::orders::OrderJob;
 use crate::pool::Pool;
 use crate::recovery::{self, Inventory};
 use crate::reporter::{Report, Reporter, Stop};
+use crate::scrub::ScrubJob;
 use crate::settings::StorageSettings;
 use crate::shard::Shard;
 
@@ -39,6 +40,8 @@ use crate::shard::Shard;
 const DISK_JOBS_MAX: usize = 4_096;
 /// Searches for the middle of a partition that may wait.
 const MIDDLES_MAX: usize = 64;
+/// Digests and listings of scrubs that may wait.
+const SCRUB_JOBS_MAX: usize = 16;
 /// Copies pulled or waiting at the same time.
 const COPIES_MAX: usize = 16;
 /// A node that ends refuses requests until none came for so long: far above the time that a request is under way.
@@ -53,6 +56,7 @@ struct Disks {
     copier: Pool<CopyJob>,
     orders: Pool<OrderJob>,
     middles: Pool<MiddleJob>,
+    scrubber: Pool<ScrubJob>,
     copies: Arc<CopySource>,
 }
 
@@ -130,6 +134,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
         intake::serve_copies(&node).await?,
         intake::serve_archivers(&node).await?,
         intake::serve_splits(&node).await?,
+        intake::serve_scrubs(&node, disks.scrubber.jobs()).await?,
         intake::serve_hydrate(&node).await?,
         intake::watch_nodes(&node).await?,
     ];
@@ -246,6 +251,8 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
             job.run(&orders)
         })?,
         middles: Pool::start("storage-middle", 1, MIDDLES_MAX, MiddleJob::run)?,
+        // One is for a digest, the other for listings.
+        scrubber: Pool::start("storage-scrub", 2, SCRUB_JOBS_MAX, ScrubJob::run)?,
         copies: Arc::new(CopySource::start(copy_options)?),
     })
 }
@@ -280,6 +287,7 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         copier: disks.copier.jobs(),
         orders: disks.orders.jobs(),
         middles: disks.middles.jobs(),
+        scrubber: disks.scrubber.jobs(),
         copies: disks.copies.clone(),
     };
     let start = |(number, (groups, fenced)): (usize, (Vec<Group>, BTreeMap<_, _>))| {
@@ -370,6 +378,7 @@ impl Running {
             }
             disks.orders.close();
             disks.middles.close();
+            disks.scrubber.close();
             disks.copier.close();
             drop(disks.copies);
             disks.log_reader.close();

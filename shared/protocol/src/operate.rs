@@ -81,6 +81,17 @@ pub enum Command {
         #[serde(default)]
         after: TableId,
     },
+    /// From a scrubber: this replica differs from the others. Its node is to fence it, and it is healed.
+    Condemn {
+        /// The partition.
+        partition: GroupId,
+        /// Node of the replica.
+        node: NodeId,
+        /// Which replica.
+        incarnation: u64,
+        /// What was found, in words.
+        why: String,
+    },
 }
 
 /// The active admin's answer.

@@ -16,6 +16,7 @@ use crate::figure_eight::Trap;
 use crate::fixture::founding_state;
 use crate::host::{Clock, Host};
 use crate::invariants::{self, Invariant};
+use crate::markers::Markers;
 use crate::network::Network;
 use crate::registry::Registry;
 use crate::rng::Rng;
@@ -105,6 +106,8 @@ pub struct World {
     pub(crate) dropping: BTreeSet<GroupId>,
     /// The last entry of each group that any replica handed out as committed.
     pub(crate) handed_out: BTreeMap<GroupId, Index>,
+    /// What replicas held at markers.
+    pub(crate) markers: Markers,
     /// What of each group is archived, where logs are.
     pub(crate) archives: BTreeMap<GroupId, Archive>,
 }
@@ -168,6 +171,7 @@ impl World {
             ready: BTreeSet::new(),
             dropping: BTreeSet::new(),
             handed_out: BTreeMap::new(),
+            markers: Markers::default(),
             archives: BTreeMap::new(),
             scenario,
         };

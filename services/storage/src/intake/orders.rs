@@ -125,6 +125,14 @@ fn pass(node: &Node, order: Order, caller: OrderCaller) {
             node.inbox(partition)
                 .event(Event::Transfer(partition, to, caller));
         }
+        Order::FenceReplica {
+            partition,
+            incarnation,
+            why,
+        } => {
+            let event = Event::Condemn(partition, incarnation, why, caller);
+            node.inbox(partition).event(event);
+        }
         Order::SplitPartition {
             partition,
             generation,
