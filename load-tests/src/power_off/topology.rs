@@ -45,6 +45,8 @@ pub enum Kind {
     Memds,
     /// A GAC instance.
     Gac,
+    /// A scrubber.
+    Scrubber,
     /// An admin.
     Admin,
     /// A router.

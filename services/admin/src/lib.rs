@@ -3,8 +3,10 @@
 
 mod api;
 mod autoadmin;
+mod backups;
 mod catalog;
 mod cluster;
+mod condemn;
 mod constraints;
 mod create;
 mod delete;

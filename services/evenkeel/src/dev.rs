@@ -11,6 +11,7 @@ use gac::GacSettings;
 use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh};
 use router::{RouterSettings, TokenSettings};
+use scrubber::ScrubberSettings;
 use serde::Deserialize;
 use storage::StorageSettings;
 
@@ -86,6 +87,7 @@ struct Given {
     storage: GivenStorage,
     router: GivenRouter,
     gac: GacSettings,
+    scrubber: ScrubberSettings,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +150,13 @@ fn storage_settings(node: u64, data: &Path, given: &Given) -> StorageSettings {
     settings
 }
 
+fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
+    ScrubberSettings {
+        data_dir: data.join("scrubber"),
+        ..given.scrubber.clone()
+    }
+}
+
 async fn serve(
     endpoint: SocketAddr,
     data: &Path,
@@ -180,6 +189,7 @@ async fn serve(
     };
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;
     let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
+    let scrubber = scrubber::start(scrubber_settings(data, &given), join("scrubber", 1)).await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
@@ -204,6 +214,7 @@ async fn serve(
     println!("Stopping …");
     // From the client inwards; each bounds its own draining.
     router.stop().await;
+    scrubber.stop().await;
     gac.stop().await;
     admin.stop().await;
     tokio::join!(nodes.0.stop(), nodes.1.stop(), nodes.2.stop());

@@ -18,6 +18,12 @@ pub fn node_bulk(node: NodeId) -> String {
 pub fn node_split(node: NodeId) -> String {
     format!("node.{}.split", node.0)
 }
+/// Scrubs: `scrub::ScrubCall` → `scrub::ScrubReply`.
+pub fn node_scrub(node: NodeId) -> String {
+    format!("node.{}.scrub", node.0)
+}
+/// The operator's questions to the scrubbers: `scrub::Question` → `scrub::Overview`. Every scrubber hears them, the active one answers.
+pub const SCRUB_OPERATE: &str = "scrub.operate";
 /// Orders to a storage node: `control::OrderCall` → `control::OrderReply`.
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)
@@ -26,7 +32,7 @@ pub fn node_control(node: NodeId) -> String {
 pub fn node_archive(node: NodeId) -> String {
     format!("node.{}.archive", node.0)
 }
-/// An archiver's report, queue group `admin`: `archive::ArchiveReport` → `archive::ArchivePlan`.
+/// An archiver's report: `archive::ArchiveReport` → `archive::ArchivePlan`. Every admin hears it, the active one answers.
 pub const ADMIN_ARCHIVE: &str = "admin.archive";
 /// Lookups to one memds node: `directory::LookupRequest` → `directory::LookupReply`.
 pub fn memds_lookup(instance: u64) -> String {
@@ -64,3 +70,5 @@ pub fn gac_tokens(instance: u64) -> String {
 }
 /// What on-demand tables can serve by now, from GAC instances to admins, one way: `tokens::WarmReport`.
 pub const ADMIN_WARM: &str = "admin.warm";
+/// Restores, exports and imports: from an archiver instance to the admins, the active one answers: `jobs::JobsReport` → `jobs::JobsReply`.
+pub const ADMIN_JOBS: &str = "admin.jobs";
