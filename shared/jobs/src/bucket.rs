@@ -18,7 +18,9 @@ pub(crate) fn open(settings: &ArchiveSettings, bucket: &str) -> Result<Objects, 
             let folder = Path::new(root).join(BUCKETS).join(bucket);
             if !folder.is_dir() {
                 let folder = folder.display();
-                return Err(no_bucket(format!("The specified bucket does not exist: {folder} is no folder")));
+                return Err(no_bucket(format!(
+                    "The specified bucket does not exist: {folder} is no folder"
+                )));
             }
             format!("file://{}", folder.display())
         }
@@ -75,7 +77,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let settings = settings(root.path());
         let missing = open(&settings, "lake").unwrap_err();
-        assert!(matches!(missing, Stop::Failed { code: "S3NoSuchBucket", .. }));
+        assert!(matches!(
+            missing,
+            Stop::Failed {
+                code: "S3NoSuchBucket",
+                ..
+            }
+        ));
         std::fs::create_dir_all(root.path().join("buckets/lake")).unwrap();
         let objects = open(&settings, "lake").unwrap();
         for key in ["in/a.json", "in/ab.json", "in/b/c.json", "other"] {
@@ -83,7 +91,10 @@ mod tests {
         }
         let names = async |prefix: &str| {
             let listed = list(&objects, prefix).await.unwrap();
-            listed.into_iter().map(|object| object.key).collect::<Vec<_>>()
+            listed
+                .into_iter()
+                .map(|object| object.key)
+                .collect::<Vec<_>>()
         };
         assert_eq!(names("in/a").await, ["in/a.json", "in/ab.json"]);
         assert_eq!(names("in/").await.len(), 3);

@@ -118,7 +118,12 @@ impl Progress {
     }
 
     pub(crate) fn task(&self, at: usize) -> Task {
-        self.shared.lock().tasks.get(at).cloned().unwrap_or_default()
+        self.shared
+            .lock()
+            .tasks
+            .get(at)
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut JobProgress)) {

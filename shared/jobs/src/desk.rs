@@ -106,7 +106,11 @@ impl Desk {
             instance: self.instance,
             incarnation: self.mesh.identity().incarnation,
             jobs_max: self.context.settings.jobs_max,
-            progress: self.running.values().map(|job| job.progress.get()).collect(),
+            progress: self
+                .running
+                .values()
+                .map(|job| job.progress.get())
+                .collect(),
         };
         let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
         let call = self
@@ -121,7 +125,8 @@ impl Desk {
 
     fn follow(&mut self, jobs: Vec<Job>) {
         self.running.retain(|id, running| {
-            jobs.iter().any(|job| job.id == *id && job.attempt == running.attempt)
+            jobs.iter()
+                .any(|job| job.id == *id && job.attempt == running.attempt)
         });
         for job in jobs {
             if !self.running.contains_key(&job.id) {
@@ -171,9 +176,10 @@ async fn run(
         let (work, target) = (work.clone(), &target);
         async move {
             match work {
-                Work::Restore { source, target: table } => {
-                    restore::run(context, source, target(*table), progress).await
-                }
+                Work::Restore {
+                    source,
+                    target: table,
+                } => restore::run(context, source, target(*table), progress).await,
                 Work::Export(export) => export::run(context, *export, progress).await,
                 Work::Import(import) => {
                     let table = target((*import.target).clone());

@@ -32,7 +32,13 @@ pub(crate) async fn run(
     let objects = bucket::open(context.objects.settings(), &export.bucket)?;
     let folder = manifest::folder(&export);
     // Whether the bucket can be written shows before any work is done.
-    put(&progress, &objects, &format!("{folder}_started"), Bytes::new()).await?;
+    put(
+        &progress,
+        &objects,
+        &format!("{folder}_started"),
+        Bytes::new(),
+    )
+    .await?;
     if progress.get().tasks.is_empty() {
         let tasks = progress.insist(|| plan(&reader, &export.source)).await?;
         progress.change(|progress| progress.tasks = tasks);
@@ -52,13 +58,27 @@ pub(crate) async fn run(
         .await?;
     let tasks = progress.get().tasks;
     let files = manifest::files(tasks.iter().flat_map(|task| &task.files));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let ended_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let summary = manifest::summary(&export, &tasks, ended_ms);
     for (name, content) in [("manifest-files", files), ("manifest-summary", summary)] {
         let (checksum, _) = manifest::checksums(content.as_bytes());
-        put(&progress, &objects, &format!("{folder}{name}.checksum"), checksum.into()).await?;
-        put(&progress, &objects, &format!("{folder}{name}.json"), content.into()).await?;
+        put(
+            &progress,
+            &objects,
+            &format!("{folder}{name}.checksum"),
+            checksum.into(),
+        )
+        .await?;
+        put(
+            &progress,
+            &objects,
+            &format!("{folder}{name}.json"),
+            content.into(),
+        )
+        .await?;
     }
     Ok(Outcome::Done {
         manifest: Some(format!("{folder}manifest-summary.json")),
@@ -100,7 +120,9 @@ impl File {
         self.line.extend_from_slice(b"{\"Item\":");
         write_json(item, &mut self.line).map_err(|error| wrong(&error))?;
         self.line.extend_from_slice(b"}\n");
-        self.gzip.write_all(&self.line).map_err(|error| wrong(&error))?;
+        self.gzip
+            .write_all(&self.line)
+            .map_err(|error| wrong(&error))?;
         self.items += 1;
         self.bytes += encoded_item_size(item).map_err(|error| wrong(&error))?;
         self.written += self.line.len();
@@ -109,7 +131,9 @@ impl File {
 
     fn finish(self) -> Result<Bytes, Stop> {
         let bytes = self.gzip.finish();
-        bytes.map(Bytes::from).map_err(|error| Stop::Later(error.to_string()))
+        bytes
+            .map(Bytes::from)
+            .map_err(|error| Stop::Later(error.to_string()))
     }
 }
 
@@ -139,9 +163,17 @@ async fn write_part(
         let body = std::mem::replace(&mut file, File::new()).finish()?;
         let (md5, etag) = manifest::checksums(&body);
         let key = manifest::data_key(export, &progress.task(at));
-        objects.put(&key, body, PutMode::Replace).await.map_err(bucket::failure)?;
+        objects
+            .put(&key, body, PutMode::Replace)
+            .await
+            .map_err(bucket::failure)?;
         progress.change_task(at, |task| {
-            task.files.push(ExportedFile { key, items, md5, etag });
+            task.files.push(ExportedFile {
+                key,
+                items,
+                md5,
+                etag,
+            });
             task.items += items;
             task.bytes += bytes;
             task.after = after.to_vec();

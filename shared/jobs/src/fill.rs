@@ -20,13 +20,19 @@ pub(crate) type Items = Vec<(EncodedKey, Bytes)>;
 
 /// Sizes of items as the API counts them, summed, bytes.
 pub(crate) fn sizes(items: &Items) -> u64 {
-    items.iter().map(|(_, item)| encoded_item_size(item).unwrap_or(0)).sum()
+    items
+        .iter()
+        .map(|(_, item)| encoded_item_size(item).unwrap_or(0))
+        .sum()
 }
 
 impl Target {
     /// Writes items, in no order; all are durable when this is `Ok`.
     pub(crate) async fn fill(&self, context: &Context, items: &Items) -> Result<(), Stop> {
-        let bytes = items.iter().map(|(key, item)| key.len() + item.len()).sum::<usize>();
+        let bytes = items
+            .iter()
+            .map(|(key, item)| key.len() + item.len())
+            .sum::<usize>();
         context.pace(bytes as u64).await;
         stream::iter(items.iter().map(Ok))
             .try_for_each_concurrent(context.settings.writes_at_once, |(key, item)| {
@@ -45,10 +51,15 @@ impl Target {
         };
         let (deadline, trace) = (Deadline::after(WRITE_MAX), TraceContext::default());
         let operation = ItemOperation::Write(Box::new(write));
-        let reply = self.client.item(&self.table, key, operation, deadline, &trace);
+        let reply = self
+            .client
+            .item(&self.table, key, operation, deadline, &trace);
         match reply.await {
             Ok(ItemReply::Written { .. }) => Ok(()),
-            Ok(other) => Err(Stop::failed("InternalError", format!("a write was answered by {other:?}"))),
+            Ok(other) => Err(Stop::failed(
+                "InternalError",
+                format!("a write was answered by {other:?}"),
+            )),
             Err(error) => match error.kind {
                 // Somebody else has filled it, or it is gone: the admin knows.
                 ErrorKind::ResourceInUse => Err(Stop::failed("TableInUse", error)),

@@ -60,10 +60,16 @@ pub(crate) async fn run(
 async fn plan(objects: &Objects, prefix: &str) -> Result<Vec<Task>, Stop> {
     let listed = bucket::list(objects, prefix).await?;
     if listed.is_empty() {
-        return Err(Stop::failed("S3NoSuchKey", format!("No object has a name that begins with '{prefix}'")));
+        return Err(Stop::failed(
+            "S3NoSuchKey",
+            format!("No object has a name that begins with '{prefix}'"),
+        ));
     }
     if listed.len() > OBJECTS_MAX {
-        let message = format!("{} objects, at most {OBJECTS_MAX} can be imported", listed.len());
+        let message = format!(
+            "{} objects, at most {OBJECTS_MAX} can be imported",
+            listed.len()
+        );
         return Err(Stop::failed("TooManyObjects", message));
     }
     let task = |object: objects::Listed| Task {
@@ -111,7 +117,11 @@ async fn read_part(
         let items: Items = batch.items.into_iter().collect();
         target.fill(context, &items).await?;
         for error in &batch.errors {
-            tracing::warn!(object = task.object, error, "a record could not be imported");
+            tracing::warn!(
+                object = task.object,
+                error,
+                "a record could not be imported"
+            );
         }
         progress.change_task(at, |task| {
             task.records += batch.records;
@@ -121,7 +131,9 @@ async fn read_part(
             task.examples.extend(batch.errors.into_iter().take(room));
         });
     }
-    let ended = reader.await.map_err(|error| Stop::Later(error.to_string()))?;
+    let ended = reader
+        .await
+        .map_err(|error| Stop::Later(error.to_string()))?;
     progress.change_task(at, |task| {
         if let Err(why) = ended {
             // The rest of the object can't be read: one error.

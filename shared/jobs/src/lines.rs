@@ -114,7 +114,10 @@ impl<'a, R: Read> Records<'a, R> {
 fn next_line(lines: &mut impl BufRead) -> Result<Option<Result<Vec<u8>, String>>, String> {
     let mut line = Vec::new();
     let failed = |error: std::io::Error| error.to_string();
-    let read = lines.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line);
+    let read = lines
+        .by_ref()
+        .take(LINE_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line);
     if read.map_err(failed)? == 0 {
         return Ok(None);
     }
@@ -129,7 +132,9 @@ fn next_line(lines: &mut impl BufRead) -> Result<Option<Result<Vec<u8>, String>>
         let is_over = end.is_some() || buffered.is_empty();
         lines.consume(length);
         if is_over {
-            return Ok(Some(Err(format!("a line is longer than {LINE_BYTES_MAX} bytes"))));
+            return Ok(Some(Err(format!(
+                "a line is longer than {LINE_BYTES_MAX} bytes"
+            ))));
         }
     }
 }
@@ -166,11 +171,17 @@ fn check_header(header: &[String], table: &TableDefinition) -> Result<(), String
 /// Key attributes have the types of the table; all others are strings, and what is empty is left out.
 fn of_row(row: &csv::StringRecord, header: &[String], table: &TableDefinition) -> Record {
     if row.len() != header.len() {
-        return Err(format!("{} values, the header has {}", row.len(), header.len()));
+        return Err(format!(
+            "{} values, the header has {}",
+            row.len(),
+            header.len()
+        ));
     }
     let mut item = Item::new();
     for (name, value) in header.iter().zip(row) {
-        let kind = keys(table).find(|key| key.name == *name).map(|key| key.kind);
+        let kind = keys(table)
+            .find(|key| key.name == *name)
+            .map(|key| key.kind);
         let value = match kind {
             None if value.is_empty() => continue,
             None | Some(ScalarType::S) => AttributeValue::S(value.to_owned()),
@@ -179,7 +190,9 @@ fn of_row(row: &csv::StringRecord, header: &[String], table: &TableDefinition) -
                 AttributeValue::N(number.map_err(|why| format!("{name}: {why}"))?)
             }
             Some(ScalarType::B) => {
-                let bytes = STANDARD.decode(value).map_err(|error| format!("{name}: {error}"));
+                let bytes = STANDARD
+                    .decode(value)
+                    .map_err(|error| format!("{name}: {error}"));
                 AttributeValue::B(bytes?.into())
             }
         };

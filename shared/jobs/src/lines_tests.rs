@@ -2,14 +2,17 @@
 
 use std::io::Cursor;
 
+use model::TableId;
 use model::codec::decode_item;
 use model::table::{BillingMode, KeySchema, TableStatus};
-use model::TableId;
 
 use super::*;
 
 fn table(partition: ScalarType, sort: Option<ScalarType>) -> TableDefinition {
-    let key = |name: &str, kind| KeyAttribute { name: name.into(), kind };
+    let key = |name: &str, kind| KeyAttribute {
+        name: name.into(),
+        kind,
+    };
     TableDefinition {
         id: TableId(20),
         name: "music".into(),
@@ -32,7 +35,11 @@ fn table(partition: ScalarType, sort: Option<ScalarType>) -> TableDefinition {
 }
 
 /// All records, bad ones as their messages; at the end what made the file unreadable.
-fn read(text: &[u8], format: &Format, table: &TableDefinition) -> (Vec<Result<Item, String>>, Option<String>) {
+fn read(
+    text: &[u8],
+    format: &Format,
+    table: &TableDefinition,
+) -> (Vec<Result<Item, String>>, Option<String>) {
     let mut records = match Records::open(Cursor::new(text.to_vec()), format, table) {
         Ok(records) => records,
         Err(why) => return (Vec::new(), Some(why)),
@@ -53,7 +60,10 @@ fn read(text: &[u8], format: &Format, table: &TableDefinition) -> (Vec<Result<It
 
 fn item(attributes: &[(&str, &str)]) -> Item {
     let value = |text: &str| AttributeValue::S(text.into());
-    attributes.iter().map(|(name, text)| ((*name).to_owned(), value(text))).collect()
+    attributes
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), value(text)))
+        .collect()
 }
 
 fn csv(delimiter: char, header: Option<&[&str]>) -> Format {
@@ -98,7 +108,10 @@ fn columns_have_the_types_of_the_keys_or_are_strings() {
     let key = |number: &str| {
         Item::from([
             ("pk".to_owned(), AttributeValue::B(b"a".to_vec().into())),
-            ("sk".to_owned(), AttributeValue::N(Number::parse(number).unwrap())),
+            (
+                "sk".to_owned(),
+                AttributeValue::N(Number::parse(number).unwrap()),
+            ),
         ])
     };
     let with = |number: &str, name: &str, text: &str| {
@@ -116,7 +129,10 @@ fn columns_have_the_types_of_the_keys_or_are_strings() {
 fn a_header_may_be_given_and_must_have_all_keys_once() {
     let table = table(ScalarType::S, None);
     let (records, end) = read(b"1;a\n", &csv(';', Some(&["n", "pk"])), &table);
-    assert_eq!((records, end), (vec![Ok(item(&[("pk", "a"), ("n", "1")]))], None));
+    assert_eq!(
+        (records, end),
+        (vec![Ok(item(&[("pk", "a"), ("n", "1")]))], None)
+    );
     for text in ["a,b\n1,2\n", "pk,pk\n1,2\n", "pk,\n1,2\n", ""] {
         let (records, end) = read(text.as_bytes(), &csv(',', None), &table);
         assert!(records.is_empty() && end.is_some(), "{text}");
@@ -125,7 +141,11 @@ fn a_header_may_be_given_and_must_have_all_keys_once() {
 
 #[test]
 fn text_that_is_no_utf8_is_an_error_of_its_row() {
-    let (records, end) = read(b"pk,n\na,\xff\nb,1\n", &csv(',', None), &table(ScalarType::S, None));
+    let (records, end) = read(
+        b"pk,n\na,\xff\nb,1\n",
+        &csv(',', None),
+        &table(ScalarType::S, None),
+    );
     assert_eq!(end, None);
     assert!(records[0].is_err());
     assert_eq!(records[1], Ok(item(&[("pk", "b"), ("n", "1")])));

@@ -141,8 +141,16 @@ mod tests {
     #[test]
     fn the_summary_says_what_amazons_says() {
         let tasks = [
-            Task { items: 3, bytes: 40, ..Task::default() },
-            Task { items: 5, bytes: 60, ..Task::default() },
+            Task {
+                items: 3,
+                bytes: 40,
+                ..Task::default()
+            },
+            Task {
+                items: 5,
+                bytes: 60,
+                ..Task::default()
+            },
         ];
         let summary = summary(&export("2020-Nov"), &tasks, 1_604_475_223_897);
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
@@ -172,20 +180,43 @@ mod tests {
     #[test]
     fn each_file_has_a_line_and_a_name_of_its_own() {
         let export = export("");
-        let mut task = Task { partition: GroupId(16), ..Task::default() };
+        let mut task = Task {
+            partition: GroupId(16),
+            ..Task::default()
+        };
         let first = data_key(&export, &task);
-        assert_eq!(first, data_key(&export, &task), "the same when it is written again");
+        assert_eq!(
+            first,
+            data_key(&export, &task),
+            "the same when it is written again"
+        );
         assert!(first.starts_with("AWSDynamoDB/01604474914028-a1b2c3d4/data/"));
-        assert_eq!(first.len(), folder(&export).len() + "data/.json.gz".len() + 26);
-        task.files.push(ExportedFile { key: first.clone(), items: 2, ..ExportedFile::default() });
+        assert_eq!(
+            first.len(),
+            folder(&export).len() + "data/.json.gz".len() + 26
+        );
+        task.files.push(ExportedFile {
+            key: first.clone(),
+            items: 2,
+            ..ExportedFile::default()
+        });
         let second = data_key(&export, &task);
         task.partition = GroupId(17);
         let third = data_key(&export, &task);
         assert!(first != second && second != third && first != third);
         let (md5, etag) = checksums(b"");
-        assert_eq!((md5.as_str(), etag.as_str()), ("1B2M2Y8AsgTpgAmY7PhCfg==", "d41d8cd98f00b204e9800998ecf8427e"));
+        assert_eq!(
+            (md5.as_str(), etag.as_str()),
+            (
+                "1B2M2Y8AsgTpgAmY7PhCfg==",
+                "d41d8cd98f00b204e9800998ecf8427e"
+            )
+        );
         let lines = files(task.files.iter());
         let line: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
-        assert_eq!(line, json!({"itemCount": 2, "md5Checksum": "", "etag": "", "dataFileS3Key": first}));
+        assert_eq!(
+            line,
+            json!({"itemCount": 2, "md5Checksum": "", "etag": "", "dataFileS3Key": first})
+        );
     }
 }

@@ -9,7 +9,12 @@ use crate::context::Stop;
 
 /// The source's name in the archive.
 pub(crate) fn uuid_of(source: &Source) -> Result<TableUuid, Stop> {
-    let wrong = || Stop::failed("ArchiveIncomplete", format!("'{}' is no UUID of a table", source.uuid));
+    let wrong = || {
+        Stop::failed(
+            "ArchiveIncomplete",
+            format!("'{}' is no UUID of a table", source.uuid),
+        )
+    };
     TableUuid::parse(&source.uuid).ok_or_else(wrong)
 }
 

@@ -21,11 +21,17 @@ impl Rebuilt {
         for refusal in &rebuilt.damaged {
             tracing::error!(%refusal, "a damaged object of the archive was passed over");
         }
-        Ok(Self { sink: Arc::new(sink) })
+        Ok(Self {
+            sink: Arc::new(sink),
+        })
     }
 
     /// The next items behind `after` (empty: from the start), about so many bytes; and whether these are the last.
-    pub(crate) async fn page(&self, after: &[u8], bytes_max: usize) -> Result<(Vec<(Bytes, Bytes)>, bool), Stop> {
+    pub(crate) async fn page(
+        &self,
+        after: &[u8],
+        bytes_max: usize,
+    ) -> Result<(Vec<(Bytes, Bytes)>, bool), Stop> {
         let (mut pairs, mut bytes) = (Vec::new(), 0);
         let from = (Bound::Excluded(after), Bound::Unbounded);
         for (key, item) in self.sink.items.range::<[u8], _>(from) {
@@ -40,11 +46,7 @@ impl Rebuilt {
 }
 
 /// The rebuild of a piece of a table at a time.
-pub(crate) fn piece(
-    reader: &ArchiveReader,
-    source: &Source,
-    task: &Task,
-) -> Result<Rebuild, Stop> {
+pub(crate) fn piece(reader: &ArchiveReader, source: &Source, task: &Task) -> Result<Rebuild, Stop> {
     let partition = archive::PartitionRef {
         table: crate::pieces::uuid_of(source)?,
         partition: task.partition,

@@ -69,7 +69,9 @@ async fn fill_part(
     loop {
         let (pairs, is_last) = rebuilt.page(&after, BATCH_BYTES).await?;
         let last = pairs.last().map(|(key, _)| key.clone());
-        let rekeyed = pairs.into_iter().map(|(key, item)| (rekey(&key, target.table.id), item));
+        let rekeyed = pairs
+            .into_iter()
+            .map(|(key, item)| (rekey(&key, target.table.id), item));
         let items: Items = rekeyed.collect();
         target.fill(context, &items).await?;
         let (count, bytes) = (items.len() as u64, sizes(&items));
