@@ -52,8 +52,9 @@ def write(ddb):
             ddb.put_item(TableName=NAME, Item={"pk": {"S": f"k{count % 500}"}, "n": {"N": str(count)}})
         if second() == now:
             at[now + timedelta(seconds=1)] = dict(items)
-        while second() <= now:
-            time.sleep(0.01)
+        # Not in the first millisecond of the next one, which belongs to this moment.
+        while datetime.now(timezone.utc) < now + timedelta(seconds=1, milliseconds=5):
+            time.sleep(0.005)
     return at
 
 

@@ -97,9 +97,9 @@ def now_s():
 
 
 def pass_second(second):
-    """Waits until the clock shows a later second: what is written from then on is later than `second`."""
-    while now_s() <= second:
-        time.sleep(0.01)
+    """Waits until the next second has begun: what is written from then on is later than its first millisecond."""
+    while datetime.now(timezone.utc) < second + timedelta(seconds=1, milliseconds=5):
+        time.sleep(0.005)
 
 
 def available(ddb, arn):

@@ -1,6 +1,5 @@
 //! What every job of an instance shares, and where a running job's progress is kept. Owns the retries of what fails for a while.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,17 +20,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Context {
     pub(crate) settings: JobSettings,
     pub(crate) objects: Objects,
-    pub(crate) scratch: PathBuf,
     /// When the next bytes may be written into a table.
     pace: tokio::sync::Mutex<Instant>,
 }
 
 impl Context {
-    pub(crate) fn new(settings: JobSettings, objects: Objects, scratch: PathBuf) -> Self {
+    pub(crate) fn new(settings: JobSettings, objects: Objects) -> Self {
         Self {
             settings,
             objects,
-            scratch,
             pace: tokio::sync::Mutex::new(Instant::now()),
         }
     }
@@ -94,7 +91,6 @@ impl From<RebuildError> for Stop {
     fn from(error: RebuildError) -> Self {
         match error {
             RebuildError::Store(error) if error.is_transient() => Self::Later(error.to_string()),
-            RebuildError::Sink(error) => Self::Later(error.to_string()),
             error => Self::failed("ArchiveDamaged", error),
         }
     }

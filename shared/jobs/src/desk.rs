@@ -1,7 +1,6 @@
 //! The jobs of this instance: asks the admin for them, runs them, reports how far they are. What is not in the admin's answer any more is stopped.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ impl Jobs {
     /// Starts asking for jobs. `objects` is the archive's store.
     ///
     /// # Errors
-    /// When the settings can't work, or the scratch folder can't be had.
+    /// When the settings can't work.
     pub fn start(
         settings: JobSettings,
         instance: u64,
@@ -37,14 +36,8 @@ impl Jobs {
         objects: Objects,
     ) -> anyhow::Result<Self> {
         settings.check()?;
-        let scratch = scratch_folder(&settings, instance);
-        // What an earlier life left.
-        if scratch.exists() {
-            std::fs::remove_dir_all(&scratch)?;
-        }
-        std::fs::create_dir_all(&scratch)?;
         let desk = Desk {
-            context: Arc::new(Context::new(settings, objects, scratch)),
+            context: Arc::new(Context::new(settings, objects)),
             instance,
             mesh,
             client,
@@ -61,14 +54,6 @@ impl Jobs {
         // Aborted or not: it is over.
         let _ = self.work.await;
     }
-}
-
-fn scratch_folder(settings: &JobSettings, instance: u64) -> PathBuf {
-    let folder = match settings.scratch_dir.as_os_str().is_empty() {
-        false => settings.scratch_dir.clone(),
-        true => std::env::temp_dir().join(format!("evenkeel-archiver-{}", std::process::id())),
-    };
-    folder.join(format!("jobs-{instance}"))
 }
 
 /// A job that runs here.

@@ -146,11 +146,15 @@ async fn write_part(
     at: usize,
 ) -> Result<(), Stop> {
     let task = progress.task(at);
-    let rebuilt = Rebuilt::of(piece(reader, &export.source, &task)?).await?;
+    let rebuilt = Rebuilt::of(
+        piece(reader, &export.source, &task)?,
+        context.settings.rebuild_bytes_max,
+    )
+    .await?;
     let mut after = Bytes::from(task.after);
     let mut file = File::new();
     loop {
-        let (pairs, is_last) = rebuilt.page(&after, PAGE_BYTES).await?;
+        let (pairs, is_last) = rebuilt.page(&after, PAGE_BYTES);
         for (key, item) in &pairs {
             file.add(item)?;
             after = key.clone();

@@ -203,4 +203,4 @@ fn of_row(row: &csv::StringRecord, header: &[String], table: &TableDefinition) -
 
 #[cfg(test)]
 #[path = "lines_tests.rs"]
-mod tests;
+pub(crate) mod tests;

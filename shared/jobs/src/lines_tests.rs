@@ -8,7 +8,7 @@ use model::table::{BillingMode, KeySchema, TableStatus};
 
 use super::*;
 
-fn table(partition: ScalarType, sort: Option<ScalarType>) -> TableDefinition {
+pub(crate) fn table(partition: ScalarType, sort: Option<ScalarType>) -> TableDefinition {
     let key = |name: &str, kind| KeyAttribute {
         name: name.into(),
         kind,

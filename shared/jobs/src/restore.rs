@@ -64,10 +64,14 @@ async fn fill_part(
     at: usize,
 ) -> Result<(), Stop> {
     let task = progress.task(at);
-    let rebuilt = Rebuilt::of(piece(reader, source, &task)?).await?;
+    let rebuilt = Rebuilt::of(
+        piece(reader, source, &task)?,
+        context.settings.rebuild_bytes_max,
+    )
+    .await?;
     let mut after = Bytes::from(task.after);
     loop {
-        let (pairs, is_last) = rebuilt.page(&after, BATCH_BYTES).await?;
+        let (pairs, is_last) = rebuilt.page(&after, BATCH_BYTES);
         let last = pairs.last().map(|(key, _)| key.clone());
         let rekeyed = pairs
             .into_iter()

@@ -1,7 +1,5 @@
 //! Settings of jobs, each with its unit and its reason.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 /// Settings of jobs (section `archiver.jobs` of the file).
@@ -17,9 +15,8 @@ pub struct JobSettings {
     pub write_bytes_per_second: u64,
     /// Writes under way at once, of each part.
     pub writes_at_once: usize,
-    /// Folder for partitions that are rebuilt, each as large as the partition; emptied at the start. Empty: one in the system's folder for
-    /// temporary files.
-    pub scratch_dir: PathBuf,
+    /// A partition that takes more memory when it is rebuilt is refused, bytes; `parts_at_once` of each job may be there at once.
+    pub rebuild_bytes_max: u64,
     /// An exported file is ended when so many bytes of items are in it.
     pub export_file_bytes: usize,
     /// Time between two reports to the admin, milliseconds.
@@ -33,7 +30,7 @@ impl Default for JobSettings {
             parts_at_once: 2,
             write_bytes_per_second: 16 << 20,
             writes_at_once: 64,
-            scratch_dir: PathBuf::new(),
+            rebuild_bytes_max: 2 << 30,
             export_file_bytes: 64 << 20,
             report_ms: 1_000,
         }
@@ -47,6 +44,7 @@ impl JobSettings {
             ("parts_at_once", self.parts_at_once as u64),
             ("write_bytes_per_second", self.write_bytes_per_second),
             ("writes_at_once", self.writes_at_once as u64),
+            ("rebuild_bytes_max", self.rebuild_bytes_max),
             ("export_file_bytes", self.export_file_bytes as u64),
             ("report_ms", self.report_ms),
         ];
