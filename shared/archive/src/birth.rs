@@ -165,6 +165,7 @@ impl Birth {
     pub fn state(&self) -> PartitionState {
         PartitionState {
             applied: self.begins(),
+            begins: self.begins(),
             parent: match self.origin {
                 Origin::Split { parent, .. } => Some(parent),
                 Origin::Founded | Origin::Adopted { .. } => None,

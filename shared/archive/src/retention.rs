@@ -114,6 +114,12 @@ pub fn expired(
             needed.add(*id, Before::Index(Index::MAX), None);
         }
     }
+    // While anything of a partition is needed, so is its end: it says when the children began.
+    for (id, needed) in &mut needed.of {
+        if let Some(end) = partitions.get(id).and_then(|kept| kept.end) {
+            needed.spans.insert((end.at, Some(end.at)));
+        }
+    }
     let of = |id: &GroupId| needed.of.get(id);
     partitions
         .iter()

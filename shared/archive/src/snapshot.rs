@@ -173,7 +173,7 @@ pub struct SnapshotManifest {
     pub applied: Index,
     /// … and that entry's ballot.
     pub ballot: Ballot,
-    /// Running maximum of the time there, milliseconds since the epoch.
+    /// Running maximum of the time there, its parents' included, milliseconds since the epoch.
     pub time_ms: u64,
     /// Configuration there.
     pub configuration: Configuration,
@@ -233,7 +233,7 @@ impl SnapshotManifest {
             range: state.range.clone(),
             applied: state.applied,
             ballot: state.ballot,
-            time_ms: tail.time_ms,
+            time_ms: state.time_ms.max(tail.time_ms),
             configuration: state.configuration.clone(),
             table: state.table.clone(),
             items: state.items,
@@ -362,6 +362,7 @@ impl SnapshotManifest {
             ballot: self.ballot,
             items: self.items,
             bytes: self.item_bytes,
+            time_ms: self.time_ms,
             parent: self.parent,
             split: self.split.clone(),
             ..PartitionState::empty(

@@ -306,7 +306,10 @@ impl<S: Sink> Work<S> {
             let fault = archive::Fault::Contradicts("its range is not the partition's".to_owned());
             return Err(fault.at(key).into());
         }
-        let state = manifest.state();
+        let state = PartitionState {
+            begins: birth.begins(),
+            ..manifest.state()
+        };
         let shown = self.shown(&state);
         self.with(move |sink| sink.begin(&shown)).await?;
         for part in &manifest.parts {
@@ -346,6 +349,7 @@ impl<S: Sink> Work<S> {
         let mut replay = Replay {
             leg,
             machine: Partition::new(point.state, Limits::default()),
+            inherited_ms: point.tail.time_ms,
             tail: point.tail,
             before: None,
             beyond: false,
@@ -529,6 +533,9 @@ struct Replay<'a> {
     leg: &'a Leg,
     machine: Partition<()>,
     tail: Tail,
+    /// The time where the replay began. A snapshot's is its parents', too, while the partition has no later command of its own; what segments
+    /// say of the time begins with the partition.
+    inherited_ms: u64,
     /// The segment before, which the next one may overlap.
     before: Option<Segment>,
     beyond: bool,
@@ -596,8 +603,11 @@ impl Replay<'_> {
         let (said, found) = (manifest.tail(), self.tail);
         // An adopted partition's first configuration is not in its archive; a snapshot knows it, the manifests do not.
         let adopted = matches!(self.leg.birth.origin, Origin::Adopted { .. });
-        let same = (said.index, said.ballot, said.time_ms)
-            == (found.index, found.ballot, found.time_ms)
+        let is_child = matches!(self.leg.birth.origin, Origin::Split { .. });
+        let inherited =
+            is_child && found.time_ms == self.inherited_ms && said.time_ms < found.time_ms;
+        let same = (said.index, said.ballot) == (found.index, found.ballot)
+            && (inherited || said.time_ms == found.time_ms)
             && (adopted || said.generation == found.generation)
             && said.split.map(|split| (split.at, split.left))
                 == found.split.map(|split| (split.at, split.left));

@@ -128,7 +128,6 @@ fn a_store_that_fails_for_a_while_is_asked_again() {
             let faulty = faulty(&settings());
             faulty.store.strike(fault, "", 2);
             faulty.writer.birth(&log.birth).await.unwrap();
-            faulty.store.strike(fault, ".seg", 2);
             faulty.store.strike(fault, "segments/", 2);
             faulty.writer.segment(&log.checked(1, 9)).await.unwrap();
             faulty.store.heal();
@@ -238,15 +237,16 @@ fn what_comes_damaged_once_is_read_again_and_what_stays_damaged_is_named() {
             let faulty = faulty(&settings());
             faulty.writer.birth(&log.birth).await.unwrap();
             faulty.writer.segment(&log.checked(1, 30)).await.unwrap();
-            for keys in ["births/", ".json", ".seg"] {
+            for keys in ["births/", "segments/", ".seg"] {
                 faulty.store.strike(fault, keys, 1);
+                let rebuild =
+                    Rebuild::new(faulty.reader.clone(), log.partition().clone(), Target::End);
+                let (sink, rebuilt) = rebuild.run(MemorySink::default()).await.unwrap();
+                assert_eq!(
+                    (&sink.items, &rebuilt.damaged[..]),
+                    (log.items_at(30), &[][..])
+                );
             }
-            let rebuild = Rebuild::new(faulty.reader.clone(), log.partition().clone(), Target::End);
-            let (sink, rebuilt) = rebuild.run(MemorySink::default()).await.unwrap();
-            assert_eq!(
-                (&sink.items, &rebuilt.damaged[..]),
-                (log.items_at(30), &[][..])
-            );
             faulty.store.always(fault, ".seg");
             let rebuild = Rebuild::new(faulty.reader.clone(), log.partition().clone(), Target::End);
             let error = rebuild
