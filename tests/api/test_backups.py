@@ -178,7 +178,7 @@ def test_a_backup_outlives_its_table(ddb):
 
 def test_backups_are_listed(ddb):
     table, other = make_table(ddb), make_table(ddb)
-    arns = [ddb.create_backup(TableName=table, BackupName=f"b{n}")["BackupDetails"]["BackupArn"] for n in range(3)]
+    arns = [ddb.create_backup(TableName=table, BackupName=f"backup-{n}")["BackupDetails"]["BackupArn"] for n in range(3)]
     ddb.create_backup(TableName=other, BackupName="other")
     pages = ddb.get_paginator("list_backups").paginate(TableName=table, PaginationConfig={"PageSize": 2})
     summaries = [summary for page in pages for summary in page["BackupSummaries"]]

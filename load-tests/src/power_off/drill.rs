@@ -254,6 +254,7 @@ fn targets(topology: &Topology) -> Targets {
             Kind::Memds,
             Kind::Gac,
             Kind::Archiver,
+            Kind::Scrubber,
             Kind::Admin,
             Kind::Router,
         ]),

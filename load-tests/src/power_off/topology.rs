@@ -47,6 +47,8 @@ pub enum Kind {
     Gac,
     /// An archiver.
     Archiver,
+    /// A scrubber.
+    Scrubber,
     /// An admin.
     Admin,
     /// A router.

@@ -14,7 +14,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use diagnosis::{Reason, copies, state_of, voting_copies};
+pub(crate) use diagnosis::{Reason, copies, healthy, state_of, voting_copies};
 pub(crate) use leaders::Leaders;
 pub(crate) use orphans::{Leaderless, orphans};
 pub(crate) use pressure::{Pressure, relieve};

@@ -6,6 +6,7 @@ mod autoadmin;
 mod backups;
 mod catalog;
 mod cluster;
+mod condemn;
 mod constraints;
 mod create;
 mod delete;

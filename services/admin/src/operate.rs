@@ -56,6 +56,12 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
             to,
         } => replace(admin, partition, from, to),
         Command::FlushRoutes => flush_routes(admin),
+        Command::Condemn {
+            partition,
+            node,
+            incarnation,
+            why,
+        } => crate::condemn::condemn(admin, partition, (node, incarnation), why).await,
     }
 }
 

@@ -13,6 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use mesh::{BusSettings, Deadline, Identity, Mesh, TraceContext};
 use paxos::{GroupId, NodeId};
 use protocol::operate::{Answer, Command, MeshHealth, NodeStatus, PartitionStatus};
+use protocol::scrub::{Overview, PartitionScrub, Question};
 use protocol::subjects;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,19 @@ enum Action {
         from: u64,
         /// Node of the one that comes.
         to: u64,
+    },
+    /// Comparisons of partitions' replicas with each other: how they go, when each was last clean, what was found. Exit code 1 while a
+    /// finding stands.
+    Scrub {
+        /// Of this table only.
+        #[arg(long)]
+        table: Option<String>,
+        /// Scrub them before all others.
+        #[arg(long)]
+        now: bool,
+        /// Stay until each of them was compared from now on, and show how far it is.
+        #[arg(long)]
+        wait: bool,
     },
     /// Empty the route caches of all routers, at most once a second: a drill. Requests go on, each miss asks memds.
     FlushRoutes,
@@ -232,6 +246,7 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
             };
             desk.order(order).await
         }
+        Action::Scrub { table, now, wait } => desk.scrub(table.clone(), *now, *wait).await,
         Action::FlushRoutes => desk.order(Command::FlushRoutes).await,
     }
 }
@@ -356,6 +371,80 @@ impl Desk {
             }
         }
         Ok(Ok(all))
+    }
+
+    /// The active scrubber's answer about all partitions.
+    async fn all_scrubs(&self, table: &Option<String>, now: bool) -> anyhow::Result<Overview> {
+        let started = Instant::now();
+        let mut overview = Overview::default();
+        let mut after = GroupId(0);
+        loop {
+            let question = Question {
+                table: table.clone(),
+                after,
+                now,
+            };
+            let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
+            let asked =
+                self.mesh
+                    .call::<_, Overview>(subjects::SCRUB_OPERATE, &question, deadline, &trace);
+            match asked.await {
+                Ok(answer) => {
+                    let mut all = std::mem::take(&mut overview.partitions);
+                    all.extend(answer.partitions);
+                    let next = answer.next.filter(|next| *next > after);
+                    overview = Overview {
+                        partitions: all,
+                        next: None,
+                        ..answer
+                    };
+                    match next {
+                        Some(next) => after = next,
+                        None => return Ok(overview),
+                    }
+                }
+                Err(error) if started.elapsed() >= self.patience => {
+                    return Err(error).context(format!(
+                        "no active scrubber answered within {} s: is one running?",
+                        self.patience.as_secs()
+                    ));
+                }
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+
+    async fn scrub(
+        &self,
+        table: Option<String>,
+        now: bool,
+        wait: bool,
+    ) -> anyhow::Result<ExitCode> {
+        let mut overview = self.all_scrubs(&table, now).await?;
+        if wait {
+            let began_ms = overview.now_ms;
+            let behind = |p: &&PartitionScrub| p.compared_ms.is_none_or(|at| at < began_ms);
+            let mut shown = String::new();
+            loop {
+                let total = overview.partitions.len();
+                let left = overview.partitions.iter().filter(behind).count();
+                // Before its first look at them the scrubber knows of no partitions.
+                if left == 0 && total > 0 {
+                    break;
+                }
+                let line = format!("{} of {total} partitions compared", total - left);
+                if line != shown {
+                    eprintln!("{line}");
+                    shown = line;
+                }
+                tokio::time::sleep(AGAIN).await;
+                // A partition that comes into sight meanwhile is asked for, too.
+                overview = self.all_scrubs(&table, false).await?;
+            }
+        }
+        self.print(&overview, || screens::scrubs(&overview))?;
+        let found = overview.partitions.iter().any(|p| !p.finding.is_empty());
+        Ok(ExitCode::from(if found { REFUSED } else { 0 }))
     }
 
     /// Orders a split, and shows how it goes until the children have taken the parent's place.

@@ -13,6 +13,7 @@ use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh};
 use objects::ArchiveSettings;
 use router::{RouterSettings, TokenSettings};
+use scrubber::ScrubberSettings;
 use serde::Deserialize;
 use storage::StorageSettings;
 
@@ -90,6 +91,7 @@ struct Given {
     gac: GacSettings,
     archiver: ArchiverSettings,
     archive: ArchiveSettings,
+    scrubber: ScrubberSettings,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +163,13 @@ fn archive_settings(data: &Path, given: &Given) -> ArchiveSettings {
     settings
 }
 
+fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
+    ScrubberSettings {
+        data_dir: data.join("scrubber"),
+        ..given.scrubber.clone()
+    }
+}
+
 async fn serve(
     endpoint: SocketAddr,
     data: &Path,
@@ -195,6 +204,7 @@ async fn serve(
     let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
     let archive = archive_settings(data, &given);
     let archiver = archiver::start(given.archiver.clone(), &archive, join("archiver", 1)).await?;
+    let scrubber = scrubber::start(scrubber_settings(data, &given), join("scrubber", 1)).await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
@@ -219,6 +229,7 @@ async fn serve(
     println!("Stopping …");
     // From the client inwards; each bounds its own draining.
     router.stop().await;
+    scrubber.stop().await;
     gac.stop().await;
     archiver.stop().await;
     admin.stop().await;

@@ -9,14 +9,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 use parking_lot::Mutex;
 use partition::split::{self, Filling, SIDES, Side};
 use partition::{Batch, PartitionState};
 use paxos::{GroupId, Member, PersistOp, Restored};
 use protocol::split::{CommittedSplit, Split};
 use wal::Wal;
-
-use crate::btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 
 const SUFFIX: &str = "child";
 
@@ -148,7 +147,13 @@ impl Children {
                 }
                 self.step()?;
                 let items = Arc::new(changes.into_iter().collect());
-                tree.flush(&Batch { state, items }).map(|_| ())
+                let marked = None;
+                tree.flush(&Batch {
+                    state,
+                    items,
+                    marked,
+                })
+                .map(|_| ())
             })?;
         }
         Ok(())
@@ -303,7 +308,7 @@ pub(crate) fn child_folder(replicas: &Path, child: GroupId) -> PathBuf {
 /// Gives a folder another name, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), TreeError> {
     std::fs::rename(from, to).map_err(|error| TreeError::io(from, "renaming", &error))?;
-    crate::btree::sync_parent(to)
+    btree::sync_parent(to)
 }
 
 /// Writes the founding of a replica to the log and waits until it is durable. Blocks.

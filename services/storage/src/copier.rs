@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use btree::ReplicaTree;
 use mesh::{Deadline, TraceContext};
 use partition::PartitionState;
 use paxos::{GroupId, NodeId};
@@ -13,7 +14,6 @@ use protocol::replication::{CopyChunk, CopyRequest};
 use protocol::subjects;
 use tokio::runtime::Handle;
 
-use crate::btree::ReplicaTree;
 use crate::children::Children;
 use crate::copy::{ReceiveOptions, receive};
 use crate::inbox::{Event, Inbox};

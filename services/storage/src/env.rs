@@ -18,6 +18,7 @@ use crate::orders::OrderJob;
 use crate::outgoing::Outgoing;
 use crate::peers::Peers;
 use crate::pool::Jobs;
+use crate::scrub::ScrubJob;
 
 /// So many flushes may wait before overlays are left to grow older …
 const FLUSHES_WAITING: u64 = 8;
@@ -51,6 +52,7 @@ pub(crate) struct Env {
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
     pub(crate) middles: Jobs<MiddleJob>,
+    pub(crate) scrubber: Jobs<ScrubJob>,
     pub(crate) copies: Arc<CopySource>,
     outgoing: Outgoing,
     /// Appends, and their bytes, that the WAL has not made durable yet.
@@ -66,6 +68,7 @@ pub(crate) struct DiskJobs {
     pub(crate) copier: Jobs<CopyJob>,
     pub(crate) orders: Jobs<OrderJob>,
     pub(crate) middles: Jobs<MiddleJob>,
+    pub(crate) scrubber: Jobs<ScrubJob>,
     pub(crate) copies: Arc<CopySource>,
 }
 
@@ -77,6 +80,7 @@ impl Env {
             copier,
             orders,
             middles,
+            scrubber,
             copies,
         } = jobs;
         Self {
@@ -96,6 +100,7 @@ impl Env {
             copier,
             orders,
             middles,
+            scrubber,
             copies,
             outgoing: Outgoing::default(),
             appends: 0,

@@ -6,11 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use btree::{CRASHED_MARK, TreeError};
 use partition::PartitionError;
 use paxos::GroupId;
 use wal::WalError;
-
-use crate::btree::{CRASHED_MARK, TreeError};
 
 /// File in a replica's folder: it was fenced, and why.
 const FENCED_MARK: &str = "fenced";
@@ -36,6 +35,8 @@ pub(crate) enum Reason {
     TooLarge,
     /// A committed entry cannot be applied: written by a newer version, or a bug.
     CannotApply,
+    /// A scrub found that it differs from the others.
+    ScrubMismatch,
     /// Its drop was ordered and could not be completed.
     DropFailed,
 }
@@ -52,6 +53,7 @@ impl Reason {
             Self::Crashed => "crashed",
             Self::TooLarge => "too_large",
             Self::CannotApply => "cannot_apply",
+            Self::ScrubMismatch => "scrub_mismatch",
             Self::DropFailed => "drop_failed",
         }
     }
@@ -62,6 +64,7 @@ impl Reason {
             Self::TreeDamaged,
             Self::DiskFailed,
             Self::Crashed,
+            Self::ScrubMismatch,
         ];
         marked.into_iter().find(|reason| reason.name() == name)
     }
@@ -190,6 +193,15 @@ mod tests {
         assert_eq!(found.reason, Reason::Crashed);
         assert!(found.why.contains("SIGBUS"), "{found}");
         let fence = Fence::new(Reason::TreeDamaged, "checksum of item [1]");
+        assert!(fence.needs_mark());
+        fence.mark(folder.path()).unwrap();
+        assert_eq!(Fence::marked(folder.path()).unwrap(), Some(fence));
+    }
+
+    #[test]
+    fn a_replica_that_a_scrub_condemned_stays_fenced() {
+        let folder = tempfile::tempdir().unwrap();
+        let fence = Fence::new(Reason::ScrubMismatch, "it stands alone");
         assert!(fence.needs_mark());
         fence.mark(folder.path()).unwrap();
         assert_eq!(Fence::marked(folder.path()).unwrap(), Some(fence));

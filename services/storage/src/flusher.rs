@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use btree::{ReplicaTree, Snapshot, TreeError};
 use partition::split::{Filling, Side};
-use partition::{Batch, PartitionState};
+use partition::{Batch, Marked, PartitionState};
 use paxos::GroupId;
 
-use crate::btree::{ReplicaTree, TreeError};
 use crate::children::Children;
 use crate::inbox::{Event, Inbox};
 
@@ -35,8 +35,8 @@ pub(crate) struct FlushJob {
 
 /// What was done.
 pub(crate) enum Done {
-    /// This state is durable; bytes of the files.
-    Batch(Box<PartitionState>, u64),
+    /// This state is durable; bytes of the files; and the view that a marker asks for.
+    Batch(Box<PartitionState>, u64, Option<Box<(Marked, Snapshot)>>),
     /// The children are so far; none: they are not there.
     Children(Option<[Filling; 2]>),
     /// The children are deleted.
@@ -74,7 +74,15 @@ impl FlushJob {
                     children.flush(batch)?;
                 }
                 let state = self.tree.flush(batch)?;
-                Ok(Done::Batch(Box::new(state), self.tree.disk_bytes()))
+                // Here, before any other flush.
+                let view = batch.marked.clone().and_then(|marked| {
+                    let snapshot = self.tree.snapshot();
+                    let snapshot =
+                        snapshot.inspect_err(|error| tracing::warn!(%error, "no view for a scrub"));
+                    Some(Box::new((marked, snapshot.ok()?)))
+                });
+                let bytes = self.tree.disk_bytes();
+                Ok(Done::Batch(Box::new(state), bytes, view))
             }
             Work::Create(parent) => {
                 if let Some(children) = children {

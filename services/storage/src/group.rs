@@ -6,6 +6,7 @@ mod archive;
 mod flush;
 mod healing;
 mod requests;
+mod scrub;
 mod split;
 mod store;
 
@@ -314,7 +315,10 @@ impl Group {
         }
         let flush_bytes = env.node.settings.limits.flush_bytes;
         let store = self.store.as_ref();
-        if store.is_some_and(|store| store.partition.unsealed_bytes() >= flush_bytes) {
+        let due = |store: &Store| {
+            store.partition.unsealed_bytes() >= flush_bytes || store.partition.is_marked()
+        };
+        if store.is_some_and(|store| due(store)) {
             self.start_flush(env);
         }
         Ok(())

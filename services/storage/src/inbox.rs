@@ -12,6 +12,7 @@ use paxos::{Entry, GroupId, Index, NodeId, Role, Token};
 use protocol::control::{CreateReplica, JoinReplica};
 use protocol::item::ItemCall;
 use protocol::replication::{CopyRequest, GroupMessage};
+use protocol::scrub::Marker;
 use protocol::split::{Split, SplitReport};
 use tokio::sync::oneshot;
 
@@ -101,6 +102,12 @@ pub(crate) enum Event {
     AbandonSplit(GroupId, GroupId, OrderCaller),
     /// Find the key in the middle of the partition's bytes.
     FindMiddle(GroupId, OrderCaller),
+    /// At the leader: put this marker into the log.
+    Mark(GroupId, Marker, Responder),
+    /// A scrub found that the replica with this incarnation is damaged.
+    ScrubFailed(GroupId, u64, btree::TreeError),
+    /// Fence the replica with this incarnation: it differs from the others, as these words say.
+    Condemn(GroupId, u64, String, OrderCaller),
     /// A replica says how far it is with a split.
     SplitReported(SplitReport),
     /// A parent's replica wants to install a child's: no other replica of it may be made here meanwhile.

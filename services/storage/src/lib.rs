@@ -5,7 +5,6 @@
 //! copies and orders. A request comes in on a thread of the bus, waits in its shard's inbox, and is answered by the shard.
 
 mod archiver_calls;
-pub mod btree;
 mod capacity;
 mod children;
 mod copier;
@@ -29,6 +28,7 @@ mod pressure;
 mod recovery;
 mod reporter;
 mod running;
+mod scrub;
 mod settings;
 mod shard;
 mod space;

@@ -42,6 +42,8 @@ pub(crate) struct Metrics {
     pub(crate) children_installed: IntCounter,
     pub(crate) copies_running: IntGauge,
     pub(crate) copied_bytes: IntCounter,
+    pub(crate) scrubs_running: IntGauge,
+    pub(crate) scrubbed_bytes: IntCounter,
     pub(crate) turn_seconds: Histogram,
     pub(crate) protocol_faults: IntGauge,
     pub(crate) wal_syncs: IntGauge,
@@ -206,6 +208,11 @@ impl Metrics {
             copied_bytes: make.counter(
                 "copied_bytes_total",
                 "Bytes of keys and items pulled in full copies.",
+            )?,
+            scrubs_running: make.gauge("scrubs_running", "Replicas being digested for a scrub.")?,
+            scrubbed_bytes: make.counter(
+                "scrubbed_bytes_total",
+                "Bytes of keys, items and files read for scrubs.",
             )?,
             turn_seconds: make.histogram("turn_seconds", "Duration of a shard's turn.", turns)?,
             protocol_faults: make.gauge(

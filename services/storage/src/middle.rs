@@ -2,9 +2,9 @@
 
 use std::sync::Weak;
 
+use btree::{ReplicaTree, TreeError};
 use partition::Middle;
 
-use crate::btree::{ReplicaTree, TreeError};
 use crate::orders::OrderCaller;
 
 /// Read at a time, bytes: each part is of the B-tree as it is then, so nothing keeps LMDB from reusing pages for long.

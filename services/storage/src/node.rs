@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use btree::TreeOptions;
 use healing::Nodes;
 use mesh::Mesh;
 use parking_lot::{Mutex, RwLock};
@@ -17,7 +18,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
-use crate::btree::TreeOptions;
 use crate::capacity::NodeCapacity;
 use crate::fence::Reason;
 use crate::forwarder::FORWARDS_MAX;
@@ -26,6 +26,7 @@ use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pressure::Led;
+use crate::scrub::Scrubs;
 use crate::settings::StorageSettings;
 use crate::shard::Gathered;
 use crate::space::Space;
@@ -71,6 +72,7 @@ pub(crate) struct Node {
     space: Mutex<Space>,
     pub(crate) capacity: NodeCapacity,
     pub(crate) led: Led,
+    pub(crate) scrubs: Scrubs,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -136,6 +138,7 @@ impl Node {
             inboxes,
             batch_readers: RwLock::default(),
             led: Led::default(),
+            scrubs: Scrubs::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -432,6 +435,8 @@ impl Node {
         set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
         set(&metrics.protocol_faults, numbers.faults);
         set(&metrics.flush_queue, flush_queue as u64);
+        self.scrubs.tidy(self.now());
+        set(&metrics.scrubs_running, self.scrubs.running());
         let room = self.capacity.room(self.now());
         set(&metrics.room_read_units, room.read.thousandths() / 1000);
         set(&metrics.room_write_units, room.write.thousandths() / 1000);

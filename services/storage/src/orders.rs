@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use btree::{ReplicaTree, TreeError, TreeOptions};
 use mesh::Responder;
 use model::EncodedKey;
 use partition::{Batch, PartitionState};
@@ -14,7 +15,6 @@ use protocol::control::{JoinReplica, OrderReply};
 use protocol::item::{ItemFault, ItemReply};
 use wal::Wal;
 
-use crate::btree::{ReplicaTree, TreeError, TreeOptions};
 use crate::children::Children;
 use crate::fence::Fence;
 use crate::inbox::{Event, Inbox};

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
+use btree::{ReplicaTree, TreeError, TreeOptions};
 use partition::{Batch, PartitionState};
 use paxos::{GroupId, Identity, Outline, Position, Restored, Role};
 use wal::{DataDir, FoundGroup, Recovery, Wal};
 
-use crate::btree::{ReplicaTree, TreeError, TreeOptions};
 use crate::children::{child_folder, child_in, rename};
 use crate::fence::{Fence, Reason};
 use crate::orders::{DROPPED_MARK, forget_log, remove_folder};
@@ -207,6 +207,7 @@ fn complete_install(
         tree.flush(&Batch {
             state: noted,
             items: Default::default(),
+            marked: None,
         })?;
         return Ok(true);
     }

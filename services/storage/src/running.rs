@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use anyhow::Context;
-use mesh::{Delivery, Mesh, Subscription};
+use mesh::{Delivery, Mesh, Responder, Subscription};
 use partition::Partition;
 use paxos::{NodeId, Replica};
 use protocol::batch::BatchReader;
@@ -17,6 +17,7 @@ use protocol::control::{Order, OrderCall};
 use protocol::health::Heartbeat;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
 use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
+use protocol::scrub::{Marker, ScrubCall, ScrubReply, ScrubRequest};
 use protocol::split::{Split, SplitReport};
 use protocol::subjects;
 use telemetry::{Health, HttpServer};
@@ -36,9 +37,10 @@ use crate::metrics::Metrics;
 use crate::middle::MiddleJob;
 use crate::node::{self, Node, Parts};
 use crate::orders::{OrderCaller, OrderJob};
-use crate::pool::Pool;
+use crate::pool::{Jobs, Pool};
 use crate::recovery::{self, Inventory};
 use crate::reporter::{Report, Reporter, Stop};
+use crate::scrub::{KeysJob, ScrubJob};
 use crate::settings::StorageSettings;
 use crate::shard::Shard;
 
@@ -48,6 +50,8 @@ const REQUEST_OVERHEAD_BYTES: usize = 512;
 const DISK_JOBS_MAX: usize = 4_096;
 /// Searches for the middle of a partition that may wait.
 const MIDDLES_MAX: usize = 64;
+/// Digests and listings of scrubs that may wait.
+const SCRUB_JOBS_MAX: usize = 16;
 /// Copies pulled or waiting at the same time.
 const COPIES_MAX: usize = 16;
 /// A node that ends refuses requests until none came for so long: far above the time that a request is under way.
@@ -62,6 +66,7 @@ struct Disks {
     copier: Pool<CopyJob>,
     orders: Pool<OrderJob>,
     middles: Pool<MiddleJob>,
+    scrubber: Pool<ScrubJob>,
     copies: Arc<CopySource>,
 }
 
@@ -137,6 +142,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
         serve_copies(&node).await?,
         serve_archivers(&node).await?,
         serve_splits(&node).await?,
+        serve_scrubs(&node, disks.scrubber.jobs()).await?,
         serve_hydrate(&node).await?,
         watch_nodes(&node).await?,
     ];
@@ -247,6 +253,8 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
             job.run(&orders)
         })?,
         middles: Pool::start("storage-middle", 1, MIDDLES_MAX, MiddleJob::run)?,
+        // One is for a digest, the other for listings.
+        scrubber: Pool::start("storage-scrub", 2, SCRUB_JOBS_MAX, ScrubJob::run)?,
         copies: Arc::new(CopySource::start(copy_options)?),
     })
 }
@@ -278,6 +286,7 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         copier: disks.copier.jobs(),
         orders: disks.orders.jobs(),
         middles: disks.middles.jobs(),
+        scrubber: disks.scrubber.jobs(),
         copies: disks.copies.clone(),
     };
     let start = |(number, (groups, fenced)): (usize, (Vec<Group>, BTreeMap<_, _>))| {
@@ -398,6 +407,14 @@ async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
                 node.inbox(partition)
                     .event(Event::Transfer(partition, to, caller));
             }
+            Ok(Order::FenceReplica {
+                partition,
+                incarnation,
+                why,
+            }) => {
+                let event = Event::Condemn(partition, incarnation, why, caller);
+                node.inbox(partition).event(event);
+            }
             Ok(Order::SplitPartition {
                 partition,
                 generation,
@@ -514,6 +531,59 @@ async fn serve_splits(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     Ok(mesh.serve(&subject, None, take).await?)
 }
 
+async fn serve_scrubs(node: &Arc<Node>, jobs: Jobs<ScrubJob>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_scrub(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| match delivery.decode::<ScrubCall>() {
+        Ok(call) => take_scrub(&node, &jobs, call, delivery.responder()),
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not a request of a scrub");
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+/// Runs on a thread of the bus.
+fn take_scrub(node: &Node, jobs: &Jobs<ScrubJob>, call: ScrubCall, responder: Responder) {
+    let (partition, scrub) = (call.partition, call.scrub);
+    match call.what {
+        ScrubRequest::Begin { bytes_per_second } => {
+            let marker = Marker {
+                scrub,
+                bytes_per_second,
+            };
+            let event = Event::Mark(partition, marker, responder);
+            node.inbox(partition).event(event);
+        }
+        ScrubRequest::Digest { from } => {
+            let reply = node.scrubs.digest(partition, scrub, from, node.now());
+            responder.reply(&reply);
+        }
+        ScrubRequest::Keys { range, after } => {
+            match node.scrubs.view(partition, scrub, node.now()) {
+                Err(reply) => responder.reply(&reply),
+                Ok(snapshot) => {
+                    let job = KeysJob {
+                        snapshot,
+                        range,
+                        after,
+                        responder,
+                    };
+                    if let Err(ScrubJob::Keys(job)) = jobs.submit(ScrubJob::Keys(job)) {
+                        let busy = ScrubReply::Busy("too many listings at once".to_owned());
+                        job.responder.reply(&busy);
+                    }
+                }
+            }
+        }
+        ScrubRequest::End => {
+            node.scrubs.end(partition, scrub);
+            responder.reply(&ScrubReply::Unknown("ended".to_owned()));
+        }
+    }
+}
+
 /// Keeps an eye on the other nodes' heartbeats.
 async fn watch_nodes(node: &Arc<Node>) -> anyhow::Result<Subscription> {
     let node = node.clone();
@@ -611,6 +681,7 @@ impl Running {
             }
             disks.orders.close();
             disks.middles.close();
+            disks.scrubber.close();
             disks.copier.close();
             drop(disks.copies);
             disks.log_reader.close();

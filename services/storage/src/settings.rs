@@ -109,6 +109,9 @@ pub struct Limits {
     pub copy_chunk_ms_max: u64,
     /// What a node gives away in full copies, bytes a second over all of them: copies must not starve the service.
     pub copy_bytes_per_second_max: u64,
+    /// What a node reads for scrubs, bytes a second: a scrub must not starve the service, and holds pages of its B-tree for as long as it
+    /// takes.
+    pub scrub_bytes_per_second_max: u64,
     /// What a node writes into the B-trees of splits' children, bytes a second over all of them: splits must not starve the service.
     pub split_bytes_per_second_max: u64,
     /// Bytes copied in one transaction of a split: flushes wait for it.
@@ -154,6 +157,7 @@ impl Default for Limits {
             drain_ms_max: 10_000,
             copy_chunk_ms_max: 5_000,
             copy_bytes_per_second_max: 32 << 20,
+            scrub_bytes_per_second_max: 32 << 20,
             split_bytes_per_second_max: 32 << 20,
             split_chunk_bytes: 1 << 20,
             splits_max: 4,

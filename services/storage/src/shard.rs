@@ -6,6 +6,7 @@ mod directory;
 mod draining;
 mod full_disk;
 mod orders;
+mod scrub;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -269,6 +270,15 @@ impl Shard {
                 None => caller.not_leader(),
             },
             Event::FindMiddle(id, caller) => self.find_middle(id, caller),
+            Event::Mark(id, marker, responder) => self.mark(id, &marker, responder),
+            Event::ScrubFailed(id, incarnation, error) => {
+                if self.incarnation(id) == Some(incarnation) {
+                    self.fence(id, error.into());
+                }
+            }
+            Event::Condemn(id, incarnation, why, caller) => {
+                self.condemn(id, incarnation, why, caller);
+            }
             Event::SplitReported(report) => {
                 if let Some(group) = self.groups.get_mut(&report.partition) {
                     group.split_reported(&mut self.env, &report);

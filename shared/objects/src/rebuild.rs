@@ -225,6 +225,7 @@ impl<S: Sink> Work<S> {
         let last = Batch {
             state: self.shown(&point.state),
             items: Arc::default(),
+            marked: None,
         };
         self.with(move |sink| sink.flush(&last)).await?;
         point.state.items = self.with(S::items).await?;
@@ -471,21 +472,22 @@ impl<S: Sink> Work<S> {
 
     /// Brings what is applied into the sink.
     async fn flush(&mut self, machine: &mut Partition<()>) -> Result<(), RebuildError> {
-        let Some(batch) = machine.seal() else {
-            return Ok(());
-        };
-        let position = batch.state.applied;
-        let items = batch.items.iter().filter(|(key, _)| self.cut.contains(key));
-        let batch = Batch {
-            items: Arc::new(
-                items
-                    .map(|(key, item)| (key.clone(), item.clone()))
-                    .collect(),
-            ),
-            state: self.shown(&batch.state),
-        };
-        self.with(move |sink| sink.flush(&batch)).await?;
-        machine.flushed(position);
+        // A batch ends at a marker of a scrub: there may be another one behind it.
+        while let Some(batch) = machine.seal() {
+            let position = batch.state.applied;
+            let items = batch.items.iter().filter(|(key, _)| self.cut.contains(key));
+            let batch = Batch {
+                items: Arc::new(
+                    items
+                        .map(|(key, item)| (key.clone(), item.clone()))
+                        .collect(),
+                ),
+                state: self.shown(&batch.state),
+                marked: None,
+            };
+            self.with(move |sink| sink.flush(&batch)).await?;
+            machine.flushed(position);
+        }
         Ok(())
     }
 

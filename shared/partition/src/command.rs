@@ -2,12 +2,13 @@
 //!
 //! Layout, integers big endian:
 //! `version (1) ‖ kind (1) ‖ time_ms (8) ‖ body`; body of Put and Delete:
-//! `old size (4) ‖ new size (4) ‖ key length (2) ‖ key ‖ item (Put only, to the end)`; bodies of the others: the definition, or the
-//! split, as a MessagePack map.
+//! `old size (4) ‖ new size (4) ‖ key length (2) ‖ key ‖ item (Put only, to the end)`; bodies of the others: the definition, the
+//! split, or the marker, as a MessagePack map. A reader that does not know a kind refuses the command by its number.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{EncodedKey, TableDefinition};
 use paxos::GroupId;
+use protocol::scrub::Marker;
 use protocol::split::Split;
 use serde::Serialize;
 
@@ -20,6 +21,7 @@ const SET_TABLE: u8 = 3;
 const BEGIN_SPLIT: u8 = 4;
 const COMMIT_SPLIT: u8 = 5;
 const ABANDON_SPLIT: u8 = 6;
+const MARKER: u8 = 7;
 const HEAD_BYTES: usize = 10;
 const WRITE_HEAD_BYTES: usize = HEAD_BYTES + 10;
 
@@ -45,6 +47,8 @@ pub enum CommandKind {
     CommitSplit(GroupId),
     /// The split with this left child is given up.
     AbandonSplit(GroupId),
+    /// Nothing changes; the B-tree as of here is wanted for a scrub.
+    Marker(Marker),
 }
 
 /// The after-image of one item.
@@ -121,6 +125,11 @@ pub fn encode_abandon_split(time_ms: u64, left: GroupId) -> Result<Bytes, String
     encode(ABANDON_SPLIT, time_ms, &left)
 }
 
+/// Encodes a marker of a scrub.
+pub fn encode_marker(time_ms: u64, marker: &Marker) -> Result<Bytes, String> {
+    encode(MARKER, time_ms, marker)
+}
+
 fn encode(kind: u8, time_ms: u64, body: &impl Serialize) -> Result<Bytes, String> {
     let mut out = Vec::with_capacity(512);
     out.put_u8(VERSION);
@@ -166,6 +175,7 @@ impl Command {
             BEGIN_SPLIT => CommandKind::BeginSplit(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             COMMIT_SPLIT => CommandKind::CommitSplit(decode(&bytes[HEAD_BYTES..])?),
             ABANDON_SPLIT => CommandKind::AbandonSplit(decode(&bytes[HEAD_BYTES..])?),
+            MARKER => CommandKind::Marker(decode(&bytes[HEAD_BYTES..])?),
             other => return Err(format!("kind {other} is not known")),
         };
         Ok(Self { time_ms, kind })
@@ -182,6 +192,27 @@ fn be(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_marker_is_read_as_it_was_written_and_an_unknown_kind_is_refused_by_its_number() {
+        let marker = Marker {
+            scrub: 7,
+            bytes_per_second: 9,
+        };
+        let command = encode_marker(5, &marker).unwrap();
+        assert_eq!(
+            Command::decode(&command),
+            Ok(Command {
+                time_ms: 5,
+                kind: CommandKind::Marker(marker)
+            })
+        );
+        assert_eq!(sizes(&command), None);
+        let mut later = command.to_vec();
+        later[1] = MARKER + 1;
+        let refused = Command::decode(&later.into()).unwrap_err();
+        assert!(refused.contains("kind 8"), "{refused}");
+    }
 
     #[test]
     fn the_sizes_of_a_write_are_read_without_decoding_it() {

@@ -30,7 +30,7 @@ pub use middle::Middle;
 #[cfg(feature = "mutations")]
 pub use mutations::{MUTATIONS, Mutation};
 pub use partition::{Evaluated, Limits, Partition};
-pub use state::{Batch, PartitionState};
+pub use state::{Batch, Marked, PartitionState};
 
 /// Longest encoded key that a partition accepts, in bytes; below LMDB's limit of 1,982.
 pub const KEY_BYTES_MAX: usize = 1_200;

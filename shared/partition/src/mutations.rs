@@ -1,4 +1,4 @@
-//! Deliberate bugs of splits, for the simulator to catch. Compiled to nothing without the feature `mutations`, which no service is
+//! Deliberate bugs, for the simulator to catch. Compiled to nothing without the feature `mutations`, which no service is
 //! built with.
 
 /// A deliberate bug.
@@ -20,10 +20,14 @@ pub enum Mutation {
     BeginBeforeNote,
     /// The children's B-trees are kept while the parent's is replaced by a full copy.
     KeepAcrossCopy,
+    /// One replica leaves some writes out.
+    SkipWrite,
+    /// The flush at a marker takes what came behind it, too.
+    FlushPastMarker,
 }
 
 /// All of them.
-pub const MUTATIONS: [Mutation; 8] = [
+pub const MUTATIONS: [Mutation; 10] = [
     Mutation::ServeWhileCommitting,
     Mutation::CommitByQuorum,
     Mutation::ServeAfterCommit,
@@ -32,4 +36,6 @@ pub const MUTATIONS: [Mutation; 8] = [
     Mutation::NoteBeforeInstall,
     Mutation::BeginBeforeNote,
     Mutation::KeepAcrossCopy,
+    Mutation::SkipWrite,
+    Mutation::FlushPastMarker,
 ];

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use model::TableDefinition;
 use paxos::{Entry, Index, Payload};
 use protocol::item::{ItemFault, ItemReply};
+use protocol::scrub::Marker;
 
 use crate::command::{self, Command, CommandKind};
 use crate::flight::Flights;
 use crate::overlay::Overlay;
 use crate::splitting::Deciding;
-use crate::{BTree, Batch, PartitionError, PartitionState};
+use crate::{BTree, Batch, Marked, PartitionError, PartitionState};
 
 /// Bounds of one partition; what is beyond is answered with `Overloaded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Partition<C> {
     pub(crate) flights: Flights<C>,
     /// At a leader: the ballot in which it proposed a command of a split that is not applied yet, or `CommitSplit`.
     pub(crate) deciding: Option<Deciding>,
+    /// A marker that was applied and that no flush has reached yet, with the state behind it. The overlay has a layer that ends there.
+    cut: Option<(Marked, Box<PartitionState>)>,
     /// At a leader: no command is stamped with an earlier time, milliseconds since the epoch.
     stamped_ms: u64,
     #[cfg(feature = "mutations")]
@@ -71,6 +74,7 @@ impl<C> Partition<C> {
             overlay: Overlay::default(),
             flights: Flights::new(),
             deciding: None,
+            cut: None,
             stamped_ms: 0,
             #[cfg(feature = "mutations")]
             mutations: Vec::new(),
@@ -100,7 +104,7 @@ impl<C> Partition<C> {
 
     /// Bytes of applied writes that no flush has taken yet.
     pub fn unsealed_bytes(&self) -> usize {
-        self.overlay.active_bytes()
+        self.overlay.unsealed_bytes()
     }
 
     /// Writes in flight.
@@ -165,6 +169,26 @@ impl<C> Partition<C> {
         self.flights.lose(answers);
     }
 
+    /// The command that marks a position for a scrub, at a leader that serves. Say `proposed` or `refused`, as for any command.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn marker(&mut self, marker: &Marker, now_ms: u64) -> Result<Bytes, String> {
+        command::encode_marker(self.stamp(now_ms), marker)
+    }
+
+    /// Whether a marker was applied that no flush has taken yet: the next one should begin at once, and ends there.
+    pub fn is_marked(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// A marker is given up: the next flush goes past it.
+    pub(crate) fn forget_marker(&mut self) {
+        if self.cut.take().is_some() {
+            self.overlay.uncut();
+        }
+    }
+
     /// Applies a committed entry; entries at or below the applied position change nothing. What may be answered now is added to
     /// `answers`.
     pub fn apply(
@@ -186,13 +210,19 @@ impl<C> Partition<C> {
             Payload::Noop | Payload::Config(_) => None,
         };
         let ours = self.flights.matches(entry.index, command);
+        let mut marked = None;
         match &entry.payload {
             Payload::Noop => {}
             Payload::Config(configuration) => self.state.configuration = configuration.clone(),
-            Payload::Command(bytes) => self.apply_command(entry.index, bytes)?,
+            Payload::Command(bytes) => marked = self.apply_command(entry.index, bytes)?,
         }
         self.state.applied = entry.index;
         self.state.ballot = entry.ballot;
+        if let Some(marked) = marked.filter(|_| self.cut.is_none()) {
+            // A second one, before a flush reached the first, is not worth a layer: its scrub finds nothing here, and is repeated.
+            self.overlay.cut();
+            self.cut = Some((marked, Box::new(self.state.clone())));
+        }
         match ours {
             Ok(true) => self.flights.land(answers),
             Ok(false) => {}
@@ -201,8 +231,14 @@ impl<C> Partition<C> {
         Ok(())
     }
 
-    fn apply_command(&mut self, index: Index, bytes: &Bytes) -> Result<(), PartitionError> {
+    /// Returns the marker, if it is one.
+    fn apply_command(
+        &mut self,
+        index: Index,
+        bytes: &Bytes,
+    ) -> Result<Option<Marked>, PartitionError> {
         let command = Command::decode(bytes).map_err(PartitionError::BadCommand)?;
+        self.state.time_ms = self.state.time_ms.max(command.time_ms);
         match command.kind {
             CommandKind::Write(_) | CommandKind::SetTable(_) if self.has_ended() => {
                 return Err(PartitionError::AfterSplit(index));
@@ -215,6 +251,11 @@ impl<C> Partition<C> {
                 self.state.bytes = (self.state.bytes + new).saturating_sub(old);
                 self.state.items =
                     (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+                #[cfg(feature = "mutations")]
+                if index.is_multiple_of(16) && self.mutations.contains(&crate::Mutation::SkipWrite)
+                {
+                    return Ok(None);
+                }
                 self.overlay.put(write.key, write.item);
             }
             CommandKind::SetTable(table) => {
@@ -225,21 +266,36 @@ impl<C> Partition<C> {
             CommandKind::BeginSplit(split) => self.begin_split(*split),
             CommandKind::CommitSplit(left) => self.commit_split(index, left),
             CommandKind::AbandonSplit(left) => self.abandon_split(left),
+            CommandKind::Marker(marker) => {
+                let time_ms = command.time_ms;
+                return Ok(Some(Marked { marker, time_ms }));
+            }
         }
-        self.state.time_ms = self.state.time_ms.max(command.time_ms);
-        Ok(())
+        Ok(None)
     }
 
-    /// Takes everything applied so far as one batch for the B-tree; none while an earlier batch is under way or when there is
-    /// nothing new. Reads go on seeing the batch until `flushed`.
+    /// Takes everything applied so far, up to a marker if there is one, as one batch for the B-tree; none while an earlier batch is
+    /// under way or when there is nothing new. Reads go on seeing the batch until `flushed`.
     pub fn seal(&mut self) -> Option<Batch> {
         if self.overlay.is_sealed() || self.state.applied == self.flushed {
             return None;
         }
-        let items = self.overlay.seal(self.state.applied);
+        #[cfg(feature = "mutations")]
+        if self.mutations.contains(&crate::Mutation::FlushPastMarker)
+            && let Some((_, state)) = &mut self.cut
+        {
+            **state = self.state.clone();
+            self.overlay.uncut();
+        }
+        let (marked, state) = match self.cut.take() {
+            Some((marked, state)) => (Some(marked), *state),
+            None => (None, self.state.clone()),
+        };
+        let items = self.overlay.seal(state.applied);
         Some(Batch {
-            state: self.state.clone(),
+            state,
             items,
+            marked,
         })
     }
 

@@ -157,9 +157,12 @@ impl<C> Partition<C> {
     /// The children's replicas are here, durably: the batch that notes it. There must be no other one under way.
     pub fn note_installed(&mut self) -> Batch {
         self.state.installed = true;
+        // The last scrub of a partition that has ended is of no use to anybody.
+        self.forget_marker();
         self.seal().unwrap_or_else(|| Batch {
             state: self.state.clone(),
             items: Arc::default(),
+            marked: None,
         })
     }
 

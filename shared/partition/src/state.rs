@@ -7,6 +7,7 @@ use bytes::Bytes;
 use model::{KeyRange, TableDefinition};
 use paxos::{Ballot, Configuration, GroupId, Index};
 use protocol::directory::PlacedMember;
+use protocol::scrub::Marker;
 use protocol::split::Split;
 use serde::{Deserialize, Serialize};
 
@@ -96,4 +97,15 @@ pub struct Batch {
     pub state: PartitionState,
     /// New item by key, in key order; none = removed.
     pub items: Arc<BTreeMap<Bytes, Option<Bytes>>>,
+    /// The batch ends at this marker: the B-tree as it is behind it, and before any other batch, is wanted for a scrub.
+    pub marked: Option<Marked>,
+}
+
+/// A marker that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The marker.
+    pub marker: Marker,
+    /// When the leader made it, milliseconds since the epoch.
+    pub time_ms: u64,
 }

@@ -13,6 +13,7 @@ use partition::{Batch, Evaluated, Limits, Partition, PartitionState};
 use paxos::Index;
 use proptest::prelude::*;
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write};
+use protocol::scrub::Marker;
 
 type Map = BTreeMap<String, Item>;
 
@@ -25,6 +26,8 @@ enum Step {
     /// Commit and apply so many entries.
     Commit(usize),
     Seal,
+    /// The leader puts a marker into the log.
+    Mark,
     /// The B-tree holds the sealed batch.
     FlushDone,
     /// Leadership is lost; the next leader keeps so many of the uncommitted entries.
@@ -80,6 +83,7 @@ fn step_strategy() -> impl Strategy<Value = Step> {
         1 => change_strategy().prop_map(Step::Refused),
         6 => (0..6_usize).prop_map(Step::Commit),
         3 => Just(Step::Seal),
+        2 => Just(Step::Mark),
         3 => Just(Step::FlushDone),
         1 => (0..6_usize).prop_map(Step::Lose),
         1 => any::<bool>().prop_map(|flush_was_done| Step::Crash { flush_was_done }),
@@ -144,8 +148,17 @@ impl Change {
 #[derive(Clone)]
 struct Logged {
     command: Bytes,
-    key: String,
+    /// None: it is a marker.
+    key: Option<String>,
     after: Option<Item>,
+}
+
+impl Logged {
+    fn set(&self, map: &mut Map) {
+        if let Some(key) = &self.key {
+            set(map, key, &self.after);
+        }
+    }
 }
 
 /// An answer that is due once this many entries are applied.
@@ -189,9 +202,33 @@ impl World {
     fn proposed_map(&self) -> Map {
         let mut map = self.map.clone();
         for logged in &self.log[self.applied..] {
-            set(&mut map, &logged.key, &logged.after);
+            logged.set(&mut map);
         }
         map
+    }
+
+    /// The map after the first entries of the log.
+    fn map_at(&self, applied: usize) -> Map {
+        let mut map = Map::new();
+        self.log[..applied]
+            .iter()
+            .for_each(|logged| logged.set(&mut map));
+        map
+    }
+
+    fn mark(&mut self) {
+        let first = self.log.len() as Index + 1;
+        let marker = Marker {
+            scrub: first,
+            bytes_per_second: 0,
+        };
+        let command = self.partition.marker(&marker, 1).expect("encoded");
+        self.log.push(Logged {
+            command,
+            key: None,
+            after: None,
+        });
+        self.partition.proposed(first);
     }
 
     fn write(&mut self, changes: &[Change]) {
@@ -204,7 +241,7 @@ impl World {
             let after = change.act(&map);
             let touched = self.log[self.applied..]
                 .iter()
-                .rposition(|logged| logged.key == pk);
+                .rposition(|logged| logged.key.as_ref() == Some(&pk));
             match self
                 .partition
                 .evaluate(&self.tree, &change.write(), 1, caller)
@@ -214,7 +251,7 @@ impl World {
                     let after = after.expect("the condition holds");
                     self.log.push(Logged {
                         command,
-                        key: pk.clone(),
+                        key: Some(pk.clone()),
                         after: after.clone(),
                     });
                     let at = self.log.len();
@@ -265,7 +302,7 @@ impl World {
                 let key = change.key();
                 let at = self.log[self.applied..]
                     .iter()
-                    .rposition(|logged| logged.key == key);
+                    .rposition(|logged| logged.key.as_ref() == Some(&key));
                 let at = self.applied + at.expect("it rests on a write in flight") + 1;
                 let before = self.proposed_map().remove(&key);
                 self.due.push(Due {
@@ -282,7 +319,7 @@ impl World {
         for _ in 0..count.min(self.log.len() - self.applied) {
             let logged = self.log[self.applied].clone();
             self.applied += 1;
-            set(&mut self.map, &logged.key, &logged.after);
+            logged.set(&mut self.map);
             let mut answers = Vec::new();
             let entry = entry(self.applied as Index, &logged.command);
             self.partition.apply(&entry, &mut answers).expect("applies");
@@ -345,6 +382,14 @@ impl World {
     fn flush_done(&mut self) {
         if let Some(batch) = self.sealed.take() {
             self.tree.flush(&batch);
+            if let Some(marked) = &batch.marked {
+                // The B-tree is exactly what the log says up to the marker.
+                assert_eq!(marked.marker.scrub, batch.state.applied);
+                let map = self.map_at(batch.state.applied as usize);
+                let expected = map.values().map(encode_item);
+                assert!(self.tree.0.values().cloned().eq(expected));
+                assert_eq!(batch.state.items, map.len() as u64);
+            }
             self.tree_state = batch.state.clone();
             self.partition.flushed(batch.state.applied);
         }
@@ -363,7 +408,7 @@ impl World {
         self.partition = Partition::new(self.tree_state.clone(), Limits::default());
         self.map = Map::new();
         for logged in &self.log[..self.applied] {
-            set(&mut self.map, &logged.key, &logged.after);
+            logged.set(&mut self.map);
         }
         self.commit(committed);
     }
@@ -418,7 +463,9 @@ impl World {
         let state = self.partition.state();
         assert_eq!((state.items, state.bytes), (self.map.len() as u64, bytes));
         assert_eq!(state.applied as usize, self.applied);
-        assert_eq!(self.partition.in_flight(), self.log.len() - self.applied);
+        let in_flight = self.log[self.applied..].iter();
+        let in_flight = in_flight.filter(|logged| logged.key.is_some()).count();
+        assert_eq!(self.partition.in_flight(), in_flight);
         self.check_page(None, None, false);
     }
 }
@@ -463,6 +510,7 @@ proptest! {
                         world.sealed = Some(batch);
                     }
                 }
+                Step::Mark => world.mark(),
                 Step::FlushDone => world.flush_done(),
                 Step::Lose(kept) => {
                     let kept = kept.min(world.log.len() - world.applied);

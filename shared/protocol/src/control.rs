@@ -65,6 +65,15 @@ pub enum Order {
         /// Generation of the configuration that does not name it.
         generation: u64,
     },
+    /// This replica differs from the others: take it out of service for good. It is healed as any fenced replica.
+    FenceReplica {
+        /// The partition.
+        partition: GroupId,
+        /// Which replica.
+        incarnation: u64,
+        /// What was found, in words.
+        why: String,
+    },
     /// To the leader: bring a new storage replica to `target` and, once it is in step, let it take the place of the replica on
     /// `replaced` (a storage member, learner or log replica). Progress is seen in the pushed partition; the order is repeated until then.
     ReplaceReplica {

@@ -11,6 +11,7 @@ pub mod item;
 pub mod jobs;
 pub mod operate;
 pub mod replication;
+pub mod scrub;
 pub mod split;
 pub mod subjects;
 pub mod tokens;

@@ -71,6 +71,17 @@ pub enum Command {
     },
     /// Empty the route caches of all routers.
     FlushRoutes,
+    /// From a scrubber: this replica differs from the others. Its node is to fence it, and it is healed.
+    Condemn {
+        /// The partition.
+        partition: GroupId,
+        /// Node of the replica.
+        node: NodeId,
+        /// Which replica.
+        incarnation: u64,
+        /// What was found, in words.
+        why: String,
+    },
 }
 
 /// The active admin's answer.

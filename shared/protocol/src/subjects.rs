@@ -18,6 +18,12 @@ pub fn node_bulk(node: NodeId) -> String {
 pub fn node_split(node: NodeId) -> String {
     format!("node.{}.split", node.0)
 }
+/// Scrubs: `scrub::ScrubCall` → `scrub::ScrubReply`.
+pub fn node_scrub(node: NodeId) -> String {
+    format!("node.{}.scrub", node.0)
+}
+/// The operator's questions to the scrubbers: `scrub::Question` → `scrub::Overview`. Every scrubber hears them, the active one answers.
+pub const SCRUB_OPERATE: &str = "scrub.operate";
 /// Orders to a storage node: `control::OrderCall` → `control::OrderReply`.
 pub fn node_control(node: NodeId) -> String {
     format!("node.{}.control", node.0)

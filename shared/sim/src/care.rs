@@ -19,6 +19,9 @@ impl World {
         if self.scenario.splits {
             self.care_for_splits()?;
         }
+        if self.scenario.scrubs {
+            self.care_for_scrubs()?;
+        }
         if self.scenario.members == Members::Fixed {
             return Ok(());
         }

@@ -168,7 +168,7 @@ impl Host {
         let mut replica = Replica::from_disk(self.node, group, outlines, restored, timing, now);
         replica.mutate(&scenario.mutations);
         let mut partition = Partition::new(disk.state.clone(), Limits::default());
-        partition.mutate(&scenario.split_mutations);
+        partition.mutate(&scenario.partition_mutations(self.node));
         let mut reports = Reports::default();
         reports.quorum = scenario
             .split_mutations

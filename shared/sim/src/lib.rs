@@ -16,6 +16,7 @@ mod havoc;
 mod healing;
 pub mod host;
 pub mod invariants;
+mod markers;
 pub mod nemesis;
 pub mod network;
 mod orders;

@@ -45,6 +45,9 @@ struct Arguments {
     /// Split partitions in every run.
     #[arg(long)]
     splits: bool,
+    /// Compare replicas at markers of scrubs.
+    #[arg(long)]
+    scrubs: bool,
     /// Archive the logs in every run.
     #[arg(long)]
     archive: bool,
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
             .into_iter()
             .filter(|m| Some(format!("{m:?}")) == arguments.mutation)
             .collect(),
+        scrubs: arguments.scrubs,
         archive: arguments.archive,
         keep_trace: arguments.trace,
     };
@@ -188,6 +192,9 @@ fn replay(seed: u64, arguments: &Arguments) -> String {
     }
     if arguments.splits {
         command.push_str(" --splits");
+    }
+    if arguments.scrubs {
+        command.push_str(" --scrubs");
     }
     if arguments.archive {
         command.push_str(" --archive");

@@ -54,8 +54,10 @@ pub struct Options {
     pub mutations: Vec<Mutation>,
     /// Partitions are split.
     pub splits: bool,
-    /// Deliberate bugs of splits.
+    /// Deliberate bugs of partitions.
     pub split_mutations: Vec<partition::Mutation>,
+    /// Replicas are compared at markers.
+    pub scrubs: bool,
     /// Logs are archived, and truncated only so far.
     pub archive: bool,
     /// Keep the text of the trace.
@@ -111,8 +113,10 @@ pub struct Scenario {
     pub splits: bool,
     /// Mean pause between the steps that a replica takes for a split, in milliseconds.
     pub split_ms: u64,
-    /// Deliberate bugs of splits.
+    /// Deliberate bugs of partitions.
     pub split_mutations: Vec<partition::Mutation>,
+    /// Replicas are compared at markers.
+    pub scrubs: bool,
     /// Mean pause between the archiver's looks at the groups in milliseconds; 0 = nothing is archived.
     pub archive_ms: u64,
 }
@@ -134,6 +138,15 @@ impl Scenario {
     /// A node's zone.
     pub fn zone(&self, node: NodeId) -> u64 {
         zone(node)
+    }
+
+    /// The deliberate bugs of partitions at a node: some are those of one replica.
+    pub fn partition_mutations(&self, node: NodeId) -> Vec<partition::Mutation> {
+        let everywhere = |mutation: &partition::Mutation| {
+            *mutation != partition::Mutation::SkipWrite || Some(&node) == self.nodes.first()
+        };
+        let mutations = self.split_mutations.iter().copied();
+        mutations.filter(everywhere).collect()
     }
 
     /// Draws a scenario.
@@ -187,6 +200,7 @@ impl Scenario {
             splits: options.splits,
             split_ms: 0,
             split_mutations: options.split_mutations.clone(),
+            scrubs: options.scrubs,
             archive_ms: 0,
         };
         if scenario.splits {

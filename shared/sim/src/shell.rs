@@ -99,6 +99,7 @@ impl World {
                 return broken("the partition applies what is committed", error.to_string());
             }
         }
+        let marked = hosted.partition.is_marked();
         if let Some(from) = copy_wanted {
             hosted.partition.lose(&mut answers);
             hosted.copying = Some(from);
@@ -129,6 +130,9 @@ impl World {
         if copy_wanted.is_some() {
             let takes = self.rng.around(200_000) + 1_000;
             self.after(takes, Event::Copy { node, birth, group });
+        }
+        if marked {
+            self.start_flush(node, group);
         }
         for (to, message) in send {
             words::cover(&mut self.coverage, &message, storage);
@@ -341,9 +345,16 @@ impl World {
         for step in step + 1..3 {
             host.disk.flush(group, batch, step, parent_first);
         }
-        hosted.flushing = None;
+        let batch = hosted.flushing.take();
         hosted.partition.flushed(index);
+        let marked = hosted.partition.is_marked();
         self.check_children(node, group)?;
+        if let Some(batch) = batch {
+            self.check_marker(node, group, &batch)?;
+        }
+        if marked {
+            self.start_flush(node, group);
+        }
         self.step(node, group, Input::Flushed { index })
     }
 
@@ -389,6 +400,7 @@ impl World {
             .scenario
             .split_mutations
             .contains(&partition::Mutation::KeepAcrossCopy);
+        let mutations = self.scenario.partition_mutations(node);
         let Some(host) = self.hosts.get_mut(&node) else {
             return Ok(());
         };
@@ -411,7 +423,7 @@ impl World {
             host.disk.children.remove(&group);
         }
         hosted.partition = partition::Partition::new(state.clone(), partition::Limits::default());
-        hosted.partition.mutate(&self.scenario.split_mutations);
+        hosted.partition.mutate(&mutations);
         let applied = paxos::Position {
             ballot: state.ballot,
             index: state.applied,

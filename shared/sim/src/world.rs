@@ -16,6 +16,7 @@ use crate::figure_eight::Trap;
 use crate::fixture::founding_state;
 use crate::host::{Clock, Host};
 use crate::invariants::{self, Invariant};
+use crate::markers::Markers;
 use crate::network::Network;
 use crate::registry::Registry;
 use crate::rng::Rng;
@@ -103,6 +104,8 @@ pub struct World {
     pub(crate) ready: BTreeSet<(GroupId, NodeId, u64)>,
     /// Parents that are being dropped.
     pub(crate) dropping: BTreeSet<GroupId>,
+    /// What replicas held at markers.
+    pub(crate) markers: Markers,
     /// What of each group is archived, where logs are.
     pub(crate) archives: BTreeMap<GroupId, Archive>,
 }
@@ -165,6 +168,7 @@ impl World {
             split_ids: 0,
             ready: BTreeSet::new(),
             dropping: BTreeSet::new(),
+            markers: Markers::default(),
             archives: BTreeMap::new(),
             scenario,
         };

@@ -51,8 +51,13 @@ impl Spare {
         }
     }
 
-    /// Creates the file of a new segment, from the spare when there is one. Its old content is not cleared.
-    pub(crate) fn create(&mut self, number: u32) -> Result<File, WalError> {
+    /// Whether the next segment would be made of the spare.
+    pub(crate) fn ready(&self) -> bool {
+        self.state.load(Ordering::Acquire) == READY
+    }
+
+    /// Creates the file of a new segment, from the spare when there is one (true). Its old content is not cleared.
+    pub(crate) fn create(&mut self, number: u32) -> Result<(File, bool), WalError> {
         let path = segment::path(&self.dir, number);
         let ready = self
             .state
@@ -67,6 +72,7 @@ impl Spare {
             .create(true)
             .truncate(!renamed)
             .open(&path)
+            .map(|file| (file, renamed))
             .map_err(|e| WalError::io("create", &path, &e))
     }
 

@@ -39,6 +39,8 @@ struct Open {
     durable: usize,
     /// End of the checkpoint.
     start: usize,
+    /// The file's blocks were written before: syncs need no journal of the file system.
+    prepared: bool,
     /// A mark says that everything before it is durable.
     marked: bool,
     /// The mark is durable itself.
@@ -137,7 +139,9 @@ impl Writer {
         let bytes: usize = jobs.iter().map(Job::bytes).sum();
         let mut buffer = Vec::with_capacity(bytes + 4096);
         let full = self.open.len - self.open.start + bytes > self.options.segment_bytes as usize;
-        let rotate = full && self.open.len > self.open.start;
+        // Syncs of a file that grows are dear and slow: it is left as soon as there is a better one.
+        let outdone = !self.open.prepared && self.spare.ready();
+        let rotate = (full || outdone) && self.open.len > self.open.start;
         if rotate {
             if let Err(error) = self.mark() {
                 return Err(self.fail(jobs.into_iter().map(|job| job.done), error));
@@ -444,7 +448,8 @@ fn open_segment(
     number: u32,
     buffer: &mut Vec<u8>,
 ) -> Result<Open, WalError> {
-    let file = Arc::new(spare.create(number)?);
+    let (file, prepared) = spare.create(number)?;
+    let file = Arc::new(file);
     segment::write_head(number, owner, buffer);
     write_checkpoint(shared, number, buffer);
     Ok(Open {
@@ -453,6 +458,7 @@ fn open_segment(
         len: 0,
         durable: 0,
         start: buffer.len(),
+        prepared,
         marked: false,
         mark_synced: false,
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use paxos::{GroupId, Role};
 use protocol::operate::{MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, Vitality};
+use protocol::scrub::{Overview, PartitionScrub};
 
 use super::table::{Side, bytes, duration, table};
 
@@ -63,6 +64,50 @@ pub fn nodes(nodes: &[NodeStatus]) -> String {
         ]
     };
     table(&columns, &nodes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// How the scrubs go.
+pub fn scrubs(overview: &Overview) -> String {
+    use Side::{Left, Right};
+    let columns = [
+        ("PARTITION", Right),
+        ("TABLE", Left),
+        ("SIZE", Right),
+        ("CLEAN", Right),
+        ("ARCHIVE CLEAN", Right),
+        ("STATE", Left),
+    ];
+    let ago = |at: Option<u64>| match at {
+        None => "never".to_owned(),
+        Some(at) => format!("{} ago", duration(overview.now_ms.saturating_sub(at))),
+    };
+    let row = |partition: &PartitionScrub| {
+        vec![
+            partition.partition.0.to_string(),
+            partition.table.clone(),
+            bytes(partition.bytes),
+            ago(partition.clean_ms),
+            ago(partition.archive_clean_ms),
+            partition.state.clone(),
+        ]
+    };
+    let rows: Vec<_> = overview.partitions.iter().map(row).collect();
+    let findings = overview.partitions.iter().filter(|p| !p.finding.is_empty());
+    let findings: Vec<String> = findings
+        .map(|p| format!("! partition {}: {}", p.partition.0, p.finding))
+        .collect();
+    let mut text = format!(
+        "scrubber {}: {} a second and node; {}\n\n{}",
+        overview.instance,
+        bytes(overview.bytes_per_second),
+        overview.archive,
+        table(&columns, &rows)
+    );
+    if !findings.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&findings.join("\n"));
+    }
+    text
 }
 
 /// A replica as `3`, `3*` (leads), `3l` (log replica), `3+` (no vote), with `!` when something is wrong.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use btree::fixtures::{SMALL, content, everything, item, key, state};
 use bytes::Bytes;
 use model::KeyRange;
 use partition::split::{Filling, Local, Task, next_task};
@@ -18,7 +19,6 @@ use protocol::split::Split;
 use wal::{DataDir, Wal, WalOptions};
 
 use super::*;
-use crate::btree::tests::{SMALL, content, everything, item, key, state};
 use crate::recovery::{Found, take_stock};
 
 const PARENT: GroupId = GroupId(10);

@@ -5,12 +5,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 use bytes::Bytes;
 use partition::PartitionState;
 use paxos::{GroupId, Index, NodeId};
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
-
-use crate::btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 
 const SUFFIX: &str = "incoming";
 

@@ -7,12 +7,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use btree::{ReplicaTree, Snapshot, TreeError};
 use bytes::Bytes;
 use partition::PartitionState;
 use paxos::{GroupId, NodeId};
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
-
-use crate::btree::{ReplicaTree, Snapshot, TreeError};
 
 /// Limits of the serving side.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use btree::fixtures::{SMALL, batch, content, everything, fill, item, key, state};
+use btree::{ReplicaTree, TreeError, TreeOptions};
 use bytes::Bytes;
 use model::KeyRange;
 use partition::BTree;
@@ -12,8 +14,6 @@ use paxos::{GroupId, NodeId};
 use protocol::replication::{CopyChunk, CopyRequest};
 
 use super::*;
-use crate::btree::tests::{SMALL, batch, content, everything, fill, item, key, state};
-use crate::btree::{ReplicaTree, TreeError, TreeOptions};
 
 const GROUP: GroupId = GroupId(5);
 const ME: NodeId = NodeId(2);

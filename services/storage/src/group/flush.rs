@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use btree::TreeError;
 use partition::Partition;
 use paxos::{Input, Millis, NodeId, Position};
 
 use super::Group;
-use crate::btree::TreeError;
 use crate::copier::{Copied, CopyJob};
 use crate::env::Env;
 use crate::fence::Fence;
@@ -71,7 +71,8 @@ impl Group {
         }
         if let Some(batch) = store.partition.seal().map(Box::new) {
             // What is applied from now on is for the next flush.
-            store.unflushed_since = None;
+            let behind = store.partition.state().applied > batch.state.applied;
+            store.unflushed_since = behind.then_some(env.now);
             self.submit_flush(env, Work::Batch(batch));
         }
     }
@@ -102,8 +103,15 @@ impl Group {
         }
         store.flush = Flush::Idle;
         match flushed.result {
-            Ok(Done::Batch(state, tree_bytes)) => {
+            Ok(Done::Batch(state, tree_bytes, view)) => {
                 let index = state.applied;
+                if let Some(view) = view {
+                    let (marked, snapshot) = *view;
+                    self.begin_digest(env, marked, snapshot);
+                }
+                let Some(store) = &mut self.store else {
+                    return Ok(());
+                };
                 store.tree_bytes = tree_bytes;
                 store.partition.flushed(index);
                 store.durable = *state;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use btree::ReplicaTree;
 use bytes::Bytes;
 use partition::{Partition, PartitionState};
 use paxos::{GroupId, Millis, NodeId};
@@ -11,7 +12,6 @@ use protocol::item::Write;
 use super::admission::{Admission, Charge};
 use super::flush::Flush;
 use super::split::Splitting;
-use crate::btree::ReplicaTree;
 use crate::inbox::Caller;
 
 /// Partition and B-tree.

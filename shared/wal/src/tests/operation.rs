@@ -242,6 +242,43 @@ fn old_segments_are_recycled() {
     assert_eq!(recovery.damaged.len(), 0);
 }
 
+/// The first segment of a new log grows, which makes its syncs dear. It is left for the spare as soon as that is filled, not only when
+/// it is full.
+#[test]
+fn a_growing_segment_is_left_for_a_prepared_one() {
+    const SEGMENT_BYTES: u32 = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options = crate::WalOptions {
+        spare: true,
+        ..model::options(SEGMENT_BYTES)
+    };
+    let (wal, _) = Wal::open(dir.path(), options.clone()).unwrap();
+    append_now(&wal, 1, vec![install(0)]).unwrap();
+    let second = segment::path(dir.path(), 2);
+    let mut last = 0;
+    while !second.exists() {
+        last += 1;
+        append_now(&wal, 1, vec![append(last, &[100])]).unwrap();
+        assert!(last < 10_000, "still in the first segment");
+    }
+    let first = std::fs::metadata(segment::path(dir.path(), 1)).unwrap();
+    assert!(first.len() < u64::from(SEGMENT_BYTES) / 2, "it became full");
+    let prepared = std::fs::metadata(&second).unwrap();
+    assert_eq!(prepared.len(), u64::from(SEGMENT_BYTES));
+    for index in last + 1..=last + 10 {
+        append_now(&wal, 1, vec![append(index, &[100])]).unwrap();
+    }
+    assert!(
+        !segment::path(dir.path(), 3).exists(),
+        "one change is enough"
+    );
+    drop(wal);
+    let (_wal, recovery) = model::open_with(dir.path(), options);
+    let entries = &recovery.groups[&GroupId(1)].entries;
+    assert_eq!(entries.len() as u64, last + 10);
+    assert_eq!((recovery.damaged.len(), recovery.torn_bytes), (0, 0));
+}
+
 /// Readers race with floors, collection and recycling: what they get is right, or they are told that it is gone.
 #[test]
 fn reads_race_with_recycling() {

@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::OnceLock;
 
 /// File in a replica's folder: the process died in its B-tree.
-pub(crate) const CRASHED_MARK: &str = "crashed";
+pub const CRASHED_MARK: &str = "crashed";
 
 const SIGNALS: [libc::c_int; 3] = [libc::SIGBUS, libc::SIGSEGV, libc::SIGABRT];
 

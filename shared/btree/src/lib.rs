@@ -5,12 +5,15 @@
 mod crash_note;
 #[cfg(test)]
 mod damage_tests;
+mod disk;
 mod environment;
 mod error;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 mod integrity;
 mod snapshot;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod value;
 
 use std::fs::{self, File};
@@ -24,7 +27,7 @@ use model::KeyRange;
 use parking_lot::Mutex;
 use partition::{BTree, BTreeError, Batch, PartitionState};
 
-pub(crate) use crash_note::CRASHED_MARK;
+pub use crash_note::CRASHED_MARK;
 pub use error::TreeError;
 pub use snapshot::{Pairs, Snapshot};
 
@@ -215,7 +218,7 @@ impl ReplicaTree {
     }
 
     /// Adds pairs of a copy that is being received.
-    pub(crate) fn add(
+    pub fn add(
         &self,
         state: &PartitionState,
         pairs: &[(Bytes, Bytes)],
@@ -325,7 +328,7 @@ impl ReplicaTree {
     /// Puts the B-tree that lies closed in `incoming` in the place of this one, durably, and deletes the old files. Reads
     /// wait meanwhile, and see the new one afterwards. On an error this B-tree is as it was, unless it cannot even be
     /// opened again: then all later calls fail.
-    pub(crate) fn replace(&self, incoming: &Path) -> Result<PartitionState, TreeError> {
+    pub fn replace(&self, incoming: &Path) -> Result<PartitionState, TreeError> {
         let _no_flush = self.flushing.lock();
         let mut environment = self.environment.lock();
         environment.close();
@@ -458,7 +461,7 @@ impl BTree for ReplicaTree {
 }
 
 /// Deletes a folder whose B-tree is not open; one that is not there is fine.
-pub(crate) fn remove_folder(folder: &Path) -> Result<(), TreeError> {
+pub fn remove_folder(folder: &Path) -> Result<(), TreeError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(TreeError::io(folder, "deletion", &error))
@@ -476,13 +479,13 @@ fn exchange(one: &Path, other: &Path) -> Result<(), TreeError> {
 }
 
 /// Makes the names in a folder durable.
-pub(crate) fn sync_dir(folder: &Path) -> Result<(), TreeError> {
+pub fn sync_dir(folder: &Path) -> Result<(), TreeError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| TreeError::io(folder, "sync of the folder", &error))
 }
 
 /// Makes the name of a folder durable.
-pub(crate) fn sync_parent(folder: &Path) -> Result<(), TreeError> {
+pub fn sync_parent(folder: &Path) -> Result<(), TreeError> {
     folder.parent().map_or(Ok(()), sync_dir)
 }

@@ -72,7 +72,8 @@ pub enum TreeError {
 }
 
 impl TreeError {
-    pub(crate) fn io(path: &Path, operation: &'static str, error: &io::Error) -> Self {
+    /// An operation that the system refused.
+    pub fn io(path: &Path, operation: &'static str, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::DiskFull { path: path.into() }

@@ -1,4 +1,4 @@
-//! A consistent view of a B-tree for copies: stays as it was while flushes go on. Owns one read transaction, which is taken
+//! A consistent view of a B-tree for copies and scrubs: stays as it was while flushes go on. Owns one read transaction, which is taken
 //! away when the map must grow or the replica is closed.
 
 use std::ops::Bound;
@@ -9,6 +9,7 @@ use model::KeyRange;
 use partition::PartitionState;
 
 use super::crash_note::CrashNote;
+use super::disk;
 use super::environment::{Revocable, Table};
 use super::error::TreeError;
 use super::value;
@@ -32,7 +33,7 @@ impl Snapshot {
     }
 
     /// The first of these pairs that a search for its key does not find: pages lead past it.
-    pub(super) fn hidden<'a>(&self, pairs: &'a Pairs) -> Result<Option<&'a Bytes>, TreeError> {
+    pub fn hidden<'a>(&self, pairs: &'a Pairs) -> Result<Option<&'a Bytes>, TreeError> {
         let reading = self.reading.lock();
         let Some(transaction) = reading.as_ref() else {
             return Err(TreeError::SnapshotGone {
@@ -49,6 +50,20 @@ impl Snapshot {
             }
         }
         Ok(None)
+    }
+
+    /// The error for damage that the reader of a view found.
+    pub fn damaged(&self, what: impl Into<String>) -> TreeError {
+        TreeError::corrupt(&self.path, what)
+    }
+
+    /// Looks whether the disk holds what the page cache says of the B-tree's file. `read` is told the bytes of each block that was read, and
+    /// says whether to go on. Returns whether it did to the end. Blocks.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not; or the disk's error.
+    pub fn compare_disk(&self, read: impl FnMut(u64) -> bool) -> Result<bool, TreeError> {
+        disk::compare(&self.path, read)
     }
 
     /// Pairs behind `after` (from the start if none), at least one if there is one, then while keys and values fit into

@@ -1,0 +1,46 @@
+//! The scrubber: `evenkeel-scrubber --config FILE`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use mesh::{BusSettings, Identity, Mesh};
+use scrubber::ScrubberSettings;
+use serde::Deserialize;
+
+/// Compares the replicas of every partition with each other and with the archive, for ever and at a bounded rate.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings file (TOML) with the sections `[bus]` and `[scrubber]`; the environment (EVENKEEL_SCRUBBER__INSTANCE=2 …) has precedence.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    bus: BusSettings,
+    scrubber: ScrubberSettings,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init("scrubber");
+    let file: File = settings::load("scrubber", arguments.config.as_deref())?;
+    actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
+        let identity = Identity {
+            service: "scrubber".to_owned(),
+            instance: file.scrubber.instance,
+            incarnation: telemetry::incarnation(),
+        };
+        let mesh = Mesh::connect(&file.bus, identity).await?;
+        let stats = mesh.stats().clone();
+        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+            stats.values()
+        });
+        let running = scrubber::start(file.scrubber, mesh).await?;
+        telemetry::wait_for_shutdown().await;
+        running.stop().await;
+        Ok(())
+    })
+}

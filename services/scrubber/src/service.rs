@@ -1,0 +1,403 @@
+//! The shell: who is active, looks at the partitions, starts scrubs, heartbeats, metrics, the operator's questions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use actix::prelude::*;
+use anyhow::Context as _;
+use mesh::{Delivery, Mesh, Subscription};
+use parking_lot::Mutex;
+use paxos::GroupId;
+use protocol::health::Heartbeat;
+use protocol::operate::PartitionStatus;
+use protocol::scrub::Question;
+use protocol::subjects;
+use telemetry::Health;
+use tracing::{info, warn};
+
+use crate::ScrubberSettings;
+use crate::cycle::{Cycle, Known};
+use crate::round::Round;
+use crate::{desk, memory, nodes};
+
+/// Time between heartbeats.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// Time between looks at what is due.
+const TURN_EVERY: Duration = Duration::from_millis(200);
+/// A scrubber that was silent for so long is not there.
+const SILENT: Duration = Duration::from_millis(3_500);
+/// So long after its start a scrubber waits whether there is another one.
+const SETTLE: Duration = Duration::from_millis(2_500);
+/// Findings in a heartbeat.
+const FINDINGS_MAX: usize = 20;
+/// Storage replicas of a whole partition.
+const REPLICAS: u64 = 3;
+
+/// Wall clock, milliseconds since the epoch.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Counters since the start.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) scrubs: AtomicU64,
+    pub(crate) clean: AtomicU64,
+    pub(crate) void: AtomicU64,
+    pub(crate) differences: AtomicU64,
+    pub(crate) unconfirmed: AtomicU64,
+    pub(crate) condemned: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+/// Scrubs under way: their numbers, and the bytes digested.
+type Scrubs = BTreeMap<GroupId, (u64, Arc<AtomicU64>)>;
+
+/// What the handlers share. Nothing waits while it holds a lock.
+pub(crate) struct Shared {
+    pub(crate) settings: Arc<ScrubberSettings>,
+    pub(crate) cycle: Mutex<Cycle>,
+    pub(crate) known: Mutex<Vec<Known>>,
+    pub(crate) running: Mutex<Scrubs>,
+    counts: Arc<Counts>,
+    started: Instant,
+    /// When the other scrubbers were last heard.
+    others: Mutex<BTreeMap<u64, Instant>>,
+    stopping: AtomicBool,
+    looking: AtomicBool,
+    /// Something is to be written down.
+    changed: AtomicBool,
+}
+
+impl Shared {
+    fn is_active(&self) -> bool {
+        let mut others = self.others.lock();
+        others.retain(|_, heard| heard.elapsed() < SILENT);
+        let smaller = others
+            .keys()
+            .any(|instance| *instance < self.settings.instance);
+        !smaller && self.started.elapsed() >= SETTLE && !self.stopping.load(Relaxed)
+    }
+
+    /// A heartbeat.
+    fn heard(&self, beat: &Heartbeat) {
+        if beat.service != "scrubber" || beat.instance == self.settings.instance {
+            return;
+        }
+        let mut others = self.others.lock();
+        match beat.draining {
+            true => drop(others.remove(&beat.instance)),
+            false => drop(others.insert(beat.instance, Instant::now())),
+        }
+    }
+
+    fn answer(&self, delivery: Delivery) {
+        if !self.is_active() {
+            return;
+        }
+        match delivery.decode::<Question>() {
+            Ok(question) => delivery.reply(&desk::answer(self, &question)),
+            Err(error) => warn!(%error, "an operator's question can't be read"),
+        }
+    }
+
+    /// What an operator must look at, in words.
+    fn findings(&self) -> Vec<String> {
+        let known = self.known.lock();
+        let cycle = self.cycle.lock();
+        let found = known.iter().filter_map(|known| {
+            let record = cycle.records().get(&known.partition)?;
+            let finding = &record.finding;
+            (!finding.is_empty()).then(|| format!("partition {}: {finding}", known.partition.0))
+        });
+        found.take(FINDINGS_MAX).collect()
+    }
+
+    fn numbers(&self) -> telemetry::Values {
+        let known = self.known.lock();
+        let cycle = self.cycle.lock();
+        let of = |partition: &Known| cycle.records().get(&partition.partition);
+        let never = known
+            .iter()
+            .filter(|k| of(k).is_none_or(|record| record.clean_ms.is_none()));
+        let found = known
+            .iter()
+            .filter(|k| of(k).is_some_and(|record| !record.finding.is_empty()));
+        let clean = known.iter().filter_map(|k| of(k)?.clean_ms).min();
+        let age = clean.map_or(0, |clean| unix_ms().saturating_sub(clean) / 1_000);
+        let counts = &self.counts;
+        vec![
+            ("active", u64::from(self.is_active())),
+            ("partitions", known.len() as u64),
+            ("partitions_never_clean", never.count() as u64),
+            ("partitions_with_findings", found.count() as u64),
+            ("oldest_clean_age_seconds", age),
+            ("running", cycle.running() as u64),
+            ("scrubs_total", counts.scrubs.load(Relaxed)),
+            ("clean_total", counts.clean.load(Relaxed)),
+            ("void_total", counts.void.load(Relaxed)),
+            ("differences_total", counts.differences.load(Relaxed)),
+            ("unconfirmed_total", counts.unconfirmed.load(Relaxed)),
+            ("condemned_total", counts.condemned.load(Relaxed)),
+            ("digested_bytes_total", counts.bytes.load(Relaxed)),
+        ]
+    }
+}
+
+/// A partition as the planner wants it.
+fn known(status: &PartitionStatus) -> Known {
+    Known {
+        partition: status.partition,
+        table: status.table.clone(),
+        bytes: status.bytes,
+        leader: status.leader,
+        nodes: status.replicas.iter().map(|replica| replica.node).collect(),
+        whole: status.healthy_copies >= REPLICAS
+            && status.healing.is_empty()
+            && status.children.is_empty(),
+    }
+}
+
+/// A running scrubber.
+pub struct Running {
+    keeper: Addr<Keeper>,
+    shared: Arc<Shared>,
+    http: Option<telemetry::HttpServer>,
+    health: Health,
+    mesh: Mesh,
+}
+
+impl Running {
+    /// Says good-bye and stops. Scrubs under way are given up: they are repeated by whoever comes next.
+    pub async fn stop(self) {
+        self.health.ready.store(false, Relaxed);
+        self.shared.stopping.store(true, Relaxed);
+        // The keeper may be gone already (its system stopped): then there is nothing left to stop.
+        let _ = self.keeper.send(Stop).await;
+        let shared = self.shared.clone();
+        // Whatever becomes of it is logged there.
+        let _ = tokio::task::spawn_blocking(move || write_down(&shared)).await;
+        self.mesh.drain(Duration::from_secs(1)).await;
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
+    }
+}
+
+/// Writes down what is remembered, if it changed. Blocks.
+fn write_down(shared: &Shared) {
+    if !shared.changed.swap(false, Relaxed) {
+        return;
+    }
+    let records = shared.cycle.lock().records().clone();
+    if let Err(error) = memory::store(&shared.settings.data_dir, &records) {
+        warn!(%error, "what is remembered of scrubs can't be written");
+        shared.changed.store(true, Relaxed);
+    }
+}
+
+/// Starts a scrubber.
+///
+/// # Errors
+/// When the settings make no sense, or the folder, the bus or the health address can't be had.
+pub async fn start(settings: ScrubberSettings, mesh: Mesh) -> anyhow::Result<Running> {
+    settings.check()?;
+    let folder = settings.data_dir.clone();
+    let records = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("scrubber.data_dir: {}", folder.display()))?;
+        anyhow::Ok(memory::load(&folder))
+    });
+    let records = records.await??;
+    let settings = Arc::new(settings);
+    let shared = Arc::new(Shared {
+        cycle: Mutex::new(Cycle::new(settings.limits(), records)),
+        settings: settings.clone(),
+        known: Mutex::default(),
+        running: Mutex::default(),
+        counts: Arc::default(),
+        started: Instant::now(),
+        others: Mutex::default(),
+        stopping: AtomicBool::new(false),
+        looking: AtomicBool::new(false),
+        changed: AtomicBool::new(false),
+    });
+    let listener = shared.clone();
+    let beats = mesh
+        .serve(subjects::HEALTH, None, move |delivery| {
+            if let Ok(beat) = delivery.decode::<Heartbeat>() {
+                listener.heard(&beat);
+            }
+        })
+        .await?;
+    let server = shared.clone();
+    let questions = mesh
+        .serve(subjects::SCRUB_OPERATE, None, move |delivery| {
+            server.answer(delivery);
+        })
+        .await?;
+    let exported = shared.clone();
+    telemetry::export(
+        "evenkeel_scrubber",
+        "Comparison of replicas with each other.",
+        move || exported.numbers(),
+    );
+    let health = Health::default();
+    let http = match settings.http {
+        None => None,
+        Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),
+    };
+    let keeper = Keeper {
+        heartbeat: Heartbeat {
+            service: "scrubber".to_owned(),
+            instance: settings.instance,
+            zone: settings.zone.clone(),
+            incarnation: mesh.identity().incarnation,
+            http: settings.http.map_or(String::new(), |a| a.to_string()),
+            ready: true,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Heartbeat::default()
+        },
+        shared: shared.clone(),
+        mesh: mesh.clone(),
+        served: vec![beats, questions],
+        looked: None,
+    }
+    .start();
+    health.ready.store(true, Relaxed);
+    Ok(Running {
+        keeper,
+        shared,
+        http,
+        health,
+        mesh,
+    })
+}
+
+/// Says that the scrubber is there, and starts what is due.
+struct Keeper {
+    heartbeat: Heartbeat,
+    shared: Arc<Shared>,
+    mesh: Mesh,
+    /// Served until the scrubber stops.
+    served: Vec<Subscription>,
+    /// When the partitions were last asked for.
+    looked: Option<Instant>,
+}
+
+impl Keeper {
+    fn beat(&mut self) {
+        self.heartbeat.troubles = self.shared.findings();
+        // A lost heartbeat means nothing; the next one follows in a second.
+        let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);
+        let shared = self.shared.clone();
+        drop(tokio::task::spawn_blocking(move || write_down(&shared)));
+    }
+
+    fn turn(&mut self) {
+        if !self.shared.is_active() {
+            return;
+        }
+        let every = Duration::from_millis(self.shared.settings.look_every_ms);
+        if self.looked.is_none_or(|looked| looked.elapsed() >= every)
+            && !self.shared.looking.swap(true, Relaxed)
+        {
+            self.looked = Some(Instant::now());
+            let (shared, mesh) = (self.shared.clone(), self.mesh.clone());
+            actix::spawn(async move {
+                look(&shared, &mesh).await;
+                shared.looking.store(false, Relaxed);
+            });
+        }
+        loop {
+            let known = self.shared.known.lock().clone();
+            let Some(next) = self.shared.cycle.lock().next(unix_ms(), &known) else {
+                return;
+            };
+            let (shared, mesh) = (self.shared.clone(), self.mesh.clone());
+            actix::spawn(async move { scrub(shared, mesh, next).await });
+        }
+    }
+}
+
+/// Asks for the partitions that there are.
+async fn look(shared: &Shared, mesh: &Mesh) {
+    match nodes::partitions(mesh).await {
+        Err(why) => info!(why, "the partitions can't be had at the moment"),
+        Ok(all) => {
+            let all: Vec<Known> = all.iter().map(known).collect();
+            shared.cycle.lock().hear(unix_ms(), &all);
+            *shared.known.lock() = all;
+        }
+    }
+}
+
+/// One scrub, from the decision to what is remembered of it.
+async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
+    let partition = known.partition;
+    // Not 0; below 2^53 it survives any JSON.
+    let number = rand::random::<u64>() >> 11 | 1;
+    let progress = Arc::new(AtomicU64::new(0));
+    let entry = (number, progress.clone());
+    shared.running.lock().insert(partition, entry);
+    let counts = shared.counts.clone();
+    counts.scrubs.fetch_add(1, Relaxed);
+    let round = Round {
+        mesh,
+        settings: shared.settings.clone(),
+        known,
+        scrub: number,
+        progress,
+        counts: counts.clone(),
+    };
+    let started = Instant::now();
+    let (at_ms, ended) = round.run().await;
+    match &ended {
+        crate::cycle::Ended::Clean { .. } => counts.clean.fetch_add(1, Relaxed),
+        crate::cycle::Ended::Void(why) => {
+            info!(partition = partition.0, why, "a scrub came to nothing");
+            counts.void.fetch_add(1, Relaxed)
+        }
+        // Counted where it was found.
+        crate::cycle::Ended::Differs { .. } => 0,
+    };
+    tracing::debug!(partition = partition.0, took = ?started.elapsed(), ?ended, "scrubbed");
+    shared
+        .cycle
+        .lock()
+        .ended(unix_ms(), at_ms, partition, &ended);
+    shared.running.lock().remove(&partition);
+    shared.changed.store(true, Relaxed);
+}
+
+impl Actor for Keeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.beat();
+        context.run_interval(BEAT_EVERY, |keeper, _| keeper.beat());
+        context.run_interval(TURN_EVERY, |keeper, _| keeper.turn());
+    }
+}
+
+/// Stop the keeper after a last heartbeat.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+impl Handler<Stop> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, context: &mut Context<Self>) {
+        self.served.clear();
+        self.heartbeat.draining = true;
+        self.heartbeat.ready = false;
+        self.beat();
+        context.stop();
+    }
+}

@@ -1,0 +1,136 @@
+"""Scrubs with real processes: what is changed behind a replica's back is found, named, fenced and healed; and what is all right raises no alarm, whatever
+else goes on."""
+
+import subprocess
+
+import pytest
+
+import harness
+from conftest import make_table
+from traffic import Traffic
+
+SETTINGS = {
+    **harness.UNTHROTTLED,
+    # As often as possible.
+    "EVENKEEL_SCRUBBER__AGAIN_AFTER_MS": "500",
+    "EVENKEEL_SCRUBBER__LOOK_EVERY_MS": "500",
+    "EVENKEEL_ADMIN__HEALING__REPLACE_AFTER_MS": "5000",
+}
+TEXT = "this-is-what-was-written"
+
+
+@pytest.fixture
+def mesh():
+    mesh = harness.Mesh(SETTINGS)
+    try:
+        yield mesh.start()
+    finally:
+        mesh.close()
+
+
+def table_of_one_partition(ddb, **options):
+    return make_table(ddb, **options, BillingMode="PROVISIONED", ProvisionedThroughput={"ReadCapacityUnits": 3000, "WriteCapacityUnits": 1000})
+
+
+def scrub(mesh, table, exit_codes=(0, 1)):
+    """All partitions of the table, each compared after this call."""
+    return mesh.ctl("scrub", "--table", table, "--now", "--wait", exit_codes=exit_codes)["partitions"]
+
+
+def whole(mesh, table):
+    """The table's partition, once it has three healthy copies and nothing of it is fenced."""
+    [partition] = mesh.partitions(table)
+    health = mesh.ctl("health", exit_codes=(0, 1))
+    fenced = any(f["partition"] == partition["partition"] for f in health["fenced"])
+    return partition if partition["healthy_copies"] == 3 and partition["leader"] and not fenced else None
+
+
+def scrubber_metric(mesh, name):
+    port = next(p["health_port"] for p in mesh.status()["processes"] if p["name"] == "scrubber-1")
+    return harness.metric(harness.http_get(f"http://127.0.0.1:{port}/metrics"), f"evenkeel_scrubber_{name}")
+
+
+def flip(mesh, node, partition, text, *options):
+    file = mesh.state / "data" / f"storage-{node}" / "replicas" / str(partition) / "data.mdb"
+    done = subprocess.run([harness.ROOT / "infra/drills/flip-value", *options, file, text], capture_output=True, text=True)
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--rot",)], ids=["valid_checksum", "rot"])
+def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
+    ddb = harness.client(mesh.url, retries=4)
+    table = table_of_one_partition(ddb, range_type="S")
+    for number in range(100):
+        ddb.put_item(TableName=table, Item={"pk": {"S": "all"}, "sk": {"S": f"item-{number}"}, "text": {"S": f"{TEXT}-{number:03}"}})
+    partition = harness.wait_until("three copies", lambda: whole(mesh, table))
+    [clean] = scrub(mesh, table, exit_codes=(0,))
+    assert (clean["state"].startswith(("clean", "replicas are equal")), clean["finding"]) == (True, ""), clean
+    victim = next(r["node"] for r in partition["replicas"] if r["node"] != partition["leader"])
+
+    # The scrub has flushed all of it at every replica.
+    mesh.kill(f"storage-{victim}")
+    assert flip(mesh, victim, partition["partition"], f"{TEXT}-042", *options), "the item is not in the B-tree"
+    mesh.start_one(f"storage-{victim}")
+
+    def found():
+        [now] = mesh.ctl("scrub", "--table", table, exit_codes=(0, 1))["partitions"]
+        # The name stays until all are equal again; what was fenced is healed soon.
+        evidence = list((mesh.state / "data" / "scrubber-1" / "evidence").glob(f"*-{partition['partition']}-{victim}.json"))
+        return evidence and now
+
+    harness.wait_until("a cycle finds it", found, timeout_s=60)
+    [evidence] = (mesh.state / "data" / "scrubber-1" / "evidence").glob(f"*-{partition['partition']}-{victim}.json")
+    text = evidence.read_text()
+    assert f"node {victim}" in text and TEXT not in text, text
+    if not options:
+        assert "item-42" in text, text
+    assert scrubber_metric(mesh, "differences_total") >= 1
+    assert any(f"node {victim}" in t for t in mesh.ctl("health", exit_codes=(0, 1))["troubles"])
+    logs = mesh.logs()
+    reason = "scrub_mismatch" if not options else "tree_damaged"
+    assert f'"reason":"{reason}"' in logs[f"storage-{victim}.log"].replace(" ", "") or reason in logs[f"storage-{victim}.log"]
+    assert not any(TEXT in log for log in logs.values()), "logs hold keys, not values"
+
+    harness.wait_until("three copies again", lambda: whole(mesh, table), timeout_s=90)
+    harness.wait_until("a clean scrub", lambda: scrub(mesh, table)[0]["finding"] == "", timeout_s=60)
+    for number in range(100):
+        item = ddb.get_item(TableName=table, Key={"pk": {"S": "all"}, "sk": {"S": f"item-{number}"}}, ConsistentRead=True)["Item"]
+        assert item["text"]["S"] == f"{TEXT}-{number:03}"
+
+
+def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(mesh):
+    ddb = harness.client(mesh.url, retries=4)
+    table = table_of_one_partition(ddb)
+    [partition] = harness.wait_until("its leader is heard", lambda: [p for p in mesh.partitions(table) if p["leader"]])
+    number = partition["partition"]
+    with Traffic([mesh.url, mesh.second_url], table) as traffic:
+        traffic.wait_for_writes(100)
+        before = scrubber_metric(mesh, "clean_total")
+        for _ in range(3):
+            [partition] = mesh.partitions(table)
+            follower = next(r["node"] for r in partition["replicas"] if r["node"] != partition["leader"])
+            mesh.ctl("transfer-leader", str(number), str(follower), exit_codes=(0, 1))
+            scrub(mesh, table)
+        mesh.ctl("split", f"{table}/{number}")
+
+        def split():
+            now = mesh.partitions(table)
+            return len(now) == 2 and all(p["parent"] == number and p["leader"] and p["healthy_copies"] == 3 for p in now)
+
+        harness.wait_until("it is split", split, timeout_s=60)
+        scrub(mesh, table)
+        mesh.kill("storage-3")
+        traffic.wait_for_writes(100)
+        mesh.start_one("storage-3")
+        harness.wait_until("three copies", lambda: all(p["healthy_copies"] == 3 for p in mesh.partitions(table)), timeout_s=60)
+        mesh.kill("scrubber-1")
+        mesh.start_one("scrubber-1")
+        clean = scrub(mesh, table, exit_codes=(0,))
+        traffic.wait_for_writes(100)
+    traffic.check(mesh.url)
+    assert len(clean) == 2 and all(p["finding"] == "" for p in clean), clean
+    assert before > 0
+    # Of all scrubs of all partitions, the system's, too; both lives of the scrubber log what they find.
+    assert scrubber_metric(mesh, "differences_total") == 0
+    assert scrubber_metric(mesh, "unconfirmed_total") == 0
+    assert not (mesh.state / "data" / "scrubber-1" / "evidence").exists()
