@@ -32,7 +32,7 @@ pub(crate) enum Records<'a, R: Read> {
     Csv {
         table: &'a TableDefinition,
         header: Vec<String>,
-        rows: csv::Reader<R>,
+        rows: Box<csv::Reader<R>>,
     },
 }
 
@@ -73,7 +73,7 @@ impl<'a, R: Read> Records<'a, R> {
         Ok(Self::Csv {
             table,
             header,
-            rows,
+            rows: Box::new(rows),
         })
     }
 
