@@ -163,6 +163,7 @@ mod tests {
                     crate::lines::tests::table(model::table::ScalarType::S, None),
                     Vec::new(),
                 ),
+                marked: None,
             }
         };
         assert_eq!(bounded.flush(&batch(&[(1, true), (2, true)])), Ok(()));
