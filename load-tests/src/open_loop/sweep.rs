@@ -1,5 +1,6 @@
 //! `evenkeel-load sweep`: how latency grows with the load. Finds out what the endpoint does at most (closed loop), then offers shares of that
-//! (open loop), and draws p50 and p99 over the offered share.
+//! (open loop), and draws p50 and p99 of reads and of writes over the offered share: a write waits for disks that a read does not, so the two
+//! together would say nothing about the spread of either.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use super::report::{Report, Summary};
 use super::scenario::Workload;
 use super::schedule::Rate;
 use super::{Common, drive, exit_code, mesh, plain, workload, write_file, write_report};
-use crate::page::chart;
+use crate::page::chart::{self, ShareLine};
 use crate::peak::Output;
 
 /// Each share is offered this long before its measurement begins, seconds.
@@ -23,7 +24,7 @@ const SETTLE_S: f64 = 3.0;
 #[derive(clap::Args)]
 #[command(
     after_long_help = "Saturation is the rate that as many connections reach with one request at a time each, unless --saturation names it. \
-Exit codes: 0 done, 1 p99 was above --ratio-max × p50 at some share, 2 wrong usage, or it could not be run."
+Exit codes: 0 done, 1 p99 of reads or of writes was above --ratio-max × its p50 at some share, 2 wrong usage, or it could not be run."
 )]
 pub struct Options {
     /// Endpoint: host:port (plain HTTP); repeatable.
@@ -72,13 +73,25 @@ pub struct Share {
     pub offered: f64,
     /// Requests a second that succeeded.
     pub ok_rate: f64,
+    /// By class of requests; those of which there were none are left out.
+    pub classes: Vec<Latency>,
+    /// Anything that was not ok.
+    pub not_ok: u64,
+}
+
+/// Latency of the successful requests of a class.
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    /// `reads` or `writes`.
+    pub class: &'static str,
     /// Milliseconds.
     pub p50_ms: f64,
     /// Milliseconds.
     pub p99_ms: f64,
-    /// Anything that was not ok.
-    pub not_ok: u64,
 }
+
+/// The classes that are told apart.
+const CLASSES: [&str; 2] = ["reads", "writes"];
 
 /// Sweeps.
 pub fn run(options: Options) -> ExitCode {
@@ -116,25 +129,34 @@ async fn carry_out(options: Options) -> anyhow::Result<bool> {
     let report = drive::run(scenario, mesh, &options.common.manner()).await?;
     let mut shares = Vec::new();
     for percent in &options.shares {
-        let Some(all) = phase_of(&report, &format!("share{percent}")) else {
+        let phase = format!("share{percent}");
+        let Some(all) = phase_of(&report, &phase, "all") else {
             continue;
+        };
+        let latency = |class| {
+            let summary = phase_of(&report, &phase, class)?;
+            Some(Latency {
+                class,
+                p50_ms: summary.p50_ms?,
+                p99_ms: summary.p99_ms?,
+            })
         };
         shares.push(Share {
             percent: *percent,
             offered: saturation * f64::from(*percent) / 100.0,
             ok_rate: all.ok_rate,
-            p50_ms: all.p50_ms.unwrap_or(f64::NAN),
-            p99_ms: all.p99_ms.unwrap_or(f64::NAN),
+            classes: CLASSES.into_iter().filter_map(latency).collect(),
             not_ok: all.sent - all.ends.get("ok").copied().unwrap_or(0),
         });
     }
     if let Some(path) = &options.svg {
         let title = format!("Latency over offered load; saturation {saturation:.0} requests/s");
-        write_file(path, chart::shares(&title, &points(&shares)).as_bytes())?;
+        write_file(path, chart::shares(&title, &lines(&shares)).as_bytes())?;
     }
     let flat = shares.iter().all(|share| {
         let limit = options.ratio_max.unwrap_or(f64::INFINITY);
-        share.p99_ms / share.p50_ms <= limit
+        let mut classes = share.classes.iter();
+        classes.all(|latency| latency.p99_ms / latency.p50_ms <= limit)
     });
     match options.common.output {
         Output::Json => println!(
@@ -147,28 +169,56 @@ async fn carry_out(options: Options) -> anyhow::Result<bool> {
     Ok(flat && !report.interrupted)
 }
 
-fn points(shares: &[Share]) -> Vec<(f64, f64, f64)> {
-    shares
-        .iter()
-        .map(|share| (f64::from(share.percent), share.p50_ms, share.p99_ms))
-        .collect()
+fn lines(shares: &[Share]) -> Vec<ShareLine> {
+    type Pick = fn(&Latency) -> f64;
+    let percentiles: [(&str, &str, Pick); 2] = [
+        ("p50", "", |latency| latency.p50_ms),
+        ("p99", "7 3", |latency| latency.p99_ms),
+    ];
+    let mut lines = Vec::new();
+    for (class, colour) in CLASSES.into_iter().zip(["one", "two"]) {
+        for (percentile, dashes, pick) in percentiles {
+            let point = |share: &Share| {
+                let latency = share
+                    .classes
+                    .iter()
+                    .find(|latency| latency.class == class)?;
+                Some((f64::from(share.percent), pick(latency)))
+            };
+            let points: Vec<_> = shares.iter().filter_map(point).collect();
+            if !points.is_empty() {
+                lines.push(ShareLine {
+                    name: format!("{class} {percentile}"),
+                    class: colour,
+                    dashes,
+                    points,
+                });
+            }
+        }
+    }
+    lines
 }
 
 fn table(saturation: f64, shares: &[Share]) -> String {
     let mut text = format!(
-        "saturation: {saturation:.0} requests/s\n\n| share of saturation | offered/s | ok/s | p50 ms | p99 ms | p99/p50 | not ok |\n|---:|---:|---:|---:|---:|---:|---:|\n"
+        "saturation: {saturation:.0} requests/s\n\n| share of saturation | offered/s | ok/s | reads p50 ms | p99 ms | p99/p50 | writes p50 ms | p99 ms | p99/p50 | not ok |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     );
     for share in shares {
+        let cells = |class: &str| {
+            let latency = share.classes.iter().find(|latency| latency.class == class);
+            latency.map_or("| | |".to_owned(), |Latency { p50_ms, p99_ms, .. }| {
+                format!("{p50_ms:.2} | {p99_ms:.2} | {:.1}", p99_ms / p50_ms)
+            })
+        };
         // Writing into a String can't fail.
         let _ = writeln!(
             text,
-            "| {} % | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {} |",
+            "| {} % | {:.0} | {:.0} | {} | {} | {} |",
             share.percent,
             share.offered,
             share.ok_rate,
-            share.p50_ms,
-            share.p99_ms,
-            share.p99_ms / share.p50_ms,
+            cells("reads"),
+            cells("writes"),
             share.not_ok
         );
     }
@@ -194,13 +244,13 @@ async fn find_saturation(options: &Options, mesh: &Arc<mesh::Mesh>) -> anyhow::R
     scenario.check().map_err(anyhow::Error::msg)?;
     let report = drive::run(scenario, mesh.clone(), &options.common.manner()).await?;
     ensure!(!report.interrupted, "stopped");
-    let rate = phase_of(&report, "full").map_or(0.0, |full| full.ok_rate);
+    let rate = phase_of(&report, "full", "all").map_or(0.0, |full| full.ok_rate);
     ensure!(rate >= 1.0, "nothing succeeded at full load");
     Ok(rate)
 }
 
-/// All requests of a phase.
-fn phase_of<'a>(report: &'a Report, name: &str) -> Option<&'a Summary> {
+/// The requests of a class in a phase.
+fn phase_of<'a>(report: &'a Report, name: &str, class: &str) -> Option<&'a Summary> {
     let mut phases = report.streams.iter().flat_map(|stream| &stream.phases);
-    phases.find(|phase| phase.phase == name && phase.class == "all")
+    phases.find(|phase| phase.phase == name && phase.class == class)
 }

@@ -371,23 +371,28 @@ fn milliseconds(ms: f64) -> String {
     }
 }
 
-/// A picture of its own: p50 and p99 (milliseconds, logarithmic) over a share of saturation in percent.
-pub fn shares(title: &str, points: &[(f64, f64, f64)]) -> String {
+/// A line of [`shares`].
+pub struct ShareLine {
+    /// What the legend calls it.
+    pub name: String,
+    /// Colour: `one` or `two`.
+    pub class: &'static str,
+    /// Of the line; empty = unbroken.
+    pub dashes: &'static str,
+    /// Share of saturation in percent, and milliseconds.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A picture of its own: latencies (logarithmic) over a share of saturation.
+pub fn shares(title: &str, lines: &[ShareLine]) -> String {
     const BOTTOM: f64 = 300.0;
     const TOP: f64 = 54.0;
     const ACROSS: f64 = 620.0;
-    let values = || {
-        points
-            .iter()
-            .flat_map(|(_, p50, p99)| [*p50, *p99])
-            .filter(|ms| *ms > 0.0)
-    };
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let values = || points().map(|(_, ms)| *ms).filter(|ms| *ms > 0.0);
     let low = 10_f64.powf(values().fold(1.0, f64::min).log10().floor().max(-2.0));
     let high = 10_f64.powf(values().fold(low * 10.0, f64::max).log10().ceil());
-    let widest = points
-        .iter()
-        .map(|(percent, ..)| *percent)
-        .fold(100.0, f64::max);
+    let widest = points().map(|(percent, _)| *percent).fold(100.0, f64::max);
     let x = |percent: f64| LEFT + ACROSS * percent / widest;
     let y = |ms: f64| BOTTOM - (BOTTOM - TOP) * ((ms.max(low) / low).ln() / (high / low).ln());
     let mut body = String::new();
@@ -415,40 +420,41 @@ pub fn shares(title: &str, points: &[(f64, f64, f64)]) -> String {
         );
         percent += 10.0;
     }
-    type Pick = fn(&(f64, f64, f64)) -> f64;
-    let lines: [(&str, &str, &str, Pick); 2] = [
-        ("p50", "p50", "", |point| point.1),
-        ("p99", "p99", "7 3", |point| point.2),
-    ];
-    for (at, (name, class, dashes, pick)) in lines.into_iter().enumerate() {
+    for (at, line) in lines.iter().enumerate() {
+        let ShareLine {
+            name,
+            class,
+            dashes,
+            points,
+        } = line;
         let path: Vec<String> = points
             .iter()
-            .map(|point| format!("{:.1} {:.1}", x(point.0), y(pick(point))))
+            .map(|(percent, ms)| format!("{:.1} {:.1}", x(*percent), y(*ms)))
             .collect();
-        let legend = LEFT + 90.0 * at as f64;
+        let legend = LEFT + 130.0 * at as f64;
         let _ = write!(
             body,
             "<path class=\"{class}\" stroke-dasharray=\"{dashes}\" d=\"M{}\"/><path class=\"{class}\" stroke-dasharray=\"{dashes}\" d=\"M{legend:.1} 38h30\"/>\
-             <text x=\"{:.1}\" y=\"42\">{name}</text>",
+             <text x=\"{:.1}\" y=\"42\">{}</text>",
             path.join("L"),
-            legend + 36.0
+            legend + 36.0,
+            escape(name)
         );
-        for point in points {
+        for (percent, ms) in points {
             let _ = write!(
                 body,
-                "<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"><title>{} %: {name} {:.2} ms</title></circle>",
-                x(point.0),
-                y(pick(point)),
-                point.0,
-                pick(point)
+                "<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"><title>{percent} %: {} {ms:.2} ms</title></circle>",
+                x(*percent),
+                y(*ms),
+                escape(name)
             );
         }
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {:.0}\" role=\"img\" aria-label=\"{title}\"><style>\
          svg {{ font: 12px system-ui, 'DejaVu Sans', sans-serif; background: #fff; }} text {{ fill: #1c2024; }} .title {{ font-weight: 600; }} .end {{ text-anchor: end; }} \
-         .mid {{ text-anchor: middle; }} .grid {{ stroke: #dde2e7; }} path {{ fill: none; stroke-width: 2; }} path.p50 {{ stroke: #0072b2; }} path.p99 {{ stroke: #d55e00; }} \
-         circle.p50 {{ fill: #0072b2; }} circle.p99 {{ fill: #d55e00; }}</style><text class=\"title\" x=\"{LEFT}\" y=\"20\">{title}</text>{body}\
+         .mid {{ text-anchor: middle; }} .grid {{ stroke: #dde2e7; }} path {{ fill: none; stroke-width: 2; }} path.one {{ stroke: #0072b2; }} path.two {{ stroke: #d55e00; }} \
+         circle.one {{ fill: #0072b2; }} circle.two {{ fill: #d55e00; }}</style><text class=\"title\" x=\"{LEFT}\" y=\"20\">{title}</text>{body}\
          <text class=\"mid\" x=\"{:.1}\" y=\"{:.1}\">offered load, share of saturation</text></svg>\n",
         LEFT + ACROSS + 24.0,
         BOTTOM + 48.0,
@@ -491,7 +497,17 @@ mod tests {
 
     #[test]
     fn shares_are_a_picture_of_their_own() {
-        let picture = shares("a < b", &[(10.0, 0.4, 1.2), (90.0, 0.8, 30.0)]);
+        let line = |name: &str, points: &[(f64, f64)]| ShareLine {
+            name: name.into(),
+            class: "one",
+            dashes: "",
+            points: points.into(),
+        };
+        let lines = [
+            line("p50", &[(10.0, 0.4), (90.0, 0.8)]),
+            line("p99", &[(10.0, 1.2), (90.0, 30.0)]),
+        ];
+        let picture = shares("a < b", &lines);
         assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>\n"));
         assert!(
             picture.contains("a &lt; b") && picture.contains("<title>90 %: p99 30.00 ms</title>")
