@@ -12,7 +12,7 @@ bin=${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
 routers=${EVENKEEL_ROUTERS:-$(cat "$state/routers" 2>/dev/null || echo 2)}
 
 # In the order in which they start; stopped in reverse.
-processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 admin admin-2)
+processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 archiver-1 archiver-2 admin admin-2)
 for ((number = 1; number <= routers; number++)); do processes+=("router-$number"); done
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
@@ -41,6 +41,7 @@ health_port() {
     storage-*) echo $((port + 10 + ${1##*-})) ;;
     memds-*) echo $((port + 20 + ${1##*-})) ;;
     gac-*) echo $((port + 24 + ${1##*-})) ;;
+    archiver-*) echo $((port + 26 + ${1##*-})) ;;
     admin) echo $((port + 30)) ;;
     admin-2) echo $((port + 31)) ;;
   esac
@@ -83,6 +84,10 @@ write_settings() { # NAME
             ;;
           gac-*)
             printf '[gac]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n' "$number" "$(zone_of "$name")" "$(health_port "$name")"
+            ;;
+          archiver-*)
+            printf '[archiver]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \
+              "$number" "$(zone_of "$name")" "$(health_port "$name")" "$state/data/archive"
             ;;
           admin | admin-*)
             [ "$number" = admin ] && number=1

@@ -250,7 +250,13 @@ fn targets(topology: &Topology) -> Targets {
             .collect(),
         storage: of(&[Kind::Storage]),
         nats: of(&[Kind::Nats]),
-        others: of(&[Kind::Memds, Kind::Gac, Kind::Admin, Kind::Router]),
+        others: of(&[
+            Kind::Memds,
+            Kind::Gac,
+            Kind::Archiver,
+            Kind::Admin,
+            Kind::Router,
+        ]),
     }
 }
 

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use admin::{AdminSettings, SplitSettings};
 use anyhow::{Context as _, bail};
+use archiver::ArchiverSettings;
 use gac::GacSettings;
 use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh};
+use objects::ArchiveSettings;
 use router::{RouterSettings, TokenSettings};
 use serde::Deserialize;
 use storage::StorageSettings;
@@ -77,8 +79,8 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
     }
 }
 
-/// What may be set from outside, by the same environment variables as for the services: how much capacity there is, and when
-/// partitions are split.
+/// What may be set from outside, by the same environment variables as for the services: how much capacity there is, when
+/// partitions are split, and how and where logs are archived.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Given {
@@ -86,6 +88,8 @@ struct Given {
     storage: GivenStorage,
     router: GivenRouter,
     gac: GacSettings,
+    archiver: ArchiverSettings,
+    archive: ArchiveSettings,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +152,15 @@ fn storage_settings(node: u64, data: &Path, given: &Given) -> StorageSettings {
     settings
 }
 
+/// Where the archive is, unless it is said: beside the nodes' data.
+fn archive_settings(data: &Path, given: &Given) -> ArchiveSettings {
+    let mut settings = given.archive.clone();
+    if !settings.is_set() {
+        settings.url = format!("file://{}", data.join("archive").display());
+    }
+    settings
+}
+
 async fn serve(
     endpoint: SocketAddr,
     data: &Path,
@@ -180,6 +193,8 @@ async fn serve(
     };
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;
     let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
+    let archive = archive_settings(data, &given);
+    let archiver = archiver::start(given.archiver.clone(), &archive, join("archiver", 1)).await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
@@ -205,6 +220,7 @@ async fn serve(
     // From the client inwards; each bounds its own draining.
     router.stop().await;
     gac.stop().await;
+    archiver.stop().await;
     admin.stop().await;
     tokio::join!(nodes.0.stop(), nodes.1.stop(), nodes.2.stop());
     memds.stop().await;
