@@ -9,6 +9,7 @@ use model::{ApiError, TableDefinition};
 use protocol::control::{ApiCall, ApiReply};
 use serde_json::{Value, json};
 
+use crate::backups::restore_summary;
 use crate::driver::Admin;
 use crate::records::{TableRecord, table_name_of};
 use crate::requests::{CreateTable, ListTables, NamedTable, UpdateTable};
@@ -45,20 +46,37 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
             Ok(json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "DISABLED" } }))
         }
         "DescribeContinuousBackups" => {
-            let name = from_slice::<NamedTable>(body)?.validate()?;
-            if admin.table(&name).await?.is_none() {
-                return Err(texts::table_of_backups_not_found(&name));
-            }
-            Ok(json!({ "ContinuousBackupsDescription": {
-                "ContinuousBackupsStatus": "DISABLED",
-                "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" },
-            } }))
+            let body = from_slice(body)?;
+            admin.describe_continuous_backups(body, now_ms()).await
         }
+        "UpdateContinuousBackups" => {
+            let body = from_slice(body)?;
+            admin.update_continuous_backups(body, now_ms()).await
+        }
+        "CreateBackup" => admin.create_backup(from_slice(body)?, now_ms()).await,
+        "DescribeBackup" => admin.describe_backup(from_slice(body)?).await,
+        "DeleteBackup" => admin.delete_backup(from_slice(body)?).await,
+        "ListBackups" => admin.list_backups(from_slice(body)?).await,
+        "RestoreTableFromBackup" => {
+            let body = from_slice(body)?;
+            admin.restore_from_backup(body, now_ms()).await
+        }
+        "RestoreTableToPointInTime" => {
+            let body = from_slice(body)?;
+            admin.restore_to_point_in_time(body, now_ms()).await
+        }
+        "ExportTableToPointInTime" => admin.export_table(from_slice(body)?, now_ms()).await,
+        "DescribeExport" => admin.describe_export(from_slice(body)?).await,
+        "ListExports" => admin.list_exports(from_slice(body)?).await,
+        "ImportTable" => admin.import_table(from_slice(body)?, now_ms()).await,
+        "DescribeImport" => admin.describe_import(from_slice(body)?).await,
+        "ListImports" => admin.list_imports(from_slice(body)?).await,
         _ => Err(texts::unknown_operation()),
     }
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -69,6 +87,15 @@ impl Admin {
     fn describe(&self, definition: &TableDefinition) -> Value {
         let counts = self.partitions.read().counts(definition.id);
         definition.describe(&self.settings.region, counts, now_ms())
+    }
+
+    /// Same, of a table's whole record.
+    pub(crate) fn describe_record(&self, record: &TableRecord) -> Value {
+        let mut table = self.describe(&record.definition);
+        if let Some(restored) = &record.restored {
+            table["RestoreSummary"] = restore_summary(restored, record.filling.is_some());
+        }
+        table
     }
 
     fn answer_wait(&self) -> Duration {
@@ -91,7 +118,10 @@ async fn find(admin: &Admin, body: NamedTable) -> Result<TableDefinition, ApiErr
 }
 
 async fn describe_table(admin: &Admin, body: NamedTable) -> Result<Value, ApiError> {
-    Ok(json!({ "Table": admin.describe(&find(admin, body).await?) }))
+    let name = body.validate()?;
+    let found = admin.table(&name).await?;
+    let found = found.ok_or_else(|| texts::table_not_found(&name))?;
+    Ok(json!({ "Table": admin.describe_record(&found.value) }))
 }
 
 async fn list_tables(admin: &Admin, body: ListTables) -> Result<Value, ApiError> {

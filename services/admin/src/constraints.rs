@@ -11,10 +11,27 @@ const SHOWN_BYTES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Constraints {
     texts: Vec<String>,
+    /// Of the members that are looked at: they belong to a member with this name.
+    within: Option<&'static str>,
 }
 
 impl Constraints {
+    /// Looks at the members of a member.
+    pub(crate) fn within(&mut self, member: &'static str, look: impl FnOnce(&mut Self)) {
+        let outer = self.within.replace(member);
+        look(self);
+        self.within = outer;
+    }
+
+    fn path(&self, member: &str) -> String {
+        match self.within {
+            None => member.to_owned(),
+            Some(outer) => format!("{outer}.{member}"),
+        }
+    }
+
     fn broken(&mut self, value: &str, member: &str, rule: &str) {
+        let member = self.path(member);
         let mut end = value.len().min(SHOWN_BYTES_MAX);
         while !value.is_char_boundary(end) {
             end -= 1;
@@ -28,6 +45,7 @@ impl Constraints {
     /// A member that must be there.
     pub(crate) fn present(&mut self, member: &str, present: bool) {
         if !present {
+            let member = self.path(member);
             self.texts.push(format!(
                 "Value null at '{member}' failed to satisfy constraint: Member must not be null"
             ));
@@ -50,6 +68,14 @@ impl Constraints {
             self.broken(name, member, rule);
         }
         self.length(member, name, 3, 255);
+    }
+
+    /// A text of a form; `pattern` is how the API model writes it.
+    pub(crate) fn matches(&mut self, member: &str, text: &str, pattern: &str, right: bool) {
+        if !right {
+            let rule = format!("Member must satisfy regular expression pattern: {pattern}");
+            self.broken(text, member, &rule);
+        }
     }
 
     /// A text's length, both bounds inclusive.

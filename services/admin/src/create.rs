@@ -12,7 +12,9 @@ use model::{ApiError, TableDefinition, TableId};
 use paxos::GroupId;
 use protocol::control::Order;
 use protocol::directory::PlacedMember;
+use protocol::jobs;
 
+use crate::backups::{Filling, JobRecord, Restored, arn, job_key};
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome, Unsettled};
 use crate::founding::create_replica;
@@ -56,6 +58,19 @@ pub(crate) fn partition_count(
         .clamp(1, max.max(1))
 }
 
+/// The type of a `Fill` that there is none of.
+type MakeJob = fn(&TableDefinition, String) -> JobRecord;
+
+/// How a new table gets items before it is ACTIVE.
+pub(crate) struct Fill<J> {
+    /// Partitions that it begins with at least.
+    pub(crate) partitions: u32,
+    /// Where they come from, for a restore.
+    pub(crate) restored: Option<Restored>,
+    /// Makes the record of the job with this number that fills this table.
+    pub(crate) job: J,
+}
+
 impl Admin {
     /// Records a new table; its partitions are made by `drive`.
     pub(crate) async fn record_table(
@@ -63,6 +78,28 @@ impl Admin {
         new: NewTable,
         now_ms: u64,
     ) -> Result<TableDefinition, ApiError> {
+        let fill: Option<Fill<MakeJob>> = None;
+        let (record, _) = self.record_new(new, now_ms, fill).await?;
+        Ok(record.definition)
+    }
+
+    /// Records a new table that a job fills before it is ACTIVE, and the job.
+    pub(crate) async fn record_filled_table(
+        &self,
+        new: NewTable,
+        now_ms: u64,
+        fill: Fill<impl FnOnce(&TableDefinition, String) -> JobRecord>,
+    ) -> Result<(TableRecord, JobRecord), ApiError> {
+        let (record, job) = self.record_new(new, now_ms, Some(fill)).await?;
+        Ok((record, job.ok_or_else(ApiError::internal)?))
+    }
+
+    async fn record_new(
+        &self,
+        new: NewTable,
+        now_ms: u64,
+        fill: Option<Fill<impl FnOnce(&TableDefinition, String) -> JobRecord>>,
+    ) -> Result<(TableRecord, Option<JobRecord>), ApiError> {
         if let Some(existing) = self.table(&new.name).await? {
             return Err(match existing.value.definition.status {
                 TableStatus::Deleting => texts::table_busy(&new.name, "deleted"),
@@ -78,6 +115,8 @@ impl Admin {
             settings.on_demand_partitions,
             settings.partitions_max,
         );
+        let wanted = fill.as_ref().map_or(0, |fill| fill.partitions);
+        let count = count.max(wanted.min(settings.partitions_max));
         let mut definition = TableDefinition {
             id: TableId::default(),
             name: new.name,
@@ -100,14 +139,27 @@ impl Admin {
         let (id, first) = self.take_numbers(1, u64::from(count)).await?;
         definition.id = id;
         let partitions = (first..first + u64::from(count)).map(GroupId).collect();
-        let record = TableRecord {
+        let mut record = TableRecord {
             definition,
             partitions,
-            splits: Vec::new(),
+            ..TableRecord::default()
         };
+        let mut job = None;
+        if let Some(fill) = fill {
+            let number = arn::number(now_ms, rand::random());
+            record.restored = fill.restored;
+            record.filling = Some(Filling {
+                job: number.clone(),
+                made: false,
+            });
+            // The job first: one without a table is given up after a while, a table without a job would never be ACTIVE.
+            let made = (fill.job)(&record.definition, number);
+            self.put_job(&made).await?;
+            job = Some(made);
+        }
         let key = records::table_key(&record.definition.name);
         match self.catalog.put(&key, &record, None).await {
-            Ok(_) => Ok(record.definition),
+            Ok(_) => Ok((record, job)),
             Err(WriteError::Conflict) => Err(texts::table_exists(&record.definition.name)),
             Err(WriteError::Api(error)) => Err(error),
         }
@@ -145,16 +197,68 @@ impl Admin {
         Err(texts::raced())
     }
 
-    /// Makes the partitions of a table that is CREATING, until it is ACTIVE.
+    /// Makes the partitions of a table that is CREATING, and has it filled, until it is ACTIVE.
     pub(crate) async fn create(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
+        match stored.value.filling.clone() {
+            Some(filling) if filling.made => self.settle_filled(stored, &filling).await,
+            _ => self.make_partitions(stored).await,
+        }
+    }
+
+    /// Ends the creation of a table whose job has ended.
+    async fn settle_filled(
+        &self,
+        stored: Stored<TableRecord>,
+        filling: &Filling,
+    ) -> Result<(), Unsettled> {
+        let Stored {
+            value: mut record,
+            token,
+        } = stored;
+        let job: Option<Stored<JobRecord>> = self.catalog.get(&job_key(&filling.job)).await?;
+        record.definition.version += 1;
+        match job.map(|job| job.value.outcome) {
+            Some(None) => return Err(Unsettled::Filling),
+            Some(Some(jobs::Outcome::Done { .. })) => {
+                record.definition.status = TableStatus::Active;
+                record.filling = None;
+                // From here on partitions take nothing of the job any more, and everything of their users.
+                for &partition in &record.partitions {
+                    let Some(partition) = self.partition(partition).await? else {
+                        return Err(Unsettled::Later("a partition has no record"));
+                    };
+                    self.set_table(&partition.value, &record.definition).await?;
+                }
+            }
+            // It can't be filled: what came of it is dropped. The job's record says why.
+            Some(Some(jobs::Outcome::Failed { code, message })) => {
+                let table = &record.definition.name;
+                tracing::error!(
+                    table,
+                    code,
+                    message,
+                    "a table could not be filled and is dropped"
+                );
+                record.definition.status = TableStatus::Deleting;
+            }
+            None => record.definition.status = TableStatus::Deleting,
+        }
+        let key = records::table_key(&record.definition.name);
+        self.catalog.put(&key, &record, Some(&token)).await?;
+        Ok(())
+    }
+
+    async fn make_partitions(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
         let Stored {
             value: record,
             token,
         } = stored;
         let partitions = self.placed_partitions(&record).await?;
-        // The data plane works with the definition as soon as a partition has a leader.
+        // The data plane works with the definition as soon as a partition has a leader; a table that is filled first waits for that.
         let mut active = record.definition.clone();
-        active.status = TableStatus::Active;
+        if record.filling.is_none() {
+            active.status = TableStatus::Active;
+        }
         let orders: FuturesUnordered<_> = partitions
             .iter()
             .flat_map(|p| p.members.iter().map(move |member| (p, member)))
@@ -202,18 +306,14 @@ impl Admin {
             tokio::time::sleep(LEADERS_EVERY).await;
         }
         let key = records::table_key(&active.name);
-        let partitions = record.partitions;
-        self.catalog
-            .put(
-                &key,
-                &TableRecord {
-                    definition: active,
-                    partitions,
-                    splits: Vec::new(),
-                },
-                Some(&token),
-            )
-            .await?;
+        let mut made = TableRecord {
+            definition: active,
+            ..record
+        };
+        if let Some(filling) = &mut made.filling {
+            filling.made = true;
+        }
+        self.catalog.put(&key, &made, Some(&token)).await?;
         Ok(())
     }
 

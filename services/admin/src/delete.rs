@@ -33,6 +33,8 @@ impl Admin {
 
     /// Drops the partitions of a table that is DELETING, then its record.
     pub(crate) async fn delete(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
+        let stored = self.take_last_backup(stored).await?;
+        self.await_backups(&stored.value).await?;
         let Stored {
             value: record,
             token,

@@ -18,6 +18,7 @@ use routing::Client;
 use tokio::sync::Semaphore;
 
 use crate::autoadmin::Plan;
+use crate::backups::{Archived, Board};
 use crate::catalog::{Catalog, WriteError};
 use crate::cluster::Cluster;
 use crate::lease::Lease;
@@ -51,6 +52,10 @@ pub(crate) struct Admin {
     pub(crate) reserving: tokio::sync::Mutex<()>,
     /// Held while a report of grown tables is worked on.
     pub(crate) warming: tokio::sync::Mutex<()>,
+    /// How far the archive is.
+    pub(crate) archived: RwLock<Archived>,
+    /// Restores, exports and imports.
+    pub(crate) board: Mutex<Board>,
     orders: Semaphore,
     driving: Mutex<BTreeSet<String>>,
     started: Instant,
@@ -75,6 +80,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Unsettled {
     /// Somebody else is at it, or it takes longer: the next reconciliation goes on.
     Later(&'static str),
+    /// A job fills it.
+    Filling,
     /// The system table cannot be had.
     Api(ApiError),
 }
@@ -119,6 +126,8 @@ impl Admin {
             calls: Semaphore::new(settings.calls_max.max(1)),
             reserving: tokio::sync::Mutex::default(),
             warming: tokio::sync::Mutex::default(),
+            archived: RwLock::default(),
+            board: Mutex::default(),
             orders: Semaphore::new(ORDERS_MAX),
             driving: Mutex::default(),
             started: Instant::now(),
@@ -256,6 +265,7 @@ impl Admin {
             };
             match admin.settle(&table).await {
                 Ok(()) => {}
+                Err(Unsettled::Filling) => tracing::debug!(table, "a table is being filled"),
                 Err(Unsettled::Later(why)) => {
                     tracing::info!(table, why, "a table is not settled yet");
                 }
@@ -340,6 +350,7 @@ impl Admin {
         }
         *self.tables.write() = tables;
         *self.node_records.write() = nodes;
+        self.look_after_backups(&items).await;
         self.note_nodes().await;
         for record in dropping {
             self.drop_rest(record).await;

@@ -3,6 +3,7 @@
 
 mod api;
 mod autoadmin;
+mod backups;
 mod catalog;
 mod cluster;
 mod constraints;

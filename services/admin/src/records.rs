@@ -10,6 +10,8 @@ use protocol::directory::PlacedMember;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::backups::{Filling, PointInTime, Restored};
+
 /// Name of the system table. Users can neither make nor see it.
 pub(crate) const SYSTEM_TABLE: &str = "evenkeel.system";
 /// First number of users' tables and partitions.
@@ -33,6 +35,33 @@ pub(crate) struct TableRecord {
     /// Splits that are under way, at most one a partition.
     #[serde(default)]
     pub(crate) splits: Vec<SplitRecord>,
+    /// Point-in-time recovery, if it is switched on.
+    #[serde(default)]
+    pub(crate) point_in_time: Option<PointInTime>,
+    /// Where its items came from, if it was restored.
+    #[serde(default)]
+    pub(crate) restored: Option<Restored>,
+    /// While it is CREATING: how it gets its items.
+    #[serde(default)]
+    pub(crate) filling: Option<Filling>,
+    /// While it is DELETING and had point-in-time recovery: number of its last backup, which is taken once nothing is written any more.
+    #[serde(default)]
+    pub(crate) last_backup: Option<String>,
+}
+
+impl Default for TableRecord {
+    /// Nothing about a table that is to be named yet.
+    fn default() -> Self {
+        Self {
+            definition: system_table(),
+            partitions: Vec::new(),
+            splits: Vec::new(),
+            point_in_time: None,
+            restored: None,
+            filling: None,
+            last_backup: None,
+        }
+    }
 }
 
 impl TableRecord {
@@ -289,6 +318,7 @@ mod tests {
                 cause: SplitCause::Size,
                 phase: SplitPhase::Settled,
             }],
+            ..TableRecord::default()
         };
         let item = to_item(&table_key("music"), &record, "n").unwrap();
         assert_eq!(key_of(&item).and_then(table_name_of), Some("music"));

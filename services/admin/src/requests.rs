@@ -17,7 +17,7 @@ use crate::throughput::{self, OnDemand, Throughput, ThroughputChange, Warm};
 /// Prefix of the mesh's own tables.
 const RESERVED: &str = "evenkeel.";
 
-const BILLING_MODES: &[&str] = &["PROVISIONED", "PAY_PER_REQUEST"];
+pub(crate) const BILLING_MODES: &[&str] = &["PROVISIONED", "PAY_PER_REQUEST"];
 const CLASSES: &[&str] = &["STANDARD", "STANDARD_INFREQUENT_ACCESS"];
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,12 +65,27 @@ pub(crate) struct NewTable {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
+impl NewTable {
+    /// Refuses names that are the mesh's own.
+    pub(crate) fn refuse_reserved(&self) -> Result<(), ApiError> {
+        match self.name.to_ascii_lowercase().starts_with(RESERVED) {
+            true => Err(texts::reserved_name()),
+            false => Ok(()),
+        }
+    }
+}
+
 impl CreateTable {
     /// Validates in DynamoDB's order.
     pub(crate) fn validate(self) -> Result<NewTable, ApiError> {
         let mut constraints = Constraints::default();
         self.constrain(&mut constraints);
         constraints.check()?;
+        self.validate_rest()
+    }
+
+    /// Validates what is left once the constraints hold.
+    pub(crate) fn validate_rest(self) -> Result<NewTable, ApiError> {
         let name = table_of(self.table_name.as_deref().unwrap_or_default()).to_owned();
         refuse_unsupported(
             &self.rest,
@@ -93,10 +108,7 @@ impl CreateTable {
         let definitions = self.attribute_definitions.unwrap_or_default();
         let keys = keys(&definitions, &self.key_schema.unwrap_or_default())?;
         let tags = tags(self.tags.unwrap_or_default())?;
-        if name.to_ascii_lowercase().starts_with(RESERVED) {
-            return Err(texts::reserved_name());
-        }
-        Ok(NewTable {
+        let new = NewTable {
             name,
             keys,
             billing,
@@ -105,10 +117,13 @@ impl CreateTable {
             class: self.table_class,
             protection: self.deletion_protection_enabled.unwrap_or(false),
             tags,
-        })
+        };
+        new.refuse_reserved()?;
+        Ok(new)
     }
 
-    fn constrain(&self, constraints: &mut Constraints) {
+    /// The constraints of the API model.
+    pub(crate) fn constrain(&self, constraints: &mut Constraints) {
         match &self.attribute_definitions {
             None => constraints.present("attributeDefinitions", false),
             Some(definitions) => constrain_definitions(constraints, definitions),
@@ -299,12 +314,17 @@ fn switched_off(parameter: &str, value: &Value) -> bool {
     match (parameter, value) {
         (_, Value::Null) => true,
         ("StreamSpecification", value) => value["StreamEnabled"] == Value::Bool(false),
-        ("SSESpecification", value) => value["Enabled"] == Value::Bool(false),
+        ("SSESpecification" | "SSESpecificationOverride", value) => {
+            value["Enabled"] == Value::Bool(false)
+        }
         _ => false,
     }
 }
 
-fn refuse_unsupported(rest: &BTreeMap<String, Value>, names: &[&str]) -> Result<(), ApiError> {
+pub(crate) fn refuse_unsupported(
+    rest: &BTreeMap<String, Value>,
+    names: &[&str],
+) -> Result<(), ApiError> {
     for name in names {
         if let Some(value) = rest.get(*name)
             && !switched_off(name, value)

@@ -7,9 +7,11 @@ use std::time::Duration;
 use actix::prelude::*;
 use anyhow::Context as _;
 use mesh::{Deadline, Delivery, Mesh, Subscription, TraceContext};
+use protocol::archive::ArchiveReport;
 use protocol::control::{ApiCall, ApiReply, Order};
 use protocol::directory::Push;
 use protocol::health::Heartbeat;
+use protocol::jobs::JobsReport;
 use protocol::operate::{Answer, Command, Nudge};
 use protocol::subjects;
 use protocol::tokens::WarmReport;
@@ -100,6 +102,23 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
             take_command(&server, &runtime, delivery);
         })
         .await?;
+    let server = admin.clone();
+    let archive = mesh
+        .serve(subjects::ADMIN_ARCHIVE, None, move |delivery| {
+            // Every admin takes note; the active one answers, and while it does not know, nothing is deleted.
+            if let Ok(report) = delivery.decode::<ArchiveReport>()
+                && let Some(plan) = server.take_archive_report(&report)
+            {
+                delivery.reply(&plan);
+            }
+        })
+        .await?;
+    let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
+    let jobs = mesh
+        .serve(subjects::ADMIN_JOBS, None, move |delivery| {
+            take_jobs_report(&server, &runtime, delivery);
+        })
+        .await?;
     let (server, runtime) = (admin.clone(), tokio::runtime::Handle::current());
     let grown = mesh
         .serve(subjects::ADMIN_WARM, None, move |delivery| {
@@ -135,7 +154,7 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         admin: admin.clone(),
         health: health.clone(),
         heartbeat,
-        served: vec![calls, nudges, commands, grown],
+        served: vec![calls, nudges, commands, archive, jobs, grown],
         _heard: [heartbeats, pushes],
         founding: false,
         reconciling: false,
@@ -188,6 +207,22 @@ fn take_warm_report(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delive
         let admin = admin.clone();
         runtime.spawn(async move { admin.take_warm_report(report).await });
     }
+}
+
+fn take_jobs_report(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Delivery) {
+    // The active admin answers; the others are silent, which lets a worker go on.
+    let Ok(report) = delivery.decode::<JobsReport>() else {
+        return;
+    };
+    if admin.epoch().is_none() {
+        return;
+    }
+    let (admin, responder) = (admin.clone(), delivery.responder());
+    runtime.spawn(async move {
+        if let Some(reply) = admin.take_jobs_report(report).await {
+            responder.reply(&reply);
+        }
+    });
 }
 
 fn take_command(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Delivery) {

@@ -16,10 +16,6 @@ pub(crate) fn table_not_found(name: &str) -> ApiError {
     let text = format!("Requested resource not found: Table: {name} not found");
     ApiError::new(ErrorKind::ResourceNotFound, text)
 }
-/// Operations on backups have an error of their own for it.
-pub(crate) fn table_of_backups_not_found(name: &str) -> ApiError {
-    ApiError::new(ErrorKind::TableNotFound, format!("Table not found: {name}"))
-}
 pub(crate) fn arn_not_found(arn: &str) -> ApiError {
     let text = format!("Requested resource not found: ResourcArn: {arn} not found");
     ApiError::new(ErrorKind::ResourceNotFound, text)

@@ -10,5 +10,6 @@ pub(crate) use change::ThroughputChange;
 pub use quota::Quotas;
 pub(crate) use quota::reserved;
 pub(crate) use request::{
-    OnDemand, Throughput, Warm, billing, constrain, maximum, maximum_in_range, units, warm,
+    OnDemand, Throughput, Warm, billing, constrain, constrain_as, maximum, maximum_in_range, units,
+    warm,
 };

@@ -52,15 +52,25 @@ impl Admin {
         name: &str,
         mut change: impl FnMut(&mut TableDefinition) -> Result<(), ApiError>,
     ) -> Result<Option<TableDefinition>, ApiError> {
+        let changed = self.change_table(name, |record| change(&mut record.definition));
+        Ok(changed.await?.map(|record| record.definition))
+    }
+
+    /// Same, of the whole record.
+    pub(crate) async fn change_table(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut TableRecord) -> Result<(), ApiError>,
+    ) -> Result<Option<TableRecord>, ApiError> {
         let key = records::table_key(name);
         for _ in 0..TRIES_MAX {
             let Some(stored) = self.table(name).await? else {
                 return Ok(None);
             };
             let mut record = stored.value;
-            change(&mut record.definition)?;
+            change(&mut record)?;
             match self.catalog.put(&key, &record, Some(&stored.token)).await {
-                Ok(_) => return Ok(Some(record.definition)),
+                Ok(_) => return Ok(Some(record)),
                 Err(WriteError::Conflict) => {}
                 Err(WriteError::Api(error)) => return Err(error),
             }

@@ -21,7 +21,7 @@ impl Admin {
             let name = self.name_of(grown.table);
             let Some(name) = name else { continue };
             match self.warm(&name, grown).await {
-                Ok(()) => {}
+                Ok(()) | Err(Unsettled::Filling) => {}
                 Err(Unsettled::Later(why)) => tracing::info!(name, why, "warm throughput waits"),
                 Err(Unsettled::Api(error)) => {
                     tracing::info!(name, %error, "warm throughput can't be noted now");

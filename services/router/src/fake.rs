@@ -139,7 +139,9 @@ impl Inner {
             }));
         }
         let new = match write.action {
-            WriteAction::Put(item) => Some(codec::decode_item(&item).unwrap()),
+            WriteAction::Put(item) | WriteAction::Fill(item) => {
+                Some(codec::decode_item(&item).unwrap())
+            }
             WriteAction::Delete => None,
             WriteAction::Update { key_item, update } => {
                 let base = old

@@ -33,12 +33,25 @@ pub(crate) enum Control {
     ListTagsOfResource,
     DescribeTimeToLive,
     DescribeContinuousBackups,
+    UpdateContinuousBackups,
+    CreateBackup,
+    DescribeBackup,
+    ListBackups,
+    DeleteBackup,
+    RestoreTableFromBackup,
+    RestoreTableToPointInTime,
+    ExportTableToPointInTime,
+    DescribeExport,
+    ListExports,
+    ImportTable,
+    DescribeImport,
+    ListImports,
 }
 
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 20;
+    pub(crate) const COUNT: usize = 33;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -64,6 +77,19 @@ impl Operation {
             b"ListTagsOfResource" => Self::Control(Control::ListTagsOfResource),
             b"DescribeTimeToLive" => Self::Control(Control::DescribeTimeToLive),
             b"DescribeContinuousBackups" => Self::Control(Control::DescribeContinuousBackups),
+            b"UpdateContinuousBackups" => Self::Control(Control::UpdateContinuousBackups),
+            b"CreateBackup" => Self::Control(Control::CreateBackup),
+            b"DescribeBackup" => Self::Control(Control::DescribeBackup),
+            b"ListBackups" => Self::Control(Control::ListBackups),
+            b"DeleteBackup" => Self::Control(Control::DeleteBackup),
+            b"RestoreTableFromBackup" => Self::Control(Control::RestoreTableFromBackup),
+            b"RestoreTableToPointInTime" => Self::Control(Control::RestoreTableToPointInTime),
+            b"ExportTableToPointInTime" => Self::Control(Control::ExportTableToPointInTime),
+            b"DescribeExport" => Self::Control(Control::DescribeExport),
+            b"ListExports" => Self::Control(Control::ListExports),
+            b"ImportTable" => Self::Control(Control::ImportTable),
+            b"DescribeImport" => Self::Control(Control::DescribeImport),
+            b"ListImports" => Self::Control(Control::ListImports),
             _ => return None,
         })
     }
@@ -92,6 +118,19 @@ impl Operation {
                 Control::ListTagsOfResource => "ListTagsOfResource",
                 Control::DescribeTimeToLive => "DescribeTimeToLive",
                 Control::DescribeContinuousBackups => "DescribeContinuousBackups",
+                Control::UpdateContinuousBackups => "UpdateContinuousBackups",
+                Control::CreateBackup => "CreateBackup",
+                Control::DescribeBackup => "DescribeBackup",
+                Control::ListBackups => "ListBackups",
+                Control::DeleteBackup => "DeleteBackup",
+                Control::RestoreTableFromBackup => "RestoreTableFromBackup",
+                Control::RestoreTableToPointInTime => "RestoreTableToPointInTime",
+                Control::ExportTableToPointInTime => "ExportTableToPointInTime",
+                Control::DescribeExport => "DescribeExport",
+                Control::ListExports => "ListExports",
+                Control::ImportTable => "ImportTable",
+                Control::DescribeImport => "DescribeImport",
+                Control::ListImports => "ListImports",
             },
         }
     }
@@ -114,7 +153,7 @@ impl Operation {
 
     /// All of them, by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        const CONTROL: [Control; 11] = [
+        const CONTROL: [Control; 24] = [
             Control::CreateTable,
             Control::DescribeTable,
             Control::ListTables,
@@ -126,6 +165,19 @@ impl Operation {
             Control::ListTagsOfResource,
             Control::DescribeTimeToLive,
             Control::DescribeContinuousBackups,
+            Control::UpdateContinuousBackups,
+            Control::CreateBackup,
+            Control::DescribeBackup,
+            Control::ListBackups,
+            Control::DeleteBackup,
+            Control::RestoreTableFromBackup,
+            Control::RestoreTableToPointInTime,
+            Control::ExportTableToPointInTime,
+            Control::DescribeExport,
+            Control::ListExports,
+            Control::ImportTable,
+            Control::DescribeImport,
+            Control::ListImports,
         ];
         [
             Self::GetItem,

@@ -16,19 +16,31 @@ pub use throttling::{ThrottlingReason, ThroughputLimit};
 #[allow(missing_docs)]
 pub enum ErrorKind {
     AccessDenied,
+    BackupInUse,
+    BackupNotFound,
     ConditionalCheckFailed,
+    ContinuousBackupsUnavailable,
+    ExportConflict,
+    ExportNotFound,
+    ImportConflict,
+    ImportNotFound,
     IncompleteSignature,
     InternalServerError,
+    InvalidExportTime,
+    InvalidRestoreTime,
     InvalidSignature,
     ItemCollectionSizeLimitExceeded,
     LimitExceeded,
     MissingAuthenticationToken,
+    PointInTimeRecoveryUnavailable,
     ProvisionedThroughputExceeded,
     RequestLimitExceeded,
     ResourceInUse,
     ResourceNotFound,
     Serialization,
     ServiceUnavailable,
+    TableAlreadyExists,
+    TableInUse,
     TableNotFound,
     Throttling,
     UnknownOperation,
@@ -51,15 +63,29 @@ impl ErrorKind {
         }
         match self {
             Self::AccessDenied => coral!("AccessDeniedException"),
+            Self::BackupInUse => dynamodb!("BackupInUseException"),
+            Self::BackupNotFound => dynamodb!("BackupNotFoundException"),
             Self::ConditionalCheckFailed => dynamodb!("ConditionalCheckFailedException"),
+            Self::ContinuousBackupsUnavailable => {
+                dynamodb!("ContinuousBackupsUnavailableException")
+            }
+            Self::ExportConflict => dynamodb!("ExportConflictException"),
+            Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
+            Self::ImportConflict => dynamodb!("ImportConflictException"),
+            Self::ImportNotFound => dynamodb!("ImportNotFoundException"),
             Self::IncompleteSignature => coral!("IncompleteSignatureException"),
             Self::InternalServerError => dynamodb!("InternalServerError"),
+            Self::InvalidExportTime => dynamodb!("InvalidExportTimeException"),
+            Self::InvalidRestoreTime => dynamodb!("InvalidRestoreTimeException"),
             Self::InvalidSignature => coral!("InvalidSignatureException"),
             Self::ItemCollectionSizeLimitExceeded => {
                 dynamodb!("ItemCollectionSizeLimitExceededException")
             }
             Self::LimitExceeded => dynamodb!("LimitExceededException"),
             Self::MissingAuthenticationToken => coral!("MissingAuthenticationTokenException"),
+            Self::PointInTimeRecoveryUnavailable => {
+                dynamodb!("PointInTimeRecoveryUnavailableException")
+            }
             Self::ProvisionedThroughputExceeded => {
                 dynamodb!("ProvisionedThroughputExceededException")
             }
@@ -68,6 +94,8 @@ impl ErrorKind {
             Self::ResourceNotFound => dynamodb!("ResourceNotFoundException"),
             Self::Serialization => coral!("SerializationException"),
             Self::ServiceUnavailable => coral!("ServiceUnavailableException"),
+            Self::TableAlreadyExists => dynamodb!("TableAlreadyExistsException"),
+            Self::TableInUse => dynamodb!("TableInUseException"),
             Self::TableNotFound => dynamodb!("TableNotFoundException"),
             Self::Throttling => "com.amazon.coral.availability#ThrottlingException",
             Self::UnknownOperation => coral!("UnknownOperationException"),

@@ -191,7 +191,7 @@ pub fn table_arn(region: &str, name: &str) -> String {
 }
 
 /// The API gives times as seconds since the epoch with a fraction.
-fn api_time(ms: u64) -> Value {
+pub fn api_time(ms: u64) -> Value {
     json!(ms as f64 / 1000.0)
 }
 

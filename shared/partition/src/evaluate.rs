@@ -5,6 +5,7 @@ use bytes::Bytes;
 use model::codec::{decode_item, encode_item, encoded_item_size};
 use model::error::texts;
 use model::size::{ITEM_BYTES_MAX, item_size};
+use model::table::TableStatus;
 use model::{ApiError, ErrorKind, Item};
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
 
@@ -50,7 +51,8 @@ impl<C> Partition<C> {
         now_ms: u64,
         caller: C,
     ) -> Result<Evaluated<C>, PartitionError> {
-        if let Some(refusal) = self.refuse_key(&write.key) {
+        let refusal = self.refuse_key(&write.key);
+        if let Some(refusal) = refusal.or_else(|| refuse_at(self.state.table.status, write)) {
             return Ok(Evaluated::Answer(caller, refusal));
         }
         if self.flights.len() >= self.limits.in_flight_max
@@ -111,6 +113,20 @@ impl<C> Partition<C> {
     }
 }
 
+/// Refuses what a table does not take at this point of its life. The definition is in the log, so that what was proposed before it changed
+/// comes before whatever is proposed after.
+fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply> {
+    let fills = matches!(write.action, WriteAction::Fill(_));
+    let error = match (status, fills) {
+        (TableStatus::Creating, true) => return None,
+        (TableStatus::Active | TableStatus::Updating, false) => return None,
+        (_, true) => ApiError::new(ErrorKind::ResourceInUse, texts::TABLE_IS_FILLED),
+        // Routers that don't know it yet forget the table and look again.
+        (TableStatus::Creating | TableStatus::Deleting, false) => ApiError::resource_not_found(),
+    };
+    Some(ItemReply::Fault(ItemFault::Api(error)))
+}
+
 /// What the write comes to. The inner error is an answer that changes nothing.
 fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, PartitionError> {
     if let Some(condition) = &write.condition {
@@ -135,7 +151,7 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
         _ => None,
     };
     match &write.action {
-        WriteAction::Put(item) => match encoded_item_size(item) {
+        WriteAction::Put(item) | WriteAction::Fill(item) => match encoded_item_size(item) {
             Ok(new_size) => {
                 let attributes = all_old(before);
                 Ok(Ok(Plan {

@@ -491,6 +491,43 @@ fn a_table_definition_goes_through_the_log_and_never_back() {
 }
 
 #[test]
+fn a_table_takes_what_fills_it_until_it_is_active_and_nothing_once_it_is_deleted() {
+    use model::table::TableStatus::{Active, Creating, Deleting, Updating};
+    let fill = write(
+        "k",
+        WriteAction::Fill(model::codec::encode_item(&item("k", &[]))),
+    );
+    let kind = |reply: ItemReply| match reply {
+        ItemReply::Written { .. } => None,
+        ItemReply::Fault(ItemFault::Api(error)) => Some(error.kind),
+        other => panic!("{other:?}"),
+    };
+    for (status, of_user, of_job) in [
+        (Creating, Some(ErrorKind::ResourceNotFound), None),
+        (Active, None, Some(ErrorKind::ResourceInUse)),
+        (Updating, None, Some(ErrorKind::ResourceInUse)),
+        (
+            Deleting,
+            Some(ErrorKind::ResourceNotFound),
+            Some(ErrorKind::ResourceInUse),
+        ),
+    ] {
+        let mut leader = Leader::new();
+        let mut table = table();
+        table.version += 1;
+        table.status = status;
+        let Evaluated::Propose(command) = leader.partition.evaluate_table(&table, 7, 0) else {
+            panic!("it is newer");
+        };
+        leader.log.push(command);
+        leader.partition.proposed(1);
+        leader.commit();
+        assert_eq!(kind(leader.write(&put("k", &[]))), of_user, "{status:?}");
+        assert_eq!(kind(leader.write(&fill)), of_job, "{status:?}");
+    }
+}
+
+#[test]
 fn time_never_goes_back_whatever_the_clocks_do() {
     let mut leader = Leader::new();
     let times = |leader: &Leader| {

@@ -153,7 +153,7 @@ pub struct ArchivedTable {
     /// `TableDefinition::uuid`.
     pub uuid: String,
     /// Partitions of it that this instance looks after, those that have ended but are not archived to their end included.
-    pub partitions: u64,
+    pub partitions: Vec<GroupId>,
     /// Every command of these partitions that was stamped up to this time is archived, milliseconds since the epoch.
     pub through_ms: u64,
 }

@@ -16,7 +16,9 @@ impl ItemOperation {
             Self::Write(write) => {
                 let bytes = match &write.action {
                     // A malformed item is refused when it is evaluated.
-                    WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
+                    WriteAction::Put(item) | WriteAction::Fill(item) => {
+                        encoded_item_size(item).unwrap_or(0)
+                    }
                     WriteAction::Delete | WriteAction::Update { .. } => 0,
                 };
                 (Direction::Write, capacity::write_units(bytes))

@@ -69,6 +69,9 @@ pub struct Write {
 pub enum WriteAction {
     /// Replace the item by this one (encoded, validated by the router, at most 400 KB).
     Put(Bytes),
+    /// Same, by a job that fills a new table: executed only while the table is CREATING, so that a worker that comes late can't undo what users
+    /// have written since. Refused with a ResourceInUseException afterwards. Not limited by the table's throughput.
+    Fill(Bytes),
     /// Remove the item.
     Delete,
     /// Change the item, or make it from its key.

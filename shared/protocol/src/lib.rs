@@ -8,6 +8,7 @@ pub mod cost;
 pub mod directory;
 pub mod health;
 pub mod item;
+pub mod jobs;
 pub mod operate;
 pub mod replication;
 pub mod split;

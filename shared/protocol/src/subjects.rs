@@ -26,7 +26,7 @@ pub fn node_control(node: NodeId) -> String {
 pub fn node_archive(node: NodeId) -> String {
     format!("node.{}.archive", node.0)
 }
-/// An archiver's report, queue group `admin`: `archive::ArchiveReport` → `archive::ArchivePlan`.
+/// An archiver's report: `archive::ArchiveReport` → `archive::ArchivePlan`. Every admin hears it, the active one answers.
 pub const ADMIN_ARCHIVE: &str = "admin.archive";
 /// Lookups to one memds node: `directory::LookupRequest` → `directory::LookupReply`.
 pub fn memds_lookup(instance: u64) -> String {
@@ -64,3 +64,5 @@ pub fn gac_tokens(instance: u64) -> String {
 }
 /// What on-demand tables can serve by now, from GAC instances to admins, one way: `tokens::WarmReport`.
 pub const ADMIN_WARM: &str = "admin.warm";
+/// Restores, exports and imports: from an archiver instance to the admins, the active one answers: `jobs::JobsReport` → `jobs::JobsReply`.
+pub const ADMIN_JOBS: &str = "admin.jobs";

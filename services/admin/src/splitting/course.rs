@@ -99,10 +99,13 @@ impl Courses {
     /// What is to be done next about this table's splits; none: nothing at the moment. To be asked again once that was done and
     /// `answered`, with the record as it is then.
     pub(crate) fn next(&mut self, record: &TableRecord, view: &SplitView) -> Option<Act> {
-        if !matches!(
-            record.definition.status,
-            TableStatus::Active | TableStatus::Updating
-        ) {
+        let going_on = match record.definition.status {
+            TableStatus::Active | TableStatus::Updating => true,
+            // All of its partitions must have a leader to be told that nothing is written any more.
+            TableStatus::Deleting => record.point_in_time.is_some() && record.last_backup.is_none(),
+            TableStatus::Creating => false,
+        };
+        if !going_on {
             return None;
         }
         if let Some(found) = self.found(record, view) {

@@ -67,8 +67,7 @@ impl Mesh {
             groups: BTreeMap::new(),
             record: TableRecord {
                 definition,
-                partitions: Vec::new(),
-                splits: Vec::new(),
+                ..TableRecord::default()
             },
             records: BTreeMap::new(),
             next_number: 100,

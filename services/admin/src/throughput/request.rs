@@ -37,7 +37,7 @@ impl OnDemand {
     }
 
     /// The first member that is there.
-    pub(super) fn first(&self) -> Option<&'static str> {
+    pub(crate) fn first(&self) -> Option<&'static str> {
         let given = self.members().into_iter();
         given
             .filter(|(_, value)| value.is_some())
@@ -92,19 +92,23 @@ impl Warm {
 
 /// Constraints of the API model.
 pub(crate) fn constrain(constraints: &mut Constraints, throughput: Option<&Throughput>) {
+    constrain_as("provisionedThroughput", constraints, throughput);
+}
+
+/// Same, of a member with another name.
+pub(crate) fn constrain_as(
+    member: &str,
+    constraints: &mut Constraints,
+    throughput: Option<&Throughput>,
+) {
     let Some(throughput) = throughput else { return };
     for (field, value) in [
-        (
-            "provisionedThroughput.writeCapacityUnits",
-            throughput.write_capacity_units,
-        ),
-        (
-            "provisionedThroughput.readCapacityUnits",
-            throughput.read_capacity_units,
-        ),
+        ("writeCapacityUnits", throughput.write_capacity_units),
+        ("readCapacityUnits", throughput.read_capacity_units),
     ] {
-        constraints.present(field, value.is_some());
-        constraints.between(field, value, 1, i64::MAX);
+        let field = format!("{member}.{field}");
+        constraints.present(&field, value.is_some());
+        constraints.between(&field, value, 1, i64::MAX);
     }
 }
 

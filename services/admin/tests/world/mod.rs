@@ -18,6 +18,7 @@ use protocol::control::{ApiCall, ApiReply, CreateReplica, Order, OrderCall, Orde
 use protocol::directory::{PartitionInfo, Push};
 use protocol::health::{Heartbeat, StorageHealth};
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply, PageReply, WriteAction};
+use protocol::jobs::{JobsReply, JobsReport};
 use protocol::operate::{Answer, Command};
 use protocol::subjects;
 use serde_json::Value;
@@ -365,6 +366,24 @@ impl World {
         }
     }
 
+    /// What an archiver instance hears when it reports its jobs; none: no admin answers.
+    pub async fn report_jobs(&self, report: &JobsReport) -> Option<JobsReply> {
+        let archiver = join(&self.bus, "archiver", report.instance);
+        let deadline = Deadline::after(Duration::from_millis(500));
+        let trace = TraceContext::default();
+        archiver
+            .call(subjects::ADMIN_JOBS, report, deadline, &trace)
+            .await
+            .ok()
+    }
+
+    /// Definitions of a table that its partitions work with.
+    pub fn definitions(&self, name: &str) -> Vec<TableDefinition> {
+        let disks = self.disks.lock();
+        let of_table = disks.partitions.values().filter(|p| p.table.name == name);
+        of_table.map(|p| p.table.clone()).collect()
+    }
+
     pub async fn status(&self, name: &str) -> Option<String> {
         let body = serde_json::json!({ "TableName": name });
         let table = self.call("DescribeTable", body).await.ok()?;
@@ -520,7 +539,7 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 return ItemReply::Fault(failed);
             }
             match write.action {
-                WriteAction::Put(item) => {
+                WriteAction::Put(item) | WriteAction::Fill(item) => {
                     items.insert(write.key, item);
                 }
                 WriteAction::Delete => {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use admission::{DecayedRate, Grant, PartitionBucket, PartitionLimits};
 use heat::{Advice, Heat, Obstacle};
 use model::capacity::Direction;
-use model::table::BillingMode;
+use model::table::{BillingMode, TableStatus};
 use model::{EncodedKey, TableDefinition, Units};
 use paxos::{Millis, NodeId};
 use protocol::item::ItemOperation;
@@ -145,7 +145,9 @@ fn limits(
         Direction::Read => settings.partition_read_units_max,
         Direction::Write => settings.partition_write_units_max,
     };
-    if cap == 0 || table.id.is_system() {
+    // What fills a new table is limited by whoever sends it.
+    let filled = table.status == TableStatus::Creating;
+    if cap == 0 || table.id.is_system() || filled {
         return None;
     }
     let rate = match (table.billing, direction) {
@@ -269,7 +271,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use model::TableId;
-    use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
+    use model::table::{KeyAttribute, KeySchema, ScalarType};
     use protocol::health::{Heartbeat, NodeRoom, StorageHealth};
 
     use super::*;

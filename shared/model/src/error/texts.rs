@@ -214,6 +214,10 @@ pub const RESOURCE_NOT_FOUND: &str = "Requested resource not found";
 /// Something went wrong inside, or it is not known whether a write was done.
 pub const INTERNAL: &str = "Internal server error";
 
+/// A job fills a table that has been filled: its work was done by another one.
+pub const TABLE_IS_FILLED: &str =
+    "Attempt to change a resource which is still in use: the table is not being filled any more";
+
 /// No such table, control plane.
 pub fn table_not_found(name: &str) -> String {
     format!("{RESOURCE_NOT_FOUND}: Table: {name} not found")
