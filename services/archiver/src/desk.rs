@@ -141,10 +141,10 @@ impl Desk {
                 .or_insert(ArchivedTable {
                     table: log.table,
                     uuid: log.table_uuid.clone(),
-                    partitions: 0,
+                    partitions: Vec::new(),
                     through_ms: u64::MAX,
                 });
-            table.partitions += 1;
+            table.partitions.push(log.partition);
             table.through_ms = table.through_ms.min(reach.through_ms);
         }
         tables.into_values().collect()

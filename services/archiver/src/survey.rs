@@ -166,6 +166,7 @@ mod tests {
     fn only_voters_are_asked_and_only_storage_replicas_give_snapshots() {
         let replica = |node, role, votes| LogReplica {
             node: NodeId(node),
+            incarnation: node,
             role,
             votes,
         };
