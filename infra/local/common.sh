@@ -41,8 +41,8 @@ health_port() {
     storage-*) echo $((port + 10 + ${1##*-})) ;;
     memds-*) echo $((port + 20 + ${1##*-})) ;;
     gac-*) echo $((port + 24 + ${1##*-})) ;;
-    archiver-*) echo $((port + 26 + ${1##*-})) ;;
-    scrubber-*) echo $((port + 28 + ${1##*-})) ;;
+    archiver-*) echo $((port + 32 + ${1##*-})) ;;
+    scrubber-*) echo $((port + 27 + ${1##*-})) ;;
     admin) echo $((port + 30)) ;;
     admin-2) echo $((port + 31)) ;;
   esac
@@ -89,10 +89,10 @@ write_settings() { # NAME
           archiver-*)
             printf '[archiver]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \
               "$number" "$(zone_of "$name")" "$(health_port "$name")" "$state/data/archive"
-              ;;
+            ;;
           scrubber-*)
-            printf '[scrubber]\ninstance = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n' \
-              "$number" "$(zone_of "$name")" "$state/data/$name" "$(health_port "$name")"
+            printf '[scrubber]\ninstance = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \
+              "$number" "$(zone_of "$name")" "$state/data/$name" "$(health_port "$name")" "$state/data/archive"
             ;;
           admin | admin-*)
             [ "$number" = admin ] && number=1

@@ -195,7 +195,12 @@ async fn serve(
     let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
     let archive = archive_settings(data, &given);
     let archiver = archiver::start(given.archiver.clone(), &archive, join("archiver", 1)).await?;
-    let scrubber = scrubber::start(scrubber_settings(data, &given), join("scrubber", 1)).await?;
+    let scrubber = scrubber::start(
+        scrubber_settings(data, &given),
+        &archive,
+        join("scrubber", 1),
+    )
+    .await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
