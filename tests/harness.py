@@ -142,13 +142,47 @@ class Dev:
         self.data.with_suffix(".log").unlink(missing_ok=True)
 
 
+class Mounts:
+    """A mount namespace: file systems of one's own, which nobody else sees and which go when its last process ends. A context manager."""
+
+    def __enter__(self):
+        self.holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sleep", "infinity"])
+        ours = os.readlink("/proc/self/ns/mnt")
+        wait_until("the namespace is made", lambda: os.readlink(f"/proc/{self.holder.pid}/ns/mnt") != ours, timeout_s=10)
+        self.enter = ["nsenter", "--mount", "--target", str(self.holder.pid), "--"]
+        return self
+
+    def __exit__(self, *_):
+        self.holder.kill()
+        self.holder.wait()
+
+    def run(self, *command):
+        """Runs a command among these file systems."""
+        done = subprocess.run([*self.enter, *map(str, command)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{command}: {done.returncode} {done.stdout} {done.stderr}"
+        return done.stdout
+
+    @staticmethod
+    def why_not(*tools):
+        """Why there can be none here, or None. `tools` must be there as well."""
+        missing = [tool for tool in ("unshare", "nsenter", "mount", *tools) if not shutil.which(tool)]
+        if missing:
+            return f"{', '.join(missing)} missing"
+        tried = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "-o", "size=1m", "probe", "/mnt"],
+            capture_output=True, text=True,
+        )
+        return None if tried.returncode == 0 else f"no mount namespace with a file system of its own: {tried.stderr.strip()}"
+
+
 class Mesh:
     """NATS, three storage nodes, two memds, two GAC instances, two routers and two admins as processes of their own, on free ports;
-    `settings` are environment variables."""
+    `settings` are environment variables, `mounts` the file systems that they see."""
 
     kind = "mesh"
 
-    def __init__(self, settings=UNTHROTTLED):
+    def __init__(self, settings=UNTHROTTLED, mounts=None):
+        self.mounts = mounts
         self.state = Path(tempfile.mkdtemp(prefix="evenkeel-mesh-"))
         self.port = free_port(count=40)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -163,7 +197,7 @@ class Mesh:
 
     def run(self, script, *arguments, timeout_s=180):
         done = subprocess.run(
-            [ROOT / "infra" / "local" / script, *arguments],
+            [*(self.mounts.enter if self.mounts else []), ROOT / "infra" / "local" / script, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -201,8 +235,31 @@ class Mesh:
         """kill -9."""
         self.run("kill", name)
 
-    def start_one(self, name):
-        self.run("start", name)
+    def start_one(self, name, **settings):
+        """Starts a process again, with these environment variables on top of the mesh's."""
+        before = self.environment
+        self.environment = {**before, **settings}
+        try:
+            self.run("start", name)
+        finally:
+            self.environment = before
+
+    def pid(self, name):
+        return int((self.state / f"{name}.pid").read_text())
+
+    def alive(self, name):
+        try:
+            # A process that has ended, but whose end nobody asked for yet, is a zombie.
+            return Path(f"/proc/{self.pid(name)}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    def log(self, name):
+        return (self.state / "logs" / f"{name}.log").read_text(errors="replace")
+
+    def metrics(self, name):
+        port = next(p["health_port"] for p in self.status()["processes"] if p["name"] == name)
+        return http_get(f"http://127.0.0.1:{port}/metrics")
 
     def logs(self):
         return {p.name: p.read_text(errors="replace") for p in self.state.rglob("*.log")}

@@ -12,7 +12,13 @@ RATE = 10
 
 @pytest.fixture
 def mesh():
-    target = harness.Mesh(settings={"EVENKEEL_ADMIN__QUOTAS__TABLES": "1"})
+    settings = {
+        "EVENKEEL_ADMIN__QUOTAS__TABLES": "1",
+        # Not what the admin goes by.
+        "EVENKEEL_STORAGE__ADMISSION__PARTITION_WRITE_UNITS_MAX": "900",
+        "EVENKEEL_GAC__TABLE_READ_UNITS": "39000",
+    }
+    target = harness.Mesh(settings)
     try:
         yield target.start()
     finally:
@@ -29,12 +35,17 @@ def test_without_gac_a_table_keeps_its_rate(mesh):
         # Three of a hundred, and what a change of shares moves within a second.
         assert got <= 1.03 * RATE + RATE / 15, got
         assert not wanting or got >= 0.97 * RATE - RATE / 15, got
+        [seen] = mesh.ctl("throughput", name)
+        assert (seen["table"], seen["routers"], seen["write"]["rate_s"]) == (name, 2, RATE), seen
+        assert seen["write"]["shares_s"] <= 1.01 * RATE, seen
         mesh.kill("gac-1")
         mesh.kill("gac-2")
         load.rate_over(5)
         got, wanting = load.rate_over(15)
         assert got <= 1.10 * RATE, got
         assert not wanting or got >= 0.90 * RATE, got
+        refused = mesh.ctl("throughput", name, exit_codes=(1,))
+        assert "no GAC instance is heard" in refused["message"], refused
         mesh.start_one("gac-1")
         mesh.start_one("gac-2")
         load.rate_over(5)
@@ -42,6 +53,19 @@ def test_without_gac_a_table_keeps_its_rate(mesh):
         assert got <= 1.03 * RATE + RATE / 15, got
         assert not wanting or got >= 0.97 * RATE - RATE / 15, got
     assert not load.failed, load.failed[:3]
+
+
+def test_settings_that_must_agree_and_do_not_are_troubles(mesh):
+    def troubles():
+        said = mesh.ctl("health", exit_codes=(0, 1))["troubles"]
+        nodes = [t for t in said if "storage.admission.partition_write_units_max is 900" in t]
+        instances = [t for t in said if "gac.table_read_units is 39000" in t]
+        return (len(nodes), len(instances)) == (3, 2) and said
+
+    said = harness.wait_until("all that differs is named", troubles)
+    assert len(said) == 5, said
+    assert "there is no table" in mesh.ctl("throughput", "nowhere", exit_codes=(1,))["message"]
+    assert mesh.ctl("throughput") == []
 
 
 def test_a_mesh_without_gac_serves_and_has_its_quota_of_tables(mesh):

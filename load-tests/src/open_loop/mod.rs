@@ -2,7 +2,7 @@
 //! while things are done to it; and what was promised of that, in numbers.
 //!
 //! Pure: when (`schedule`), what for (`keys`, `items`), what is known (`knowledge`), what happened (`outcome`, `record`), what it means
-//! (`numbers`, `promise`, `report`, `page`), what is asked for (`scenario`). Shells: `drive`, `stream`, `fill`, `mesh`, `metrics`, `live`.
+//! (`numbers`, `promise`, `report`, `page`), what is asked for (`scenario`, `workload`). Shells: `drive`, `stream`, `fill`, `mesh`, `metrics`, `live`.
 
 mod drive;
 mod fill;
@@ -22,6 +22,7 @@ mod scenario;
 mod schedule;
 mod stream;
 pub mod sweep;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,8 +34,9 @@ use anyhow::Context as _;
 use keys::Choice;
 use promise::Promise;
 use report::Report;
-use scenario::{MeshNeeds, Phase, PromiseSpec, Scenario, StreamSpec, TableSpec, Workload};
+use scenario::{MeshNeeds, Phase, PromiseSpec, Scenario, StreamSpec, TableSpec};
 use schedule::Rate;
+use workload::Workload;
 
 use crate::peak::Output;
 use crate::signature::Signer;

@@ -1,21 +1,17 @@
 //! Scenarios as files say them, checked wholly before anything is sent: an error names what is wrong. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod check;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rand::{Rng, RngExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::items::{ITEM_BYTES_MAX, ITEM_BYTES_MIN};
-use super::keys::{Choice, ITEMS_MAX};
-use super::numbers;
+use super::keys::Choice;
 use super::promise::Promise;
 use super::schedule::{Rate, Schedule};
+use super::workload::Workload;
 
-/// A run's length at most, seconds: a day.
-const SECONDS_MAX: f64 = 86_400.0;
-/// Tables, phases, streams, faults, metrics or promises of a scenario at most.
-const PARTS_MAX: usize = 64;
 /// Connections of a stream at most.
 pub const CONNECTIONS_MAX: u64 = 10_000;
 /// Strikes of one repeated fault at most.
@@ -233,143 +229,6 @@ pub struct PromiseSpec {
     pub holds: Promise,
 }
 
-/// Shares of the kinds of requests, percent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Workload {
-    /// GetItem.
-    pub read: f64,
-    /// PutItem of an item that is there.
-    pub update: f64,
-    /// PutItem of a new item.
-    pub insert: f64,
-    /// GetItem, then PutItem on condition that nothing changed.
-    pub modify: f64,
-    /// How YCSB chooses keys in it.
-    pub keys: Choice,
-}
-
-impl Default for Workload {
-    fn default() -> Self {
-        Self::named("c").unwrap_or(Self {
-            read: 100.0,
-            update: 0.0,
-            insert: 0.0,
-            modify: 0.0,
-            keys: Choice::Uniform,
-        })
-    }
-}
-
-/// One request's kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// GetItem.
-    Read,
-    /// PutItem of an item that is there.
-    Update,
-    /// PutItem of a new item.
-    Insert,
-    /// GetItem, then a conditional PutItem.
-    Modify,
-}
-
-impl Workload {
-    /// YCSB's A, B, C, D and F, and `write`. Keys are uniform, as in Amazon's published measurements, but for D.
-    pub fn named(name: &str) -> Option<Self> {
-        let [read, update, insert, modify] = match name.to_ascii_lowercase().as_str() {
-            "a" => [50.0, 50.0, 0.0, 0.0],
-            "b" => [95.0, 5.0, 0.0, 0.0],
-            "c" | "read" => [100.0, 0.0, 0.0, 0.0],
-            "d" => [95.0, 0.0, 5.0, 0.0],
-            "f" => [50.0, 0.0, 0.0, 50.0],
-            "write" => [0.0, 100.0, 0.0, 0.0],
-            "insert" => [0.0, 0.0, 100.0, 0.0],
-            _ => return None,
-        };
-        let keys = match name {
-            "d" | "D" => Choice::Latest,
-            _ => Choice::Uniform,
-        };
-        Some(Self {
-            read,
-            update,
-            insert,
-            modify,
-            keys,
-        })
-    }
-
-    /// Draws one request's kind.
-    pub fn draw(&self, random: &mut impl Rng) -> Action {
-        let draw = random.random::<f64>() * 100.0;
-        let mut until = self.read;
-        if draw < until {
-            return Action::Read;
-        }
-        until += self.update;
-        if draw < until {
-            return Action::Update;
-        }
-        until += self.insert;
-        if draw < until {
-            return Action::Insert;
-        }
-        if self.modify > 0.0 {
-            Action::Modify
-        } else {
-            Action::Read
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Workload {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        #[derive(Default)]
-        struct Shares {
-            read: f64,
-            update: f64,
-            insert: f64,
-            modify: f64,
-        }
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "a workload is a, b, c, d, f, read, write, insert, or shares in percent: {read = 90, update = 10}"
-        )]
-        enum Written {
-            Name(String),
-            Shares(Shares),
-        }
-        match Written::deserialize(deserializer)? {
-            Written::Name(name) => Self::named(&name).ok_or_else(|| {
-                serde::de::Error::custom(format!(
-                    "the workload \"{name}\" is none of a, b, c, d, f, read, write, insert"
-                ))
-            }),
-            Written::Shares(shares) => {
-                let all = [shares.read, shares.update, shares.insert, shares.modify];
-                let sum: f64 = all.iter().sum();
-                if all.iter().any(|share| !(0.0..=100.0).contains(share))
-                    || (sum - 100.0).abs() > 1e-6
-                {
-                    return Err(serde::de::Error::custom(
-                        "the shares of a workload must add up to 100",
-                    ));
-                }
-                Ok(Self {
-                    read: shares.read,
-                    update: shares.update,
-                    insert: shares.insert,
-                    modify: shares.modify,
-                    keys: Choice::Uniform,
-                })
-            }
-        }
-    }
-}
-
 impl StreamSpec {
     /// When its requests are sent.
     pub fn schedule(&self, phases: &[Phase]) -> Schedule {
@@ -422,184 +281,10 @@ impl Scenario {
     pub fn length(&self) -> Duration {
         Duration::from_secs_f64(self.phases.iter().map(|phase| phase.seconds).sum())
     }
-
-    /// An error says what is wrong.
-    pub fn check(&self) -> Result<(), String> {
-        self.check_names()?;
-        self.check_numbers()?;
-        for fault in &self.faults {
-            let Some(phase) = self.phases.iter().find(|phase| phase.name == fault.phase) else {
-                return Err(format!(
-                    "the fault \"{}\" names no phase: \"{}\"",
-                    fault.name, fault.phase
-                ));
-            };
-            if !(0.0..phase.seconds).contains(&fault.at_s) {
-                return Err(format!(
-                    "the fault \"{}\" is not within its phase",
-                    fault.name
-                ));
-            }
-            if fault
-                .every_s
-                .is_some_and(|every| !(0.1..=SECONDS_MAX).contains(&every))
-                || !(0.0..=SECONDS_MAX).contains(&fault.lasts_s)
-                || !(0.1..=SECONDS_MAX).contains(&fault.timeout_s)
-            {
-                return Err(format!(
-                    "the fault \"{}\" has times out of range",
-                    fault.name
-                ));
-            }
-        }
-        for promise in &self.promises {
-            let known = promise.holds.judge(&numbers::NamesOnly(self));
-            known.map_err(|error| format!("the promise \"{}\": {error}", promise.holds))?;
-        }
-        Ok(())
-    }
-
-    fn check_names(&self) -> Result<(), String> {
-        let plain = |name: &str| {
-            !name.is_empty()
-                && name.len() <= 40
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        };
-        if self.name.is_empty()
-            || !self
-                .name
-                .replace('-', "")
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric())
-        {
-            return Err("the name of a scenario is made of letters, digits and dashes".into());
-        }
-        let mut taken: BTreeSet<&str> = ["reads", "writes"].into();
-        let names = (self.phases.iter().map(|phase| &phase.name))
-            .chain(self.streams.iter().map(|stream| &stream.name))
-            .chain(self.metrics.iter().map(|metric| &metric.name));
-        for name in names {
-            if !plain(name) {
-                return Err(format!(
-                    "\"{name}\": names are made of letters, digits and underscores, at most 40"
-                ));
-            }
-            if !taken.insert(name) {
-                return Err(format!("the name \"{name}\" is taken already"));
-            }
-        }
-        let mut tables = BTreeSet::new();
-        for table in &self.tables {
-            let valid = !table.name.is_empty()
-                && table.name.len() <= 60
-                && table
-                    .name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-            if !valid || !tables.insert(&table.name) {
-                return Err(format!(
-                    "the table name \"{}\" is not valid or there twice",
-                    table.name
-                ));
-            }
-        }
-        for stream in &self.streams {
-            if !tables.contains(&stream.table) {
-                return Err(format!(
-                    "the stream \"{}\" names no table: \"{}\"",
-                    stream.name, stream.table
-                ));
-            }
-            for phase in stream.rate.keys() {
-                if !self.phases.iter().any(|known| known.name == *phase) {
-                    return Err(format!(
-                        "the stream \"{}\" has a rate for no phase: \"{phase}\"",
-                        stream.name
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn check_numbers(&self) -> Result<(), String> {
-        for (what, count, least) in [
-            ("table", self.tables.len(), 1),
-            ("phase", self.phases.len(), 1),
-            ("stream", self.streams.len(), 1),
-            ("fault", self.faults.len(), 0),
-            ("metric", self.metrics.len(), 0),
-            ("promise", self.promises.len(), 0),
-        ] {
-            if !(least..=PARTS_MAX).contains(&count) {
-                return Err(format!(
-                    "{count} of [[{what}]]: there must be {least} to {PARTS_MAX}"
-                ));
-            }
-        }
-        if !(1..=4).contains(&self.mesh.routers) {
-            return Err("a mesh has 1 to 4 routers".into());
-        }
-        for phase in &self.phases {
-            if !(0.1..=SECONDS_MAX).contains(&phase.seconds) {
-                return Err(format!(
-                    "the phase \"{}\" must last 0.1 to {SECONDS_MAX} s",
-                    phase.name
-                ));
-            }
-        }
-        if self.length().as_secs_f64() > SECONDS_MAX {
-            return Err(format!("a run lasts at most {SECONDS_MAX} s"));
-        }
-        for table in &self.tables {
-            let name = &table.name;
-            if !(1..=ITEMS_MAX).contains(&table.items) {
-                return Err(format!("table {name}: items must be 1 to {ITEMS_MAX}"));
-            }
-            if !(ITEM_BYTES_MIN..=ITEM_BYTES_MAX).contains(&table.item_bytes) {
-                return Err(format!(
-                    "table {name}: item_bytes must be {ITEM_BYTES_MIN} to {ITEM_BYTES_MAX}"
-                ));
-            }
-            let provisioned = table.read_units.is_some();
-            if provisioned != table.write_units.is_some() {
-                return Err(format!(
-                    "table {name}: read_units and write_units go together"
-                ));
-            }
-            if table.load_write_units.is_some() && !provisioned {
-                return Err(format!(
-                    "table {name}: load_write_units is for provisioned tables"
-                ));
-            }
-            if (table.read_units_max.is_some() || table.write_units_max.is_some()) && provisioned {
-                return Err(format!(
-                    "table {name}: read_units_max and write_units_max are for on-demand tables"
-                ));
-            }
-        }
-        for stream in &self.streams {
-            let name = &stream.name;
-            if !(1..=CONNECTIONS_MAX).contains(&stream.connections) {
-                return Err(format!(
-                    "stream {name}: connections must be 1 to {CONNECTIONS_MAX}"
-                ));
-            }
-            if !(1..=60_000).contains(&stream.timeout_ms) || stream.try_timeout_ms == Some(0) {
-                return Err(format!("stream {name}: timeout_ms must be 1 to 60,000"));
-            }
-            if !(1..=10).contains(&stream.tries) {
-                return Err(format!("stream {name}: tries must be 1 to 10"));
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::{SeedableRng, rngs::SmallRng};
-
     use super::*;
 
     pub(super) const TEXT: &str = r#"
@@ -686,30 +371,6 @@ mod tests {
             assert_ne!(text, TEXT, "{from} is not there");
             let error = Scenario::parse(&text).unwrap_err();
             assert!(error.contains(why), "{from} → {to}: {error}");
-        }
-    }
-
-    #[test]
-    fn workloads_have_their_shares() {
-        let mut random = SmallRng::seed_from_u64(3);
-        for (name, expected) in [
-            ("a", [50, 50, 0, 0]),
-            ("d", [95, 0, 5, 0]),
-            ("f", [50, 0, 0, 50]),
-            ("c", [100, 0, 0, 0]),
-        ] {
-            let workload = Workload::named(name).unwrap();
-            let mut counts = [0; 4];
-            for _ in 0..100_000 {
-                counts[workload.draw(&mut random) as usize] += 1;
-            }
-            for (count, percent) in counts.into_iter().zip(expected) {
-                assert!(
-                    (f64::from(count) / 1_000.0 - f64::from(percent)).abs() < 0.7,
-                    "{name}: {counts:?}"
-                );
-                assert!(percent > 0 || count == 0);
-            }
         }
     }
 }

@@ -15,8 +15,9 @@ use super::keys::Keys;
 use super::knowledge::{self, Ended, Item, Seen};
 use super::outcome::{self, Kind, Outcome};
 use super::record::{Class, Record};
-use super::scenario::{Action, StreamSpec};
+use super::scenario::StreamSpec;
 use super::schedule::Schedule;
+use super::workload::Action;
 use crate::connection::Connection;
 use crate::signature::Signer;
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::keys::Choice;
 use super::report::{Report, Summary};
-use super::scenario::Workload;
 use super::schedule::Rate;
+use super::workload::Workload;
 use super::{Common, drive, exit_code, mesh, plain, workload, write_file, write_report};
 use crate::page::chart::{self, ShareLine};
 use crate::peak::Output;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use paxos::NodeId;
 use protocol::health::{ArchiveHealth, Heartbeat, StorageHealth};
+use protocol::tokens::TableQuota;
 
 /// A node that was silent for so long gets no new replicas, milliseconds.
 pub(crate) const SILENT_MS: u64 = 3_500;
@@ -38,6 +39,10 @@ pub(crate) struct Watcher {
 pub(crate) struct Cluster {
     nodes: BTreeMap<NodeId, StorageNode>,
     admins: BTreeMap<u64, u64>,
+    /// GAC instances, and when they were heard.
+    gac: BTreeMap<u64, u64>,
+    /// What they go by, as far as they said so.
+    quotas: BTreeMap<u64, TableQuota>,
     /// Other services that say how they are: by name and instance.
     watchers: BTreeMap<(String, u64), Watcher>,
     /// When three zones were seen alive without a break since.
@@ -53,6 +58,12 @@ impl Cluster {
             }
             "admin" if self.admins.len() < ENTRIES_MAX => {
                 self.admins.insert(beat.instance, now_ms);
+            }
+            "gac" if beat.draining => {
+                self.gac.remove(&beat.instance);
+            }
+            "gac" if self.gac.len() < ENTRIES_MAX => {
+                self.gac.insert(beat.instance, now_ms);
             }
             "storage" if self.nodes.len() < ENTRIES_MAX => {
                 let node = StorageNode {
@@ -92,6 +103,10 @@ impl Cluster {
             .retain(|_, node| now_ms.saturating_sub(node.heard_ms) < FORGET_MS);
         self.admins
             .retain(|_, heard_ms| now_ms.saturating_sub(*heard_ms) < SILENT_MS);
+        self.gac
+            .retain(|_, heard_ms| now_ms.saturating_sub(*heard_ms) < SILENT_MS);
+        let gac = &self.gac;
+        self.quotas.retain(|instance, _| gac.contains_key(instance));
         self.watchers
             .retain(|_, watcher| now_ms.saturating_sub(watcher.heard_ms) < SILENT_MS);
         let zones: std::collections::BTreeSet<&str> =
@@ -111,6 +126,23 @@ impl Cluster {
     /// Instances of the admins that are alive.
     pub(crate) fn admins(&self) -> impl Iterator<Item = u64> {
         self.admins.keys().copied()
+    }
+
+    /// GAC instances that are alive.
+    pub(crate) fn gac(&self) -> impl Iterator<Item = u64> {
+        self.gac.keys().copied()
+    }
+
+    /// A GAC instance says what it goes by.
+    pub(crate) fn told_quota(&mut self, quota: TableQuota) {
+        if self.gac.contains_key(&quota.instance) {
+            self.quotas.insert(quota.instance, quota);
+        }
+    }
+
+    /// What the GAC instances that are alive go by, as far as they said so.
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = TableQuota> {
+        self.quotas.values().copied()
     }
 
     /// Instances of other services that say how they are, with their names.

@@ -109,11 +109,10 @@ impl Admin {
         );
         let incarnation = mesh.identity().incarnation;
         Self {
-            lease: Mutex::new(Lease::new(
-                settings.instance,
-                incarnation,
-                settings.lease_ms,
-            )),
+            lease: Mutex::new(
+                Lease::new(settings.instance, incarnation, settings.lease_ms)
+                    .alone(mesh.succeeds_the_dead()),
+            ),
             plan: Mutex::new(Plan::new(0, settings.healing.replace_after_ms)),
             splits: Splits::default(),
             partitions: RwLock::default(),

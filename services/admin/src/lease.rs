@@ -4,6 +4,8 @@
 //! The holder renews by rewriting the record on condition that nobody else did. Who sees the same record for longer than the lease may
 //! take it over, with an epoch that is larger by one. A holder counts its lease from *before* it wrote; it stops giving orders when
 //! that time is over, and whatever it sent before is refused by every node that has heard of the next epoch.
+//!
+//! Where it is certain that no other admin is alive (`Mesh::succeeds_the_dead`), nobody's lease is waited for; the epoch grows all the same.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,8 @@ pub(crate) struct Lease {
     instance: u64,
     incarnation: u64,
     lease_ms: u64,
+    /// All other admins are dead.
+    alone: bool,
     seen: Option<Seen>,
     /// Epoch and end of the lease that is ours.
     held: Option<(u64, u64)>,
@@ -70,11 +74,22 @@ impl Lease {
             instance,
             incarnation,
             lease_ms: lease_ms.max(RENEWALS),
+            alone: false,
             seen: None,
             held: None,
             busy_since_ms: None,
             next_ms: 0,
         }
+    }
+
+    /// The same; `alone`: no other admin is alive.
+    pub(crate) fn alone(self, alone: bool) -> Self {
+        Self { alone, ..self }
+    }
+
+    /// Whether the stored lease is waited for by no one.
+    fn free(&self, stored: &LeaseRecord) -> bool {
+        stored.released || (self.alone && !self.ours(stored))
     }
 
     /// The epoch under which this admin may give orders now.
@@ -115,7 +130,7 @@ impl Lease {
             Some(stored) => {
                 let lease_ms = stored.value.lease_ms;
                 let wait_ms = lease_ms + lease_ms * DRIFT_PERMILLE / 1_000;
-                if !stored.value.released && now_ms.saturating_sub(seen.since_ms) < wait_ms {
+                if !self.free(&stored.value) && now_ms.saturating_sub(seen.since_ms) < wait_ms {
                     return Some(LeaseAction::Read);
                 }
                 stored.value.epoch + 1
@@ -142,7 +157,7 @@ impl Lease {
             .as_ref()
             .is_some_and(|seen| token(&seen.stored) == token(&stored));
         if !same {
-            let free = stored.as_ref().is_none_or(|s| s.value.released);
+            let free = stored.as_ref().is_none_or(|s| self.free(&s.value));
             if free {
                 // Nobody's: take it at once.
                 self.next_ms = now_ms;
@@ -337,6 +352,20 @@ pub(crate) mod tests {
             table.turn(&mut again, now_ms);
         }
         assert_eq!(again.epoch(7_500), Some(2));
+    }
+
+    #[test]
+    fn who_knows_that_all_others_are_dead_waits_for_none_and_takes_the_next_epoch() {
+        let mut table = Table::default();
+        table.turn(&mut Lease::new(1, 10, 4_000), 0);
+        let mut again = Lease::new(1, 11, 4_000).alone(true);
+        table.turn(&mut again, 100);
+        assert_eq!(again.epoch(100), Some(2), "at its first look");
+        // It keeps what it has as anybody does, and does not take it from itself.
+        for now_ms in (200..20_000).step_by(100) {
+            table.turn(&mut again, now_ms);
+            assert_eq!(again.epoch(now_ms), Some(2));
+        }
     }
 
     #[test]

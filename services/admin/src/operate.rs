@@ -16,6 +16,7 @@ use protocol::operate::{
 };
 use protocol::subjects;
 
+use crate::agreement::disagreements;
 use crate::autoadmin::Plan;
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
@@ -24,6 +25,7 @@ use crate::partitions::Seen;
 use crate::placement::REPLICAS;
 use crate::records::{NodeRecord, SYSTEM_GROUP, SYSTEM_TABLE, Stored};
 use crate::splitting::heat_permille;
+use crate::views::throughput;
 
 /// Partitions in one answer.
 const PARTITIONS_MAX: usize = 1_000;
@@ -56,6 +58,7 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
             to,
         } => replace(admin, partition, from, to),
         Command::FlushRoutes => flush_routes(admin),
+        Command::Throughput { table, after } => throughput(admin, table.as_deref(), after).await,
         Command::Condemn {
             partition,
             node,
@@ -113,7 +116,7 @@ impl Admin {
         numbers
     }
 
-    fn table_names(&self) -> BTreeMap<TableId, String> {
+    pub(crate) fn table_names(&self) -> BTreeMap<TableId, String> {
         let tables = self.tables.read();
         let names = tables
             .iter()
@@ -290,12 +293,19 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
                 .iter()
                 .map(move |trouble| format!("node {node}: {trouble}"))
         });
+        let settings = &admin.settings;
+        let disagreements =
+            disagreements(&cluster, view.now_ms, &settings.splits, &settings.quotas);
         let others = cluster.watchers().flat_map(|(service, instance, watcher)| {
             let troubles = watcher.troubles.iter();
             troubles.map(move |trouble| format!("{service} {instance}: {trouble}"))
         });
         // What others found must not be crowded out by the nodes' own.
-        others.chain(troubles).take(TROUBLES_MAX).collect()
+        others
+            .chain(disagreements)
+            .chain(troubles)
+            .take(TROUBLES_MAX)
+            .collect()
     };
     let (archive, watched) = {
         let cluster = admin.cluster.read();

@@ -202,8 +202,11 @@ fn take_warm_report(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delive
     let Ok(report) = delivery.decode::<WarmReport>() else {
         return;
     };
+    if let Some(quota) = report.quota {
+        admin.cluster.write().told_quota(quota);
+    }
     // The active admin notes it.
-    if admin.epoch().is_some() {
+    if !report.tables.is_empty() && admin.epoch().is_some() {
         let admin = admin.clone();
         runtime.spawn(async move { admin.take_warm_report(report).await });
     }

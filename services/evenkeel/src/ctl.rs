@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use mesh::{BusSettings, Deadline, Identity, Mesh, TraceContext};
+use model::TableId;
 use paxos::{GroupId, NodeId};
-use protocol::operate::{Answer, Command, MeshHealth, NodeStatus, PartitionStatus};
+use protocol::operate::{
+    Answer, Command, MeshHealth, NodeStatus, PartitionStatus, ThroughputStatus,
+};
 use protocol::scrub::{Overview, PartitionScrub, Question};
 use protocol::subjects;
 use serde::{Deserialize, Serialize};
@@ -75,6 +78,11 @@ enum Action {
     Partitions {
         /// Of this table only.
         #[arg(long)]
+        table: Option<String>,
+    },
+    /// Tables as global admission control sees them: what each may consume, wants, holds, has saved and owes.
+    Throughput {
+        /// This one only.
         table: Option<String>,
     },
     /// Move everything off a node, for good: leaders first, then replicas. It keeps serving meanwhile.
@@ -224,6 +232,7 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
         Action::Health => desk.health().await,
         Action::Nodes => desk.nodes().await,
         Action::Partitions { table } => desk.partitions(table.clone()).await,
+        Action::Throughput { table } => desk.throughput(table.clone()).await,
         Action::Drain { node, wait } => {
             let node = NodeId(*node);
             let code = desk.order(Command::Drain { node }).await?;
@@ -385,6 +394,27 @@ impl Desk {
                 Ok(ExitCode::SUCCESS)
             }
         }
+    }
+
+    async fn throughput(&self, table: Option<String>) -> anyhow::Result<ExitCode> {
+        let mut all: Vec<ThroughputStatus> = Vec::new();
+        let mut after = TableId(0);
+        loop {
+            let table = table.clone();
+            let command = Command::Throughput { table, after };
+            match self.ask(&command, self.patience).await? {
+                Answer::Throughput { tables, next } => {
+                    all.extend(tables);
+                    match next.filter(|next| *next > after) {
+                        Some(next) => after = next,
+                        None => break,
+                    }
+                }
+                other => return self.unexpected(other),
+            }
+        }
+        self.print(&all, || screens::throughput(&all))?;
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn all_partitions(

@@ -1,7 +1,7 @@
 //! `evenkeel dev`: the whole mesh in one process on the in-process bus. Owns the order in which services start and stop, and the data
 //! folder's lock; everything else is the services' own.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use admin::{AdminSettings, SplitSettings};
 use anyhow::{Context as _, bail};
 use gac::GacSettings;
 use memds::MemdsSettings;
-use mesh::{Identity, LocalBus, Mesh};
+use mesh::{Identity, LocalBus, Mesh, MeshLock};
 use router::{RouterSettings, TokenSettings};
 use scrubber::ScrubberSettings;
 use serde::Deserialize;
@@ -38,36 +38,29 @@ pub struct Options {
 pub fn run(options: Options) -> anyhow::Result<()> {
     // A developer's terminal shows the banner and what goes wrong; EVENKEEL_LOG=info shows the rest.
     telemetry::init_at("dev", "warn");
-    let data = lock_folder(&options.data_dir)?;
+    let (data, lock) = lock_folder(&options.data_dir)?;
     let endpoint = SocketAddr::new(options.host, options.port);
     // Said early, before anything is started; the router binds it for good.
     TcpListener::bind(endpoint)
         .with_context(|| format!("port {} on {} can't be had", options.port, options.host))?;
     let given: Given = settings::load("dev", None)?;
-    let result = actix::System::with_tokio_rt(telemetry::runtime).block_on(serve(
+    actix::System::with_tokio_rt(telemetry::runtime).block_on(serve(
         endpoint,
-        &data.path,
+        &data,
+        LocalBus::exclusive(lock),
         options.http,
         given,
-    ));
-    drop(data);
-    result
+    ))
 }
 
-/// The data folder, ours alone while this lives.
-struct Folder {
-    path: PathBuf,
-    _lock: File,
-}
-
-fn lock_folder(folder: &Path) -> anyhow::Result<Folder> {
+/// The data folder, and proof that it is ours alone.
+fn lock_folder(folder: &Path) -> anyhow::Result<(PathBuf, MeshLock)> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("the data folder {} can't be made", folder.display()))?;
     let path = folder.canonicalize()?;
     let lock = path.join("dev.lock");
-    let file = File::create(&lock).with_context(|| format!("{} can't be made", lock.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Folder { path, _lock: file }),
+    match MeshLock::take(&lock) {
+        Ok(lock) => Ok((path, lock)),
         Err(TryLockError::WouldBlock) => bail!(
             "the data folder {} is in use by another `evenkeel dev`; stop it or choose another --data-dir",
             path.display()
@@ -124,14 +117,12 @@ fn admin_settings(given: &Given) -> AdminSettings {
     AdminSettings {
         splits: given.admin.splits.clone(),
         found_after_ms: 0,
-        // There is no other admin: this is only what a start after a kill waits for.
-        lease_ms: 1_000,
         ..AdminSettings::default()
     }
 }
 
-/// One process: a message takes microseconds, all clocks are one, and the nodes live and die together. So leases can be short, which is
-/// what a restart has to wait for, and leadership need not be handed over at the end.
+/// One process: a message takes microseconds, all clocks are one, and the nodes live and die together. So elections can be quick, which is
+/// what a restart has to wait for (no lease of an earlier life counts: `Mesh::succeeds_the_dead`), and leadership need not be handed over at the end.
 fn storage_settings(node: u64, data: &Path, given: &Given) -> StorageSettings {
     let mut settings = StorageSettings {
         node_id: node,
@@ -160,10 +151,10 @@ fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
 async fn serve(
     endpoint: SocketAddr,
     data: &Path,
+    bus: LocalBus,
     http: Option<SocketAddr>,
     given: Given,
 ) -> anyhow::Result<()> {
-    let bus = LocalBus::new();
     let stats = bus.stats().clone();
     telemetry::export("evenkeel_mesh", "Messages between services.", move || {
         stats.values()

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use mesh::{Delivery, Mesh, Subscription};
+use model::Units;
 use parking_lot::Mutex;
 use protocol::health::Heartbeat;
 use protocol::subjects;
-use protocol::tokens::{TokenRequest, WarmReport};
+use protocol::tokens::{
+    SideView, TableQuota, TokenRequest, VIEWS_MAX, ViewReply, ViewRequest, WarmReport,
+};
 use telemetry::Health;
 use tokens::{Instance, Ring};
 use tracing::{info, warn};
@@ -74,6 +77,21 @@ impl Shared {
         }
     }
 
+    /// What an operator asks for.
+    fn show(&self, delivery: Delivery) {
+        let Ok(request) = delivery.decode::<ViewRequest>() else {
+            self.ignored.fetch_add(1, Relaxed);
+            return;
+        };
+        let tables = self.instance.lock().tables(self.now_ms());
+        let wanted = tables.into_iter().filter(|view| {
+            view.table > request.after && request.table.is_none_or(|table| table == view.table)
+        });
+        delivery.reply(&ViewReply {
+            tables: wanted.take(VIEWS_MAX).collect(),
+        });
+    }
+
     /// Another instance's heartbeat, or one's own.
     fn heard(&self, beat: &Heartbeat) {
         if beat.service != "gac" {
@@ -100,23 +118,26 @@ impl Shared {
 
     fn numbers(&self) -> telemetry::Values {
         let tables = self.instance.lock().tables(self.now_ms());
-        let whole = |of: &dyn Fn(&tokens::SideView) -> model::Units, side: usize| {
-            let sum: model::Units = tables.iter().map(|table| of(&table.sides[side])).sum();
-            sum.thousandths() / 1000
-        };
+        let reads = |of: fn(&SideView) -> Units| whole(tables.iter().map(|table| of(&table.read)));
+        let writes =
+            |of: fn(&SideView) -> Units| whole(tables.iter().map(|table| of(&table.write)));
         vec![
             ("tables", tables.len() as u64),
             ("instances", self.ring.lock().instances().count() as u64),
             ("answered_total", self.answered.load(Relaxed)),
             ("ignored_total", self.ignored.load(Relaxed)),
-            ("read_demand_units", whole(&|side| side.demand, 0)),
-            ("write_demand_units", whole(&|side| side.demand, 1)),
-            ("read_share_units", whole(&|side| side.shares, 0)),
-            ("write_share_units", whole(&|side| side.shares, 1)),
-            ("read_debt_units", whole(&|side| side.debt, 0)),
-            ("write_debt_units", whole(&|side| side.debt, 1)),
+            ("read_demand_units", reads(|side| side.demand)),
+            ("write_demand_units", writes(|side| side.demand)),
+            ("read_share_units", reads(|side| side.shares)),
+            ("write_share_units", writes(|side| side.shares)),
+            ("read_debt_units", reads(|side| side.debt)),
+            ("write_debt_units", writes(|side| side.debt)),
         ]
     }
+}
+
+fn whole(units: impl Iterator<Item = Units>) -> u64 {
+    units.sum::<Units>().thousandths() / 1000
 }
 
 /// Starts an instance.
@@ -144,6 +165,11 @@ pub async fn start(settings: GacSettings, mesh: Mesh) -> anyhow::Result<Running>
     let requests = mesh
         .serve(&subject, None, move |delivery| server.answer(delivery))
         .await?;
+    let shown = shared.clone();
+    let subject = subjects::gac_view(settings.instance);
+    let views = mesh
+        .serve(&subject, None, move |delivery| shown.show(delivery))
+        .await?;
     let exported = shared.clone();
     telemetry::export("evenkeel_gac", "Global admission control.", move || {
         exported.numbers()
@@ -168,7 +194,12 @@ pub async fn start(settings: GacSettings, mesh: Mesh) -> anyhow::Result<Running>
         report_every: Duration::from_millis(settings.report_every_ms.max(100)),
         shared,
         mesh: mesh.clone(),
-        served: vec![beats, requests],
+        served: vec![beats, requests, views],
+        quota: TableQuota {
+            instance: settings.instance,
+            read_units: settings.table_read_units,
+            write_units: settings.table_write_units,
+        },
     }
     .start();
     // It has nothing to wait for: whatever it must know, routers tell it.
@@ -187,6 +218,7 @@ struct Keeper {
     report_every: Duration,
     shared: Arc<Shared>,
     mesh: Mesh,
+    quota: TableQuota,
     /// Served until the instance stops.
     served: Vec<Subscription>,
 }
@@ -201,11 +233,12 @@ impl Keeper {
 
     fn report(&self) {
         let tables = self.shared.instance.lock().grown(self.shared.now_ms());
-        if tables.is_empty() {
-            return;
-        }
         // It is repeated until the tables' definitions say as much.
-        if let Err(error) = self.mesh.cast(subjects::ADMIN_WARM, &WarmReport { tables }) {
+        let report = WarmReport {
+            tables,
+            quota: Some(self.quota),
+        };
+        if let Err(error) = self.mesh.cast(subjects::ADMIN_WARM, &report) {
             warn!(%error, "the admins can't be told of grown tables");
         }
     }

@@ -19,9 +19,11 @@ use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
 
 use crate::capacity::NodeCapacity;
+use crate::epochs::Epochs;
 use crate::fence::Reason;
 use crate::forwarder::FORWARDS_MAX;
 use crate::inbox::Inbox;
+use crate::intake::orders::NOTINGS_MAX;
 use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -51,8 +53,10 @@ pub(crate) struct Node {
     pub(crate) closed: AtomicBool,
     /// The storage nodes, as their heartbeats show them.
     pub(crate) nodes: RwLock<Nodes>,
-    /// Greatest epoch of an admin that gave an order since the start.
-    epoch: AtomicU64,
+    /// Which admins' orders count.
+    pub(crate) epochs: Epochs,
+    /// Bounds the orders that wait for an epoch to be noted.
+    pub(crate) notings: Arc<Semaphore>,
     /// For calls to other nodes.
     pub(crate) runtime: Handle,
     /// Bounds them.
@@ -99,6 +103,7 @@ const FENCED_NAMED_MAX: usize = 256;
 /// What `Node` is made of.
 pub(crate) struct Parts {
     pub(crate) data_dir: DataDir,
+    pub(crate) epochs: Epochs,
     pub(crate) settings: StorageSettings,
     pub(crate) mesh: Mesh,
     pub(crate) wal: Wal,
@@ -113,6 +118,7 @@ impl Node {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
             data_dir,
+            epochs,
             mut settings,
             mesh,
             wal,
@@ -142,7 +148,8 @@ impl Node {
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             nodes: RwLock::default(),
-            epoch: AtomicU64::new(0),
+            epochs,
+            notings: Arc::new(Semaphore::new(NOTINGS_MAX as usize)),
             runtime,
             joins: Semaphore::new(JOINS_MAX),
             forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
@@ -210,12 +217,6 @@ impl Node {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of the epoch of an order; the greatest one if this is an older admin's. 0 is not an admin's.
-    pub(crate) fn outdated(&self, epoch: u64) -> Option<u64> {
-        let greatest = self.epoch.fetch_max(epoch, Ordering::SeqCst);
-        (epoch > 0 && epoch < greatest).then_some(greatest)
     }
 
     /// What a shard heard of the others, and its replicas that hear of no leader.

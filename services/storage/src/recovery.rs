@@ -19,7 +19,7 @@ pub(crate) struct Found {
     pub(crate) group: GroupId,
     /// None: a log replica.
     pub(crate) store: Option<(ReplicaTree, PartitionState)>,
-    /// Applied entries above the floor of the log, in outline.
+    /// Applied entries above the floor of the log, or all of a log replica, in outline.
     pub(crate) outlines: Vec<Outline>,
     pub(crate) restored: Restored,
 }
@@ -141,11 +141,11 @@ pub(crate) fn take_stock(
     for (group, logged) in groups {
         // A log replica is in the log alone.
         if logged.identity(data_dir.incarnation()).role == Role::Log {
-            match wal.load(group, logged, Position::default()) {
-                Ok(logged) => inventory.replicas.push(Found {
+            match wal.load_outlined(group, logged) {
+                Ok(mut logged) => inventory.replicas.push(Found {
                     group,
                     store: None,
-                    outlines: Vec::new(),
+                    outlines: std::mem::take(&mut logged.outlines),
                     restored: logged.restored(data_dir.incarnation(), Position::default(), None),
                 }),
                 Err(error) => drop(inventory.fenced.insert(group, error.into())),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use model::Units;
-use protocol::health::{Heartbeat, NodeRoom, PeerHealth, StorageHealth};
+use protocol::health::{Heartbeat, NodeRoom, PartitionCaps, PeerHealth, StorageHealth};
 use protocol::subjects;
 use wal::WalMetrics;
 
@@ -113,6 +113,10 @@ impl Reporter {
                 rated,
                 pressed,
                 candidates,
+                caps: Some(PartitionCaps {
+                    read_units: admission.partition_read_units_max,
+                    write_units: admission.partition_write_units_max,
+                }),
             }),
             ..Heartbeat::default()
         };

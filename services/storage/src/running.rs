@@ -9,43 +9,33 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use anyhow::Context;
-use mesh::{Delivery, Mesh, Responder, Subscription};
+use mesh::{Mesh, Subscription};
 use partition::Partition;
 use paxos::{NodeId, Replica};
-use protocol::batch::BatchReader;
-use protocol::control::{Order, OrderCall};
-use protocol::health::Heartbeat;
-use protocol::item::{ItemCall, ItemFault, ItemReply};
-use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
-use protocol::scrub::{Marker, ScrubCall, ScrubReply, ScrubRequest};
-use protocol::split::{Split, SplitReport};
-use protocol::subjects;
 use telemetry::{Health, HttpServer};
 use tokio::sync::oneshot;
 use wal::{DataDir, Wal, WalError, WalOptions};
 
-use crate::archiver_calls::take_call;
 use crate::copier::CopyJob;
 use crate::copy::{CopySource, SourceOptions};
 use crate::env::{DiskJobs, Env};
+use crate::epochs::Epochs;
 use crate::flusher::FlushJob;
-use crate::forwarder::forward;
 use crate::group::{Group, Store};
-use crate::inbox::{Caller, Event, Inbox, InboxLimits, Request};
+use crate::inbox::{Event, Inbox, InboxLimits};
+use crate::intake::{self, orders};
 use crate::log_reader::LogJob;
 use crate::metrics::Metrics;
 use crate::middle::MiddleJob;
 use crate::node::{self, Node, Parts};
-use crate::orders::{OrderCaller, OrderJob};
-use crate::pool::{Jobs, Pool};
+use crate::orders::OrderJob;
+use crate::pool::Pool;
 use crate::recovery::{self, Inventory};
 use crate::reporter::{Report, Reporter, Stop};
-use crate::scrub::{KeysJob, ScrubJob};
+use crate::scrub::ScrubJob;
 use crate::settings::StorageSettings;
 use crate::shard::Shard;
 
-/// What a request weighs beside its body: the structures that hold it.
-const REQUEST_OVERHEAD_BYTES: usize = 512;
 /// Jobs that may wait for each kind of disk thread.
 const DISK_JOBS_MAX: usize = 4_096;
 /// Searches for the middle of a partition that may wait.
@@ -104,6 +94,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     };
     let Opened {
         data_dir,
+        epochs,
         wal,
         inventory,
         appends_max,
@@ -122,6 +113,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let metrics = Metrics::register(settings.node_id)?;
     let parts = Parts {
         data_dir,
+        epochs,
         settings,
         mesh,
         wal,
@@ -138,15 +130,18 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let arbiters = start_shards(&node, &disks, inventory);
 
     let replication = vec![
-        serve_replication(&node).await?,
-        serve_copies(&node).await?,
-        serve_archivers(&node).await?,
-        serve_splits(&node).await?,
-        serve_scrubs(&node, disks.scrubber.jobs()).await?,
-        serve_hydrate(&node).await?,
-        watch_nodes(&node).await?,
+        intake::serve_replication(&node).await?,
+        intake::serve_copies(&node).await?,
+        intake::serve_archivers(&node).await?,
+        intake::serve_splits(&node).await?,
+        intake::serve_scrubs(&node, disks.scrubber.jobs()).await?,
+        intake::serve_hydrate(&node).await?,
+        intake::watch_nodes(&node).await?,
     ];
-    let requests = vec![serve_items(&node).await?, serve_orders(&node).await?];
+    let requests = vec![
+        intake::serve_items(&node).await?,
+        orders::serve(&node).await?,
+    ];
     let http = match address {
         Some(address) => {
             let health = Health {
@@ -186,6 +181,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
 
 struct Opened {
     data_dir: DataDir,
+    epochs: Epochs,
     wal: Wal,
     inventory: Inventory,
     appends_max: usize,
@@ -195,6 +191,7 @@ struct Opened {
 /// Opens what is on disk. Blocks.
 fn open(settings: &StorageSettings) -> anyhow::Result<Opened> {
     let data_dir = open_data_dir(settings)?;
+    let epochs = Epochs::open(data_dir.path())?;
     let mut options = WalOptions::new(data_dir.node(), data_dir.incarnation());
     options.segment_bytes = settings.limits.wal_segment_bytes;
     options.must_exist = recovery::has_replicas(&data_dir);
@@ -205,6 +202,7 @@ fn open(settings: &StorageSettings) -> anyhow::Result<Opened> {
     let inventory = recovery::take_stock(&data_dir, &wal, recovery, node::tree_options(settings))?;
     Ok(Opened {
         data_dir,
+        epochs,
         wal,
         inventory,
         appends_max,
@@ -268,7 +266,10 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
     for found in inventory.replicas {
         let timing = node.settings.timing.clone();
         let (outlines, restored) = (found.outlines, found.restored);
-        let replica = Replica::from_disk(node.id, found.group, outlines, restored, timing, now);
+        let mut replica = Replica::from_disk(node.id, found.group, outlines, restored, timing, now);
+        if node.mesh.succeeds_the_dead() {
+            replica.outlive_leaders();
+        }
         let store = found.store.map(|(tree, state)| {
             let partition = Partition::new(state, node.partition_limits());
             Store::new(partition, tree)
@@ -303,311 +304,6 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         .enumerate()
         .map(start)
         .collect()
-}
-
-async fn serve_items(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let subject = subjects::node_item(node.id);
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    Ok(mesh
-        .serve(&subject, None, move |delivery| take_item(&node, delivery))
-        .await?)
-}
-
-/// Runs on a thread of the bus.
-fn take_item(node: &Arc<Node>, delivery: Delivery) {
-    if node.is_closed() {
-        node.refused.fetch_add(1, Ordering::Relaxed);
-        return delivery.reply(&ItemReply::Fault(ItemFault::NotReady));
-    }
-    let call = match delivery.decode::<ItemCall>() {
-        Ok(call) => call,
-        Err(error) => {
-            tracing::warn!(%error, sender = delivery.sender.instance, "not an item request");
-            let error =
-                model::ApiError::new(model::ErrorKind::InternalServerError, error.to_string());
-            return delivery.reply(&ItemReply::Fault(ItemFault::Api(error)));
-        }
-    };
-    if let Some(to) = call.forward_to.filter(|to| *to != node.id) {
-        return forward(node, call, to, delivery);
-    }
-    let inbox = node.inbox(call.partition);
-    let bytes = delivery.body.len() + REQUEST_OVERHEAD_BYTES;
-    if !inbox.admit(bytes) {
-        return delivery.reply(&ItemReply::Fault(ItemFault::Overloaded));
-    }
-    let deadline = delivery.deadline;
-    let caller = Caller::Item {
-        responder: delivery.responder(),
-        bytes,
-    };
-    inbox.request(Request {
-        call,
-        caller,
-        deadline,
-    });
-}
-
-async fn serve_orders(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let subject = subjects::node_control(node.id);
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| {
-        let call = delivery.decode::<OrderCall>();
-        let caller = OrderCaller(delivery.responder());
-        let epoch = call.as_ref().map_or(0, |call| call.epoch);
-        if let Some(greatest) = node.outdated(epoch) {
-            tracing::warn!(
-                epoch,
-                greatest,
-                "an order of an admin that is no longer in office"
-            );
-            return caller.stale(greatest);
-        }
-        match call.map(|call| call.order) {
-            Ok(_) if node.is_draining() => caller.refused("the node is going away"),
-            Ok(Order::CreateReplica(order)) => {
-                node.inbox(order.partition)
-                    .event(Event::Create(order, caller));
-            }
-            Ok(Order::DropReplica { partition }) => {
-                node.inbox(partition).event(Event::Drop(partition, caller));
-            }
-            Ok(Order::Campaign { partition }) => {
-                node.inbox(partition)
-                    .event(Event::Campaign(partition, caller));
-            }
-            Ok(Order::SetTable { partition, table }) => {
-                node.inbox(partition)
-                    .event(Event::SetTable(partition, table, caller));
-            }
-            Ok(Order::JoinReplica(order)) => {
-                node.inbox(order.partition)
-                    .event(Event::Join(order, caller));
-            }
-            Ok(Order::RetireReplica {
-                partition,
-                incarnation,
-                generation,
-            }) => {
-                let event = Event::Retire(partition, incarnation, generation, caller);
-                node.inbox(partition).event(event);
-            }
-            Ok(Order::ReplaceReplica {
-                partition,
-                generation,
-                replaced,
-                target,
-            }) => {
-                let event = Event::Replace(partition, generation, (replaced, target), caller);
-                node.inbox(partition).event(event);
-            }
-            Ok(Order::TransferLeadership { partition, to }) => {
-                node.inbox(partition)
-                    .event(Event::Transfer(partition, to, caller));
-            }
-            Ok(Order::FenceReplica {
-                partition,
-                incarnation,
-                why,
-            }) => {
-                let event = Event::Condemn(partition, incarnation, why, caller);
-                node.inbox(partition).event(event);
-            }
-            Ok(Order::SplitPartition {
-                partition,
-                generation,
-                point,
-                left,
-                right,
-            }) => {
-                let split = Split {
-                    point,
-                    left,
-                    right,
-                    committed: None,
-                };
-                let event = Event::Split(partition, generation, split, caller);
-                node.inbox(partition).event(event);
-            }
-            Ok(Order::AbandonSplit { partition, left }) => {
-                node.inbox(partition)
-                    .event(Event::AbandonSplit(partition, left, caller));
-            }
-            Ok(Order::FindMiddle { partition }) => {
-                node.inbox(partition)
-                    .event(Event::FindMiddle(partition, caller));
-            }
-            Err(error) => caller.refused(error.to_string()),
-        }
-    };
-    Ok(mesh.serve(&subject, None, take).await?)
-}
-
-async fn serve_replication(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let subject = subjects::node_replication(node.id);
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| match delivery.decode::<ReplicationFrame>() {
-        Ok(frame) => take_messages(&node, frame, delivery.body.len()),
-        Err(error) => {
-            tracing::warn!(%error, sender = delivery.sender.instance, "not a replication message");
-        }
-    };
-    Ok(mesh.serve(&subject, None, take).await?)
-}
-
-/// Runs on a thread of the bus: one event for each shard that has a part in the frame.
-fn take_messages(node: &Node, frame: ReplicationFrame, frame_bytes: usize) {
-    let from = frame.from;
-    node.note_reader(from, frame.knows >= KNOWS_BATCHES);
-    let shards = node.inboxes.len();
-    let mut parts: Vec<(Vec<GroupMessage>, usize)> = Vec::new();
-    parts.resize_with(shards, Default::default);
-    let mut malformed = 0;
-    for read in BatchReader::new(from, &frame.batch) {
-        match read {
-            Ok((message, bytes)) => {
-                let part = &mut parts[node::shard_of(message.group, shards)];
-                part.0.push(message);
-                part.1 += bytes;
-            }
-            Err(_) => malformed += 1,
-        }
-    }
-    if malformed > 0 {
-        tracing::warn!(sender = from.0, malformed, "not replication messages");
-    }
-    if let Some(message) = frame.single() {
-        let part = &mut parts[node::shard_of(message.group, shards)];
-        part.0.push(message);
-        part.1 += frame_bytes;
-    }
-    for (inbox, (messages, bytes)) in node.inboxes.iter().zip(parts) {
-        if !messages.is_empty() {
-            inbox.messages(messages, bytes);
-        }
-    }
-}
-
-async fn serve_copies(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let subject = subjects::node_bulk(node.id);
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| match delivery.decode::<CopyRequest>() {
-        Ok(request) => {
-            let inbox = node.inbox(request.group);
-            inbox.event(Event::CopyRequested(request, delivery.responder()));
-        }
-        Err(error) => {
-            tracing::warn!(%error, sender = delivery.sender.instance, "not a copy request");
-        }
-    };
-    Ok(mesh.serve(&subject, None, take).await?)
-}
-
-async fn serve_archivers(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let subject = subjects::node_archive(node.id);
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| take_call(&node, delivery);
-    Ok(mesh.serve(&subject, None, take).await?)
-}
-
-async fn serve_splits(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let subject = subjects::node_split(node.id);
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| match delivery.decode::<SplitReport>() {
-        Ok(report) => {
-            let inbox = node.inbox(report.partition);
-            inbox.event(Event::SplitReported(report));
-        }
-        Err(error) => {
-            tracing::warn!(%error, sender = delivery.sender.instance, "not a split report");
-        }
-    };
-    Ok(mesh.serve(&subject, None, take).await?)
-}
-
-async fn serve_scrubs(node: &Arc<Node>, jobs: Jobs<ScrubJob>) -> anyhow::Result<Subscription> {
-    let subject = subjects::node_scrub(node.id);
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    let take = move |delivery: Delivery| match delivery.decode::<ScrubCall>() {
-        Ok(call) => take_scrub(&node, &jobs, call, delivery.responder()),
-        Err(error) => {
-            tracing::warn!(%error, sender = delivery.sender.instance, "not a request of a scrub");
-        }
-    };
-    Ok(mesh.serve(&subject, None, take).await?)
-}
-
-/// Runs on a thread of the bus.
-fn take_scrub(node: &Node, jobs: &Jobs<ScrubJob>, call: ScrubCall, responder: Responder) {
-    let (partition, scrub) = (call.partition, call.scrub);
-    match call.what {
-        ScrubRequest::Begin { bytes_per_second } => {
-            let marker = Marker {
-                scrub,
-                bytes_per_second,
-            };
-            let event = Event::Mark(partition, marker, responder);
-            node.inbox(partition).event(event);
-        }
-        ScrubRequest::Digest { from } => {
-            let reply = node.scrubs.digest(partition, scrub, from, node.now());
-            responder.reply(&reply);
-        }
-        ScrubRequest::Keys { range, after } => {
-            match node.scrubs.view(partition, scrub, node.now()) {
-                Err(reply) => responder.reply(&reply),
-                Ok(snapshot) => {
-                    let job = KeysJob {
-                        snapshot,
-                        range,
-                        after,
-                        responder,
-                    };
-                    if let Err(ScrubJob::Keys(job)) = jobs.submit(ScrubJob::Keys(job)) {
-                        let busy = ScrubReply::Busy("too many listings at once".to_owned());
-                        job.responder.reply(&busy);
-                    }
-                }
-            }
-        }
-        ScrubRequest::End => {
-            node.scrubs.end(partition, scrub);
-            responder.reply(&ScrubReply::Unknown("ended".to_owned()));
-        }
-    }
-}
-
-/// Keeps an eye on the other nodes' heartbeats.
-async fn watch_nodes(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    // Heartbeats of other services, and what cannot be read, say nothing about nodes.
-    let take = move |delivery: Delivery| {
-        if let Ok(heartbeat) = delivery.decode::<Heartbeat>() {
-            let now = node.now();
-            node.capacity.hear(now, &heartbeat);
-            node.nodes.write().hear(now, &heartbeat);
-        }
-    };
-    Ok(mesh.serve(subjects::HEALTH, None, take).await?)
-}
-
-async fn serve_hydrate(node: &Arc<Node>) -> anyhow::Result<Subscription> {
-    let node = node.clone();
-    let mesh = node.mesh.clone();
-    let take = move |_: Delivery| {
-        node.inboxes
-            .iter()
-            .for_each(|inbox| inbox.event(Event::Hydrate))
-    };
-    Ok(mesh.serve(subjects::MEMDS_HYDRATE, None, take).await?)
 }
 
 impl Running {
@@ -662,6 +358,7 @@ impl Running {
 
     async fn end(mut self) {
         self.replication.clear();
+        orders::outlast(&self.node).await;
         self.ask_all(Event::Stop, 10_000).await;
         self.reporter.do_send(Stop);
         if let Some(http) = self.http.take() {

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cluster::{Cluster, GROUP, item_of, key, put};
+use model::ErrorKind;
 use paxos::GroupId;
 use protocol::control::{Order, OrderReply};
 use protocol::health::StorageHealth;
@@ -154,10 +155,12 @@ async fn a_nearly_full_disk_sheds_writes_and_leadership_and_recovers_by_itself()
         .await;
     cluster
         .until("writes are shed", || async {
-            matches!(
-                cluster.write(put("shed", 3)).await,
-                ItemReply::Fault(ItemFault::Overloaded)
-            )
+            match cluster.write(put("shed", 3)).await {
+                ItemReply::Fault(ItemFault::Api(error)) => {
+                    error.kind == ErrorKind::Throttling && error.message.contains("no space left")
+                }
+                _ => false,
+            }
         })
         .await;
     assert_eq!(cluster.get("one-full").await, Some(item_of("one-full", 2)));

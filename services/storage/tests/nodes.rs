@@ -337,6 +337,40 @@ async fn orders_are_idempotent_and_fenced() {
 }
 
 #[actix::test]
+async fn a_node_that_has_restarted_still_refuses_an_admin_of_an_earlier_epoch() {
+    let mut cluster = Cluster::start().await;
+    cluster.create(GROUP).await;
+    let campaign = Order::Campaign { partition: GROUP };
+    let reply = cluster.order_as(5, 1, &campaign).await;
+    assert!(matches!(reply, OrderReply::Done), "{reply:?}");
+    cluster.halt_node(1).await;
+    cluster.start_node(1).await;
+    // It was paused since before the other one came into office, and knows nothing of it.
+    let drop = Order::DropReplica { partition: GROUP };
+    let folder = cluster.settings[&1].data_dir.clone();
+    for _ in 0..2 {
+        let reply = cluster.order_as(4, 1, &drop).await;
+        assert!(matches!(reply, OrderReply::Stale(5)), "{reply:?}");
+    }
+    // What cannot be noted is not carried out.
+    let partial = folder.join("admin.epoch.partial");
+    std::fs::create_dir(&partial).expect("in the way");
+    let reply = cluster.order_as(6, 1, &drop).await;
+    assert!(matches!(reply, OrderReply::Refused(_)), "{reply:?}");
+    assert!(folder.join("replicas").join("7").exists());
+    std::fs::remove_dir(&partial).expect("out of the way");
+    let reply = cluster.order_as(5, 1, &campaign).await;
+    assert!(
+        matches!(reply, OrderReply::Done),
+        "still in office: {reply:?}"
+    );
+    let reply = cluster.order_as(6, 1, &drop).await;
+    assert!(matches!(reply, OrderReply::Done), "{reply:?}");
+    assert!(!folder.join("replicas").join("7").exists());
+    cluster.halt().await;
+}
+
+#[actix::test]
 async fn a_damaged_replica_is_fenced_and_the_others_serve() {
     let mut cluster = Cluster::start().await;
     cluster.create(GROUP).await;

@@ -2,19 +2,20 @@
 //! queue groups, nobody-there, answers matched by number. Handlers run on the sender's thread: no hop at all.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::bus_settings::SenderId;
+use crate::bus_settings::{Identity, SenderId};
 use crate::calls::Calls;
 use crate::deadline::{Deadline, TraceContext};
 use crate::delivery::{Delivery, Handler, ReplyTo, Responder, run_handler};
+use crate::lock::MeshLock;
 use crate::stats::Stats;
 
 /// Handlers that send from within handlers that send …: beyond this depth a thread of the bus' own goes on.
@@ -35,12 +36,23 @@ pub struct LocalBus {
 impl LocalBus {
     /// A new, empty bus.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// The bus of a mesh whose only process this is: see `Mesh::succeeds_the_dead`.
+    pub fn exclusive(lock: MeshLock) -> Self {
+        Self::with(Some(lock))
+    }
+
+    fn with(lock: Option<MeshLock>) -> Self {
         let stats = Arc::new(Stats::default());
         Self {
             shared: Arc::new(Shared {
                 calls: Calls::start(stats.clone()),
                 stats,
                 topics: RwLock::default(),
+                lock,
+                joined: Mutex::default(),
                 next: AtomicU64::new(1),
                 deferred: OnceLock::new(),
             }),
@@ -71,6 +83,10 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Calls>,
     pub(crate) stats: Arc<Stats>,
     topics: RwLock<HashMap<Box<str>, Arc<Topic>>>,
+    /// Proof that no other process has anything to do with this mesh.
+    lock: Option<MeshLock>,
+    /// Service and instance of whoever ever joined.
+    joined: Mutex<BTreeSet<(String, u64)>>,
     next: AtomicU64,
     deferred: OnceLock<Option<SyncSender<Deferred>>>,
 }
@@ -106,6 +122,12 @@ pub(crate) struct Outbound<'a> {
 }
 
 impl Shared {
+    /// Somebody joins: whether all who ever went by that name are dead for certain.
+    pub(crate) fn join(&self, identity: &Identity) -> bool {
+        let name = (identity.service.clone(), identity.instance);
+        self.joined.lock().insert(name) && self.lock.is_some()
+    }
+
     /// Hand the message to everyone it is for; `false` if there is nobody.
     pub(crate) fn send(&self, message: &Outbound<'_>) -> bool {
         let topic = self.topics.read().get(message.subject).cloned();

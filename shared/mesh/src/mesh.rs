@@ -32,6 +32,7 @@ pub struct Mesh {
 
 struct Inner {
     identity: Identity,
+    succeeds_the_dead: bool,
     transport: Transport,
 }
 
@@ -73,6 +74,7 @@ impl Mesh {
         Ok(Self {
             inner: Arc::new(Inner {
                 identity,
+                succeeds_the_dead: false,
                 transport,
             }),
         })
@@ -80,10 +82,12 @@ impl Mesh {
 
     /// Join an in-process bus.
     pub fn local(bus: &LocalBus, identity: Identity) -> Mesh {
+        let succeeds_the_dead = bus.shared.join(&identity);
         let transport = Transport::Local(bus.clone());
         Self {
             inner: Arc::new(Inner {
                 identity,
+                succeeds_the_dead,
                 transport,
             }),
         }
@@ -92,6 +96,13 @@ impl Mesh {
     /// Who we are.
     pub fn identity(&self) -> &Identity {
         &self.inner.identity
+    }
+
+    /// Whether everybody of an earlier life of this mesh is dead for certain: this process is the whole mesh and holds its lock, and this is
+    /// the first participant of its service and instance in it. What such a one finds promised on its disk was promised to the dead, and
+    /// it need not wait for anybody's lease. Never over NATS, where nobody can know that.
+    pub fn succeeds_the_dead(&self) -> bool {
+        self.inner.succeeds_the_dead
     }
 
     /// Counters, for export. In-process participants share those of their bus.

@@ -36,21 +36,57 @@ pub struct Entry {
     pub payload: Payload,
 }
 
-/// What the log must know of an entry whose content stays on disk: nobody needs it for correctness, since it is applied.
+/// What the log must know of entries whose content stays on disk: nobody needs it for correctness, since they are applied, or nobody here applies
+/// them. One, or a run of neighbours of the same ballot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outline {
-    /// Where it stands.
+    /// Index of the first.
+    pub first: Index,
+    /// Where the last stands.
     pub position: Position,
-    /// `Entry::bytes`.
+    /// `Entry::bytes`, summed.
     pub bytes: u64,
-    /// The membership change that it carries.
+    /// The membership change that it carries; then it is of one entry.
     pub configuration: Option<Configuration>,
+}
+
+impl Outline {
+    /// Bytes in one outline: the log accounts for what it holds no finer than that anyway.
+    const BYTES_MAX: u64 = 64 << 10;
+
+    /// Puts the outline of an entry behind those of the entries before it, in as few as possible: a long log takes little memory so.
+    pub fn push(outlines: &mut Vec<Outline>, next: Outline) {
+        let joins = |last: &&mut Outline| {
+            last.position.index + 1 == next.first
+                && last.position.ballot == next.position.ballot
+                && last.configuration.is_none()
+                && next.configuration.is_none()
+                && last.bytes + next.bytes <= Self::BYTES_MAX
+        };
+        match outlines.last_mut().filter(joins) {
+            Some(last) => {
+                last.position = next.position;
+                last.bytes += next.bytes;
+            }
+            None => outlines.push(next),
+        }
+    }
+
+    /// Outlines of neighbouring entries.
+    pub fn of(entries: &[Entry]) -> Vec<Outline> {
+        let mut outlines = Vec::new();
+        for entry in entries {
+            Self::push(&mut outlines, entry.outline());
+        }
+        outlines
+    }
 }
 
 impl Entry {
     /// The entry without its command.
     pub fn outline(&self) -> Outline {
         Outline {
+            first: self.index,
             position: self.position(),
             bytes: self.bytes(),
             configuration: match &self.payload {

@@ -304,7 +304,8 @@ impl Replica {
         self.copy_needed = false;
         self.delivered = applied.index;
         self.flushed = applied.index;
-        if self.log.has(applied) && self.log.memory_start() <= applied.index + 1 {
+        let at_hand = self.role() == Role::Log || self.log.memory_start() <= applied.index + 1;
+        if self.log.has(applied) && at_hand {
             self.commit = self.commit.max(applied.index);
             return;
         }

@@ -45,8 +45,12 @@ pub struct Restored {
 
 impl Restored {
     /// Splits off the outlines of the entries that are applied, as far as the applied position is in the log: only then is
-    /// their content of no more use.
+    /// their content of no more use. A log replica applies nothing: of its entries all are known in outline.
     pub fn outlined(mut self) -> (Vec<Outline>, Restored) {
+        if self.identity.role == Role::Log {
+            let entries = std::mem::take(&mut self.entries);
+            return (Outline::of(&entries), self);
+        }
         let at = self.applied;
         let known = self.entries.iter().any(|entry| entry.position() == at);
         if !known {
@@ -56,7 +60,7 @@ impl Restored {
             .entries
             .partition_point(|entry| entry.index <= at.index);
         let entries = self.entries.split_off(above);
-        let outlines = self.entries.iter().map(Entry::outline).collect();
+        let outlines = Outline::of(&self.entries);
         self.entries = entries;
         (outlines, self)
     }

@@ -67,7 +67,7 @@ impl Log {
         self.memory_bytes
     }
 
-    /// Bytes above the floor, within `MARK_BYTES` or one entry.
+    /// Bytes above the floor, within two `MARK_BYTES` or one entry.
     pub fn bytes(&self) -> u64 {
         self.appended_bytes - self.floor_bytes
     }
@@ -144,17 +144,18 @@ impl Log {
 
     /// Whether this entry may follow the last one.
     pub fn fits(&self, entry: &Entry) -> bool {
-        self.may_follow(entry.position())
+        self.may_follow(entry.index, entry.ballot)
     }
 
-    fn may_follow(&self, position: Position) -> bool {
-        position.index == self.last.index + 1 && position.ballot >= self.last.ballot
+    fn may_follow(&self, index: Index, ballot: Ballot) -> bool {
+        index == self.last.index + 1 && ballot >= self.last.ballot
     }
 
-    /// Puts an entry behind the last one whose content stays on disk. Returns false, and does nothing, if it does not fit or
+    /// Puts entries behind the last one whose content stays on disk. Returns false, and does nothing, if they do not fit or
     /// if entries are in memory already.
     pub fn push_outline(&mut self, outline: Outline) -> bool {
-        if !self.may_follow(outline.position) || !self.tail.is_empty() {
+        let fits = self.may_follow(outline.first, outline.position.ballot);
+        if !fits || outline.position.index < outline.first || !self.tail.is_empty() {
             return false;
         }
         self.memory_start = outline.position.index + 1;
@@ -172,12 +173,16 @@ impl Log {
 
     fn note(&mut self, outline: Outline) {
         let Outline {
+            first,
             position,
             bytes,
             configuration,
         } = outline;
         if self.history.last().map(|first| first.ballot) != Some(position.ballot) {
-            self.history.push(position);
+            self.history.push(Position {
+                index: first,
+                ballot: position.ballot,
+            });
         }
         if let Some(configuration) = configuration {
             self.configurations.push((position.index, configuration));
@@ -190,26 +195,32 @@ impl Log {
         self.last = position;
     }
 
-    /// Cuts off all entries from `index` on. Returns false, and does nothing, if they are not all in memory.
+    /// Cuts off all entries from `index` on, be their content in memory or not. Returns false, and does nothing, if the floor is not below.
     pub fn truncate_from(&mut self, index: Index) -> bool {
         if index > self.last.index {
             return true;
         }
-        if index < self.memory_start {
+        if index <= self.floor.index {
             return false;
         }
-        while self.last.index >= index {
-            let Some(entry) = self.tail.pop_back() else {
-                return false;
-            };
+        while self.last.index >= index
+            && let Some(entry) = self.tail.pop_back()
+        {
             self.memory_bytes -= entry.bytes();
             self.appended_bytes -= entry.bytes();
             self.last.index -= 1;
         }
+        let outlined = self.last.index >= index;
+        self.last.index = index - 1;
+        self.memory_start = self.memory_start.min(index);
         self.history.retain(|first| first.index < index);
         self.configurations.retain(|(i, _)| *i < index);
         while self.marks.back().is_some_and(|(i, _)| *i >= index) {
             self.marks.pop_back();
+        }
+        if outlined {
+            // How large each was is not known: the bytes are as exact as their marks.
+            self.appended_bytes = self.marks.back().map_or(self.floor_bytes, |(_, sum)| *sum);
         }
         self.last.ballot = self
             .history
@@ -399,16 +410,71 @@ mod tests {
     }
 
     #[test]
-    fn what_left_memory_cannot_be_truncated() {
-        let mut log = log(&[1, 1, 1]);
-        log.forget_memory(2, 0);
-        assert_eq!(log.memory_start(), 3);
-        assert!(!log.truncate_from(2));
-        assert_eq!(log.last(), at(3, 1));
-        assert!(log.truncate_from(3));
-        assert_eq!(log.last(), at(2, 1));
-        log.push(entry(3, 2));
-        assert_eq!(log.get(3).map(|e| e.ballot), Some(ballot(2)));
+    fn what_left_memory_can_be_cut_off_like_the_rest() {
+        for index in 1..=6 {
+            let rounds = [1, 1, 2, 2, 3];
+            let mut whole = log(&rounds);
+            let mut other = log(&rounds);
+            other.forget_memory(3, 0);
+            assert_eq!(other.memory_start(), 4);
+            assert!(whole.truncate_from(index) && other.truncate_from(index));
+            assert_eq!(other.last(), whole.last(), "{index}");
+            assert_eq!(other.history(), whole.history());
+            assert_eq!(other.memory_start(), index.min(4));
+            // One that is less than a mark.
+            assert!(other.bytes() <= whole.bytes());
+            let next = index.min(6);
+            whole.push(entry(next, 4));
+            other.push(entry(next, 4));
+            assert_eq!(other.history(), whole.history());
+            assert_eq!(other.get(next), whole.get(next));
+            assert_eq!(other.slice(next, 1_000), whole.slice(next, 1_000));
+        }
+        let mut floored = log(&[1, 1, 1]);
+        floored.raise_floor(2);
+        assert!(!floored.truncate_from(2));
+        assert_eq!(floored.last(), at(3, 1));
+    }
+
+    #[test]
+    fn a_log_is_the_same_from_outlines_in_few_pieces() {
+        let configuration = Configuration {
+            generation: 2,
+            ..Configuration::default()
+        };
+        let mut entries: Vec<Entry> = (1..=400)
+            .map(|index| Entry {
+                index,
+                ballot: ballot(1 + index / 150),
+                payload: Payload::Command(Bytes::from(vec![7; 1_000])),
+            })
+            .collect();
+        entries[200].payload = Payload::Config(configuration);
+        let mut whole = Log::new(Position::default(), Configuration::default());
+        entries.iter().cloned().for_each(|entry| whole.push(entry));
+        let outlines = Outline::of(&entries);
+        assert!(outlines.len() < 14, "{}", outlines.len());
+        let mut outlined = Log::new(Position::default(), Configuration::default());
+        for outline in outlines {
+            assert!(!outlined.push_outline(Outline {
+                first: outline.first + 1,
+                ..outline.clone()
+            }));
+            assert!(outlined.push_outline(outline));
+        }
+        assert_eq!(outlined.last(), whole.last());
+        assert_eq!(outlined.history(), whole.history());
+        assert_eq!(outlined.configuration(), whole.configuration());
+        assert_eq!(outlined.configured_at(), 201);
+        assert_eq!(outlined.bytes(), whole.bytes());
+        assert_eq!((outlined.memory_bytes(), outlined.memory_start()), (0, 401));
+        for floor in [100, 201, 399] {
+            whole.raise_floor(floor);
+            outlined.raise_floor(floor);
+            assert_eq!(outlined.history(), whole.history());
+            let coarse = outlined.bytes().abs_diff(whole.bytes());
+            assert!(coarse <= 2 * MARK_BYTES, "{coarse}");
+        }
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Replica {
     }
 
     /// The same, where the first entries above the floor are known in outline only, `restored` has those that follow. For
-    /// entries that are applied: a node that starts need not read what it will never use into memory.
+    /// entries that are applied, or of a log replica: a node that starts need not read what it will never use into memory.
     pub fn from_disk(
         me: NodeId,
         group: GroupId,
@@ -222,6 +222,12 @@ impl Replica {
         };
         replica.rest(now);
         replica
+    }
+
+    /// Every leader that this member may have promised a lease to before it restarted is dead, and so is whoever led since: nobody waits for it.
+    /// Only for whoever can prove that, right after the start: a mesh that is one process, and was one process.
+    pub fn outlive_leaders(&mut self) {
+        self.lease = LeasePromise::NONE;
     }
 
     /// Switches deliberate bugs on.
@@ -463,6 +469,12 @@ impl Replica {
         let to = self.commit.min(self.durability.durable());
         while self.delivered < to {
             let Some(entry) = self.log.get(self.delivered + 1) else {
+                let in_outline = self.log.memory_start().saturating_sub(1).min(to);
+                if self.role() == Role::Log && in_outline > self.delivered {
+                    // Nobody here applies it.
+                    self.delivered = in_outline;
+                    continue;
+                }
                 // Not in memory: cannot be, what is not delivered is never forgotten.
                 self.faults += 1;
                 return;

@@ -86,6 +86,18 @@ pub struct StorageHealth {
     /// While it is `pressed`: what it leads, the most used and the largest first (at most 32).
     #[serde(default)]
     pub candidates: Vec<Candidate>,
+    /// What a partition may consume here; none: it does not say.
+    #[serde(default)]
+    pub caps: Option<PartitionCaps>,
+}
+
+/// Capacity units a second that one partition may consume at a replica; 0 = no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionCaps {
+    /// Read units.
+    pub read_units: u64,
+    /// Write units.
+    pub write_units: u64,
 }
 
 /// A partition that a node under pressure leads.

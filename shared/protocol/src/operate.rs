@@ -1,5 +1,6 @@
 //! The operator's side of the control plane: `evenkeel ctl` → the active admin.
 
+use model::TableId;
 use paxos::{GroupId, NodeId, Role};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,15 @@ pub enum Command {
     },
     /// Empty the route caches of all routers.
     FlushRoutes,
+    /// Tables as global admission control sees them, at most 1,000 an answer.
+    Throughput {
+        /// This one only.
+        #[serde(default)]
+        table: Option<String>,
+        /// Behind this one; 0 = from the start.
+        #[serde(default)]
+        after: TableId,
+    },
     /// From a scrubber: this replica differs from the others. Its node is to fence it, and it is healed.
     Condemn {
         /// The partition.
@@ -95,6 +105,13 @@ pub enum Answer {
         partitions: Vec<PartitionStatus>,
         /// Where to continue; none = complete.
         next: Option<GroupId>,
+    },
+    /// To `Throughput`.
+    Throughput {
+        /// In the order of their numbers.
+        tables: Vec<ThroughputStatus>,
+        /// Where to continue; none = complete.
+        next: Option<TableId>,
     },
     /// To `Health`.
     Health(Box<MeshHealth>),
@@ -253,6 +270,41 @@ pub struct PartitionStatus {
     /// Since its leader spoke, milliseconds; none = it never did.
     #[serde(default)]
     pub heard_ms: Option<u64>,
+}
+
+/// A table as a GAC instance sees it. For a moment after instances came or went there may be two of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThroughputStatus {
+    /// Name of the table.
+    pub table: String,
+    /// The instance that is responsible for it.
+    #[serde(default)]
+    pub instance: u64,
+    /// Routers that use it and were heard lately.
+    #[serde(default)]
+    pub routers: u64,
+    /// Reads.
+    #[serde(default)]
+    pub read: ThroughputSide,
+    /// Writes.
+    #[serde(default)]
+    pub write: ThroughputSide,
+}
+
+/// One direction of a table, in capacity units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ThroughputSide {
+    /// A second: what the table may consume.
+    pub rate_s: f64,
+    /// A second: what its clients want.
+    pub demand_s: f64,
+    /// A second: what its routers hold.
+    pub shares_s: f64,
+    /// Saved for bursts.
+    pub saved: f64,
+    /// Owed: given beyond the rate, and held back until it is paid.
+    pub owed: f64,
 }
 
 /// A fenced replica.

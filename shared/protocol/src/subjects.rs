@@ -68,6 +68,11 @@ pub const ROUTES_FORGET: &str = "routes.forget";
 pub fn gac_tokens(instance: u64) -> String {
     format!("gac.{instance}.tokens")
 }
+/// What one GAC instance knows of tables, for operators: `tokens::ViewRequest` → `tokens::ViewReply`.
+pub fn gac_view(instance: u64) -> String {
+    format!("gac.{instance}.view")
+}
+
 /// What on-demand tables can serve by now, from GAC instances to admins, one way: `tokens::WarmReport`.
 pub const ADMIN_WARM: &str = "admin.warm";
 /// Restores, exports and imports: from an archiver instance to the admins, the active one answers: `jobs::JobsReport` → `jobs::JobsReply`.

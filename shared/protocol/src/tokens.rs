@@ -91,11 +91,75 @@ pub struct Grant {
     pub limit: ThroughputLimit,
 }
 
-/// GAC instance → admins, one way, repeated: a table can serve more than its definition says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// GAC instance → admins, one way, repeated: what tables can serve beyond their definitions, and what the instance goes by.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WarmReport {
-    /// The tables; at most `TABLES_MAX`.
+    /// Tables that can serve more than their definitions say; at most `TABLES_MAX`.
     pub tables: Vec<WarmTable>,
+    /// The quota for one table that the instance was set up with; none: it does not say.
+    #[serde(default)]
+    pub quota: Option<TableQuota>,
+}
+
+/// What an account's quota lets one table consume at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableQuota {
+    /// The GAC instance that goes by it.
+    pub instance: u64,
+    /// Read units a second.
+    pub read_units: u64,
+    /// Write units a second.
+    pub write_units: u64,
+}
+
+/// Admin → GAC instance: what it knows of tables.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ViewRequest {
+    /// Of this table only.
+    #[serde(default)]
+    pub table: Option<TableId>,
+    /// Of tables behind this one.
+    #[serde(default)]
+    pub after: TableId,
+}
+
+/// Tables in one view at most.
+pub const VIEWS_MAX: usize = 1_000;
+
+/// The answer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ViewReply {
+    /// In the order of their numbers; at most `VIEWS_MAX`.
+    pub tables: Vec<TableView>,
+}
+
+/// A table as the GAC instance that is responsible for it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableView {
+    /// The table.
+    pub table: TableId,
+    /// Routers that use it and were heard lately.
+    pub routers: u64,
+    /// Reads.
+    pub read: SideView,
+    /// Writes.
+    pub write: SideView,
+}
+
+/// One direction of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SideView {
+    /// Units a second that the table may consume.
+    pub rate: Units,
+    /// Units a second that its routers would consume.
+    pub demand: Units,
+    /// Units a second that its routers hold.
+    pub shares: Units,
+    /// Units saved for bursts.
+    pub held: Units,
+    /// Units owed: they were given beyond the rate.
+    pub debt: Units,
 }
 
 /// What one on-demand table can serve by now.

@@ -1,12 +1,28 @@
 //! Shows the invariants everything that happens.
 
-use paxos::{GroupId, Input, Millis, NodeId, Output, Replica};
+use paxos::{GroupId, Input, Millis, NodeId, Output, Replica, Role};
 
 use crate::disk::GroupDisk;
 use crate::invariants::{Check, Committed, Stale, Stepped};
 use crate::world::{Violation, World};
 
 impl World {
+    /// A log replica that has restarted knows entries in outline, and hands out what comes behind them without them. An onlooker would see a gap, so
+    /// it sees that only once a storage replica has handed out what lies between.
+    pub(crate) fn hide_gap(&mut self, node: NodeId, group: GroupId, output: &mut Output) {
+        let (Some(first), Some(last)) = (output.committed.first(), output.committed.last()) else {
+            return;
+        };
+        let handed_out = self.handed_out.get(&group).copied().unwrap_or_default();
+        let log = self.identity(node, group).map(|(role, _)| role) == Some(Role::Log);
+        if log && first.index > handed_out + 1 {
+            output.committed.clear();
+        } else {
+            let last = last.index.max(handed_out);
+            self.handed_out.insert(group, last);
+        }
+    }
+
     pub(crate) fn check_step(
         &mut self,
         node: NodeId,

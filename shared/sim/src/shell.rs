@@ -47,8 +47,9 @@ impl World {
         &mut self,
         node: NodeId,
         group: GroupId,
-        output: Output,
+        mut output: Output,
     ) -> Result<(), Violation> {
+        self.hide_gap(node, group, &mut output);
         self.check_step(node, group, &output)?;
         self.watch(node, group, &output);
         let Output {

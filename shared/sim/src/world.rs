@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
-use paxos::{GroupId, Identity, Input, Message, NodeId};
+use paxos::{GroupId, Identity, Index, Input, Message, NodeId};
 
 use crate::archive::Archive;
 use crate::checks::blame;
@@ -104,6 +104,8 @@ pub struct World {
     pub(crate) ready: BTreeSet<(GroupId, NodeId, u64)>,
     /// Parents that are being dropped.
     pub(crate) dropping: BTreeSet<GroupId>,
+    /// The last entry of each group that any replica handed out as committed.
+    pub(crate) handed_out: BTreeMap<GroupId, Index>,
     /// What replicas held at markers.
     pub(crate) markers: Markers,
     /// What of each group is archived, where logs are.
@@ -168,6 +170,7 @@ impl World {
             split_ids: 0,
             ready: BTreeSet::new(),
             dropping: BTreeSet::new(),
+            handed_out: BTreeMap::new(),
             markers: Markers::default(),
             archives: BTreeMap::new(),
             scenario,

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use model::error::ThroughputLimit;
 use model::{TableId, Units};
 use protocol::tokens::{
-    DirectionUse, Grant, TABLES_MAX, TableGrant, TableUse, TokenReply, TokenRequest, WarmTable,
+    DirectionUse, Grant, SideView, TABLES_MAX, TableGrant, TableUse, TableView, TokenReply,
+    TokenRequest, WarmTable,
 };
 
 use crate::growth::Growth;
@@ -94,32 +95,6 @@ struct Side {
     pool: Pool,
 }
 
-/// A table as operators see it.
-#[derive(Clone, Copy, Debug)]
-pub struct TableView {
-    /// The table.
-    pub table: TableId,
-    /// Routers that were heard lately.
-    pub routers: usize,
-    /// Reads, then writes.
-    pub sides: [SideView; 2],
-}
-
-/// One direction of a table as operators see it.
-#[derive(Clone, Copy, Debug)]
-pub struct SideView {
-    /// Units a second that the table may consume.
-    pub rate: Units,
-    /// Units a second that its routers would consume.
-    pub demand: Units,
-    /// Units a second that its routers hold.
-    pub shares: Units,
-    /// Units saved.
-    pub held: Units,
-    /// Units owed.
-    pub debt: Units,
-}
-
 impl Instance {
     /// An instance that starts at `now_ms`.
     pub fn new(settings: InstanceSettings, now_ms: u64) -> Self {
@@ -186,8 +161,9 @@ impl Instance {
         tables
             .map(|(table, state)| TableView {
                 table: *table,
-                routers: state.read.pool.router_count(now_ms),
-                sides: [view(&mut state.read), view(&mut state.write)],
+                routers: state.read.pool.router_count(now_ms) as u64,
+                read: view(&mut state.read),
+                write: view(&mut state.write),
             })
             .collect()
     }

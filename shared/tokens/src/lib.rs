@@ -13,6 +13,6 @@ mod ring;
 mod share;
 mod shares;
 
-pub use instance::{Instance, InstanceSettings, SideView, TableView};
+pub use instance::{Instance, InstanceSettings};
 pub use ring::Ring;
 pub use shares::{Admission, Answered, ShareSettings, Shares};

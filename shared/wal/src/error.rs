@@ -103,11 +103,7 @@ pub enum WalError {
 
 impl WalError {
     /// Builds the error for a failed system call, setting a full disk apart.
-    pub(crate) fn io(
-        operation: &'static str,
-        path: impl Into<PathBuf>,
-        error: &std::io::Error,
-    ) -> Self {
+    pub fn io(operation: &'static str, path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
         let path = path.into();
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {

@@ -37,7 +37,7 @@ impl DataDir {
             Ok(bytes) => (check(&bytes, node, &file)?, false),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 refuse_foreign(path, node)?;
-                write(path, node, fresh_incarnation)?;
+                replace_file(path, FILE, &encode(node, fresh_incarnation))?;
                 (fresh_incarnation, true)
             }
             Err(e) => return Err(WalError::io("read", &file, &e)),
@@ -162,13 +162,16 @@ fn refuse_foreign(path: &Path, node: NodeId) -> Result<(), WalError> {
     Ok(())
 }
 
-fn write(path: &Path, node: NodeId, incarnation: u64) -> Result<(), WalError> {
-    let partial = path.join("node.id.partial");
+/// Writes a small file so that after a crash it has the old content or the new, and durably the new once this returns. Blocks.
+///
+/// # Errors
+/// What the file system says; then the old content stays.
+pub fn replace_file(folder: &Path, name: &str, content: &[u8]) -> Result<(), WalError> {
+    let partial = folder.join(format!("{name}.partial"));
     let io = |operation, e| WalError::io(operation, &partial, &e);
     let mut file = File::create(&partial).map_err(|e| io("create", e))?;
-    file.write_all(&encode(node, incarnation))
-        .map_err(|e| io("write", e))?;
+    file.write_all(content).map_err(|e| io("write", e))?;
     file.sync_all().map_err(|e| io("sync", e))?;
-    fs::rename(&partial, path.join(FILE)).map_err(|e| io("rename", e))?;
-    sync_dir(path)
+    fs::rename(&partial, folder.join(name)).map_err(|e| io("rename", e))?;
+    sync_dir(folder)
 }

@@ -21,6 +21,6 @@ mod witness;
 mod writer;
 
 pub use error::{Overloaded, WalError};
-pub use identity::DataDir;
+pub use identity::{DataDir, replace_file};
 pub use log::{FoundGroup, RecoveredGroup, Recovery, Wal, WalMetrics};
 pub use options::{OnFatal, WalOptions};

@@ -36,6 +36,17 @@ impl FoundGroup {
     pub fn identity(&self, disk: u64) -> Identity {
         identity_or_disk(self.identity, disk)
     }
+
+    fn with(self, (outlines, entries): (Vec<Outline>, Vec<Entry>)) -> RecoveredGroup {
+        RecoveredGroup {
+            promised: self.promised,
+            configuration: self.configuration,
+            floor: self.floor,
+            outlines,
+            entries,
+            identity: self.identity,
+        }
+    }
 }
 
 fn identity_or_disk(identity: Option<Identity>, disk: u64) -> Identity {
@@ -56,7 +67,7 @@ pub struct RecoveredGroup {
     pub configuration: Option<Configuration>,
     /// Entries up to here are not in the log: they are in the B-tree.
     pub floor: Position,
-    /// The entries above the floor that are applied, in outline: see [`Wal::load`].
+    /// The entries above the floor that are applied, or all of a log replica, in outline: see [`Wal::load`].
     pub outlines: Vec<Outline>,
     /// The entries behind them, without a gap.
     pub entries: Vec<Entry>,
@@ -281,24 +292,24 @@ impl Wal {
         found: FoundGroup,
         applied: Position,
     ) -> Result<RecoveredGroup, WalError> {
-        let (outlines, entries) = match self.read_all(group, found.floor.index, applied.index)? {
+        let read = match self.read_all(group, found.floor.index, applied.index)? {
             (outlines, entries) if agrees(&outlines, applied) => (outlines, entries),
             _ => self.read_all(group, found.floor.index, 0)?,
         };
-        let FoundGroup {
-            identity,
-            promised,
-            configuration,
-            floor,
-        } = found;
-        Ok(RecoveredGroup {
-            promised,
-            configuration,
-            floor,
-            outlines,
-            entries,
-            identity,
-        })
+        Ok(found.with(read))
+    }
+
+    /// The same of a log replica: all entries are only outlined, since nobody applies them. Blocks on disk.
+    ///
+    /// # Errors
+    /// When the entries cannot be read back: fence the group.
+    pub fn load_outlined(
+        &self,
+        group: GroupId,
+        found: FoundGroup,
+    ) -> Result<RecoveredGroup, WalError> {
+        let read = self.read_all(group, found.floor.index, Index::MAX)?;
+        Ok(found.with(read))
     }
 
     /// All entries above `floor`, those up to `outlined` in outline.
@@ -318,7 +329,7 @@ impl Wal {
             next = last.index + 1;
             for entry in found {
                 match entry.index <= outlined {
-                    true => outlines.push(entry.outline()),
+                    true => Outline::push(&mut outlines, entry.outline()),
                     false => entries.push(entry),
                 }
             }

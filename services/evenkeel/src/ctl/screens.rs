@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use paxos::{GroupId, Role};
-use protocol::operate::{MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, Vitality};
+use protocol::operate::{
+    MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, ThroughputStatus, Vitality,
+};
 use protocol::scrub::{Overview, PartitionScrub};
 
 use super::table::{Side, bytes, duration, table};
@@ -184,6 +186,38 @@ pub fn partitions(partitions: &[PartitionStatus]) -> String {
     )
 }
 
+pub fn throughput(tables: &[ThroughputStatus]) -> String {
+    use Side::{Left, Right};
+    let columns = [
+        ("TABLE", Left),
+        ("", Left),
+        ("RATE/S", Right),
+        ("DEMAND/S", Right),
+        ("SHARES/S", Right),
+        ("SAVED", Right),
+        ("OWED", Right),
+        ("ROUTERS", Right),
+        ("GAC", Right),
+    ];
+    let rows = tables.iter().flat_map(|table| {
+        let sides = [("reads", &table.read), ("writes", &table.write)];
+        sides.map(|(word, side)| {
+            let mut row = vec![table.table.clone(), word.to_owned()];
+            let units = [
+                side.rate_s,
+                side.demand_s,
+                side.shares_s,
+                side.saved,
+                side.owed,
+            ];
+            row.extend(units.map(|units| format!("{units:.0}")));
+            row.extend([table.routers.to_string(), table.instance.to_string()]);
+            row
+        })
+    });
+    table(&columns, &rows.collect::<Vec<_>>())
+}
+
 fn numbers(groups: &[GroupId]) -> String {
     let numbers: Vec<String> = groups.iter().map(|g| g.0.to_string()).collect();
     numbers.join(" ")
@@ -290,6 +324,7 @@ pub fn health(health: &MeshHealth) -> String {
 mod tests {
     use super::*;
     use paxos::NodeId;
+    use protocol::operate::ThroughputSide;
 
     fn node(number: u64, vitality: Vitality) -> NodeStatus {
         NodeStatus {
@@ -363,6 +398,35 @@ mod tests {
         for part in heat {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn throughput_shows_both_directions_of_each_table() {
+        let side = |demand_s| ThroughputSide {
+            rate_s: 1_000.0,
+            demand_s,
+            shares_s: 999.6,
+            saved: 30_000.0,
+            owed: 12.0,
+        };
+        let table = ThroughputStatus {
+            table: "music".into(),
+            instance: 2,
+            routers: 4,
+            read: side(10.0),
+            write: side(2_500.0),
+        };
+        let text = throughput(&[table]);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let row = |word, demand| {
+            vec![
+                "music", word, "1000", demand, "1000", "30000", "12", "4", "2",
+            ]
+        };
+        assert_eq!(lines[1..], [row("reads", "10"), row("writes", "2500")]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Item requests and table definitions at a replica: who may answer what, and the faults for what it may not.
 
-use model::Units;
 use model::capacity;
+use model::{ApiError, ErrorKind, Units};
 use partition::{Evaluated, PartitionError, command};
 use paxos::{Refusal, Standing};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
@@ -11,6 +11,14 @@ use super::{Group, Store};
 use crate::env::Env;
 use crate::inbox::Caller;
 use crate::orders::OrderCaller;
+
+/// A write at a leader whose node has no space for it. Not a capacity limit, and not for the client to mend; it may go elsewhere soon.
+fn no_space() -> ItemFault {
+    ItemFault::Api(ApiError::new(
+        ErrorKind::Throttling,
+        "The request was not executed: the partition's leader has no space left. Please try again.",
+    ))
+}
 
 impl Group {
     pub(super) fn refusal_fault(&self, env: &Env, refusal: Refusal) -> ItemFault {
@@ -67,10 +75,12 @@ impl Group {
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
-            let shed = matches!(operation, ItemOperation::Write(_))
-                && (env.node.overlays_full() || env.node.is_full());
-            let overloaded = shed.then_some(ItemFault::Overloaded);
-            self.leader_fault(env).or(overloaded)
+            let shed = match operation {
+                ItemOperation::Write(_) if env.node.is_full() => Some(no_space()),
+                ItemOperation::Write(_) if env.node.overlays_full() => Some(ItemFault::Overloaded),
+                _ => None,
+            };
+            self.leader_fault(env).or(shed)
         } else if !self.votes() {
             // A learner may still be empty, a log replica has nothing. Nobody is sent to them, except by old news.
             Some(self.not_here(env))

@@ -1,15 +1,17 @@
 //! A replica's part in the split of its partition: lets the rules say what is next (`partition::split`), hands it to the disk
-//! threads, tells the leader; and at the leader commits when all are ready. Decides nothing itself.
+//! threads, and stands for election with the children. Decides nothing itself.
+
+mod install;
+mod lead;
 
 use std::sync::Arc;
 
+use partition::PartitionError;
 use partition::split::{self, Filling, Local, Reports, SIDES, Task};
-use partition::{Evaluated, PartitionError, PartitionState};
-use paxos::{Ballot, GroupId, Input, Member, Millis, NodeId, Standing};
+use paxos::{Ballot, GroupId, Input, Member, Millis, Standing};
 use protocol::directory::{PartitionInfo, PlacedMember};
 use protocol::item::{ItemFault, ItemReply};
-use protocol::split::{ReplicaStage, Split, SplitProgress, SplitReport, SplitStage};
-use protocol::subjects;
+use protocol::split::Split;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::flush::Flush;
@@ -17,8 +19,7 @@ use super::{Group, Store, zone_of};
 use crate::children::Children;
 use crate::env::Env;
 use crate::flusher::Work;
-use crate::inbox::{Caller, Event, Reservation};
-use crate::orders::{InstallJob, OrderCaller, OrderJob};
+use crate::inbox::Reservation;
 
 /// Between two reports of a replica, milliseconds.
 const REPORT_EVERY_MS: u64 = 200;
@@ -191,299 +192,6 @@ impl Group {
         }
     }
 
-    /// Reserves the children's numbers at their shards, then hands the installation to the disk threads.
-    fn install_children(&mut self, env: &mut Env) -> Result<(), PartitionError> {
-        let me = (env.node.id, self.replica.identity().incarnation);
-        let leads = matches!(self.replica.status().standing, Standing::Leader { .. });
-        let Some(store) = &mut self.store else {
-            return Ok(());
-        };
-        let Some(splitting) = &mut store.splitting else {
-            return Ok(());
-        };
-        let state = store.partition.state();
-        let Some(split) = state.split.clone() else {
-            return Ok(());
-        };
-        let members = split
-            .committed
-            .iter()
-            .flat_map(|c| &c.configuration.members);
-        let Some(member) = members.copied().find(|m| m.is(me.0, me.1)) else {
-            return Ok(());
-        };
-        let [Some(left), Some(right)] = splitting.reserved else {
-            splitting.at = env.now.plus(RETRY_MS);
-            for (side, reserved) in SIDES.into_iter().zip(splitting.reserved) {
-                if reserved.is_none() {
-                    let child = split::child_of(&split, side);
-                    let event = Event::Reserve {
-                        child,
-                        parent: self.id,
-                    };
-                    env.node.inbox(child).event(event);
-                }
-            }
-            return Ok(());
-        };
-        tracing::info!(
-            group = self.id.0,
-            left = split.left.0,
-            right = split.right.0,
-            "installing the children's replicas"
-        );
-        let job = OrderJob::Install(Box::new(InstallJob {
-            parent: self.id,
-            tree: store.tree.clone(),
-            children: splitting.children.clone(),
-            note: store.partition.note_installed(),
-            member,
-            others: [left, right].map(|r| r == Reservation::Taken),
-            campaigns: leads,
-            node: env.node.clone(),
-        }));
-        splitting.installing = true;
-        // Nothing else writes the parent's B-tree meanwhile.
-        store.flush = Flush::Running;
-        if env.orders.submit(job).is_err() {
-            let busy = Err("too many orders at once".to_owned());
-            return self.children_installed(env, busy);
-        }
-        Ok(())
-    }
-
-    /// A child's shard answered.
-    pub(crate) fn child_reserved(
-        &mut self,
-        env: &mut Env,
-        child: GroupId,
-        answer: Option<Reservation>,
-    ) {
-        let Some(splitting) = self.store.as_mut().and_then(|s| s.splitting.as_mut()) else {
-            return self.release_child(env, child, answer);
-        };
-        let side = usize::from(child != splitting.children.left());
-        splitting.reserved[side] = answer;
-        if splitting.reserved.iter().all(Option::is_some) {
-            splitting.at = env.now;
-            env.touch(self.id, &mut self.touched);
-        }
-    }
-
-    fn release_child(&self, env: &Env, child: GroupId, answer: Option<Reservation>) {
-        if answer == Some(Reservation::Granted) {
-            env.node.inbox(child).event(Event::Release(child));
-        }
-    }
-
-    /// The children are replicas and that is noted, or not.
-    pub(crate) fn children_installed(
-        &mut self,
-        env: &mut Env,
-        result: Result<Box<PartitionState>, String>,
-    ) -> Result<(), PartitionError> {
-        let id = self.id;
-        let Some(store) = &mut self.store else {
-            return Ok(());
-        };
-        let Some(splitting) = store.splitting.as_mut().filter(|s| s.installing) else {
-            // Of an earlier life of this group.
-            return Ok(());
-        };
-        store.flush = Flush::Idle;
-        splitting.installing = false;
-        match result {
-            Ok(state) => {
-                let index = state.applied;
-                store.partition.flushed(index);
-                store.durable = *state;
-                store.splitting = None;
-                self.push_due = true;
-                env.directory_changed = true;
-                env.node.metrics.children_installed.inc();
-                tracing::info!(group = id.0, "split: the children's replicas are installed");
-                return self.step(env, Input::Flushed { index });
-            }
-            Err(why) => {
-                tracing::warn!(
-                    group = id.0,
-                    why,
-                    "the children's replicas are not installed, trying again"
-                );
-                store.partition.install_failed();
-                splitting.fillings = None;
-                splitting.at = env.now.plus(RETRY_MS);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the children are just being installed: the replica must not go now.
-    pub(crate) fn is_installing(&self) -> bool {
-        let store = self.store.as_ref();
-        store.is_some_and(|s| s.splitting.as_ref().is_some_and(|s| s.installing))
-    }
-
-    /// The replica goes: numbers that it reserved are free.
-    pub(super) fn release_children(&mut self, env: &Env) {
-        let Some(store) = &mut self.store else { return };
-        let Some(splitting) = &mut store.splitting else {
-            return;
-        };
-        let Some(split) = store.partition.state().split.as_ref() else {
-            return;
-        };
-        if splitting.installing {
-            // Done, or found half done at the next start.
-            return;
-        }
-        for (side, reserved) in SIDES.into_iter().zip(splitting.reserved) {
-            if reserved == Some(Reservation::Granted) {
-                let child = split::child_of(split, side);
-                env.node.inbox(child).event(Event::Release(child));
-            }
-        }
-    }
-
-    fn report_split(&mut self, env: &mut Env) {
-        if self.split_watch.report_at > env.now {
-            return;
-        }
-        self.split_watch.report_at = env.now.plus(REPORT_EVERY_MS);
-        let Some(store) = &self.store else { return };
-        let Some(split) = &store.partition.state().split else {
-            return;
-        };
-        let report = SplitReport {
-            partition: self.id,
-            left: split.left,
-            node: env.node.id,
-            incarnation: self.replica.identity().incarnation,
-            stage: split::stage(&self.local(env, store)),
-        };
-        match self.replica.status().leader {
-            Some(leader) if leader == env.node.id => self.split_reported(env, &report),
-            Some(leader) => {
-                let subject = subjects::node_split(leader);
-                if let Err(error) = env.node.mesh.cast(&subject, &report) {
-                    tracing::debug!(%error, "split report not sent");
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// A replica of this group said how far it is.
-    pub(crate) fn split_reported(&mut self, env: &mut Env, report: &SplitReport) {
-        let left = report.left;
-        let before = self.split_watch.reports.at(left, ReplicaStage::Ready).len()
-            + self
-                .split_watch
-                .reports
-                .at(left, ReplicaStage::Installed)
-                .len();
-        let group = split::Group {
-            me: (env.node.id, self.replica.identity().incarnation),
-            configuration: self.replica.configuration(),
-            settled: self.replica.configuration_settled(),
-            followers: &[],
-        };
-        self.split_watch.reports.hear(report, &group);
-        let after = self.split_watch.reports.at(left, ReplicaStage::Ready).len()
-            + self
-                .split_watch
-                .reports
-                .at(left, ReplicaStage::Installed)
-                .len();
-        if before != after {
-            self.push_due = true;
-            env.directory_changed = true;
-        }
-    }
-
-    /// Proposes `CommitSplit` once everybody is ready. Nobody serves the parent from then on.
-    fn commit_split(&mut self, env: &mut Env) -> Result<(), PartitionError> {
-        if self.leader_fault(env).is_some() || env.node.is_draining() {
-            return Ok(());
-        }
-        let followers = self.replica.followers();
-        let group = split::Group {
-            me: (env.node.id, self.replica.identity().incarnation),
-            configuration: self.replica.configuration(),
-            settled: self.replica.configuration_settled(),
-            followers: &followers,
-        };
-        let Some(store) = &mut self.store else {
-            return Ok(());
-        };
-        let Some(split) = &store.partition.state().split else {
-            return Ok(());
-        };
-        if !store.commands.is_empty() || !self.split_watch.reports.may_commit(split, &group) {
-            return Ok(());
-        }
-        let ballot = self.replica.status().promised;
-        let (id, left, right) = (self.id.0, split.left.0, split.right.0);
-        let Some(command) = store.partition.commit(ballot, env.unix_ms) else {
-            return Ok(());
-        };
-        tracing::info!(group = id, left, right, "committing a split");
-        self.push_due = true;
-        self.step(env, Input::Propose(vec![command]))
-    }
-
-    /// `SplitPartition`.
-    pub(crate) fn begin_split(
-        &mut self,
-        env: &mut Env,
-        generation: u64,
-        split: &Split,
-        caller: OrderCaller,
-    ) {
-        let current = self.replica.configuration().generation;
-        if self.leader_fault(env).is_some() {
-            return caller.not_leader();
-        }
-        if current != generation {
-            return caller.stale(current);
-        }
-        let (id, at) = (self.id, (self.replica.status().promised, env.unix_ms));
-        let Some(store) = &mut self.store else { return };
-        let evaluated = store
-            .partition
-            .evaluate_split(id, split, at, Caller::Order(caller));
-        self.take_command(env, evaluated);
-    }
-
-    /// `AbandonSplit`.
-    pub(crate) fn abandon_split(&mut self, env: &mut Env, left: GroupId, caller: OrderCaller) {
-        let ended = |store: &Store| store.partition.state().has_ended();
-        if self.store.as_deref().is_some_and(ended) {
-            return caller.refused("the split is committed");
-        }
-        if self.leader_fault(env).is_some() {
-            return caller.not_leader();
-        }
-        let at = (self.replica.status().promised, env.unix_ms);
-        let Some(store) = &mut self.store else { return };
-        let evaluated = store
-            .partition
-            .evaluate_abandon(left, at, Caller::Order(caller));
-        self.take_command(env, evaluated);
-    }
-
-    fn take_command(&mut self, env: &mut Env, evaluated: Evaluated<Caller>) {
-        let Some(store) = &mut self.store else { return };
-        match evaluated {
-            Evaluated::Propose(command) => {
-                store.commands.push(command);
-                env.touch(self.id, &mut self.touched);
-            }
-            Evaluated::Waits => {}
-            Evaluated::Answer(caller, reply) => env.answers.push((caller, reply)),
-        }
-    }
-
     /// Whether this replica leads, and has proposed the end of its partition or knows of it: its members stay as they are.
     pub(super) fn is_ending(&self) -> bool {
         let ballot = self.replica.status().promised;
@@ -534,32 +242,6 @@ impl Group {
             }
         };
         SIDES.into_iter().map(child).collect()
-    }
-
-    /// How far the split is, for the directory.
-    pub(super) fn split_progress(&self, state: &PartitionState) -> Option<SplitProgress> {
-        let split = state.split.as_ref()?;
-        let ballot = self.replica.status().promised;
-        let committing = |store: &Store| store.partition.is_committing(ballot);
-        let stage = if split.committed.is_some() {
-            SplitStage::Committed
-        } else if self.store.as_deref().is_some_and(committing) {
-            SplitStage::Committing
-        } else {
-            SplitStage::Preparing
-        };
-        let reached = match stage {
-            SplitStage::Committed => ReplicaStage::Installed,
-            SplitStage::Preparing | SplitStage::Committing => ReplicaStage::Ready,
-        };
-        let done: Vec<NodeId> = self.split_watch.reports.at(split.left, reached);
-        Some(SplitProgress {
-            point: split.point.clone(),
-            left: split.left,
-            right: split.right,
-            stage,
-            done,
-        })
     }
 
     /// A child that begins where the parent was led: it stands for election until somebody leads.

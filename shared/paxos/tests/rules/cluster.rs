@@ -196,6 +196,11 @@ impl Cluster {
         self.nodes[&node].replica.as_ref().expect("the node runs")
     }
 
+    pub fn replica_mut(&mut self, node: u64) -> &mut Replica {
+        let state = self.nodes.get_mut(&node).expect("a node");
+        state.replica.as_mut().expect("the node runs")
+    }
+
     pub fn status(&self, node: u64) -> Status<'_> {
         self.replica(node).status()
     }

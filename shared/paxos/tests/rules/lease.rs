@@ -76,6 +76,42 @@ fn a_restarted_member_reports_a_full_lease() {
 }
 
 #[test]
+fn members_whose_leaders_are_all_dead_for_certain_wait_for_no_lease() {
+    let timing = Timing {
+        election_ms: 300,
+        election_jitter_ms: 100,
+        ..Timing::default()
+    };
+    let lease_ms = timing.lease_ms;
+    let mut cluster = Cluster::new(three(), timing);
+    let leader = cluster.elect();
+    cluster.pass(500);
+    cluster.propose(leader, "x").expect("it leads");
+    cluster.settle();
+    for node in [1, 2, 3] {
+        cluster.crash(node);
+    }
+    for node in [1, 2, 3] {
+        cluster.restart(node);
+        cluster.replica_mut(node).outlive_leaders();
+    }
+    let restarted = cluster.now;
+    let second = cluster.elect();
+    assert!(
+        cluster.now - restarted < lease_ms / 2,
+        "only the election takes its time"
+    );
+    assert_eq!(cluster.commands(second), ["x"]);
+    // What they promise from now on counts as ever.
+    cluster.pass(1_000);
+    cluster.isolate(second);
+    let cut = cluster.now;
+    cluster.pass(lease_ms * 9 / 10);
+    assert_ne!(cluster.elect(), second);
+    assert!(cluster.now - cut >= 1_200, "promised leases ran out first");
+}
+
+#[test]
 fn a_resigned_leader_releases_its_lease_by_promising() {
     let mut cluster = Cluster::new(three(), Timing::default());
     let leader = cluster.elect();

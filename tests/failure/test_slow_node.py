@@ -1,0 +1,86 @@
+"""A storage node that gets a hundredth of its time: its groups are not dragged along, and it loses what it leads."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+import harness
+from conftest import make_table
+from traffic import Traffic
+
+VICTIM = 2
+
+
+class Slow:
+    """Lets a process run for a hundredth of the time: a few milliseconds, then it stands still. A context manager."""
+
+    RUNS_S, STANDS_S = 0.004, 0.396
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.pace)
+
+    def pace(self):
+        while not self.ended.is_set():
+            os.kill(self.pid, signal.SIGSTOP)
+            self.ended.wait(self.STANDS_S)
+            os.kill(self.pid, signal.SIGCONT)
+            self.ended.wait(self.RUNS_S)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
+@pytest.fixture
+def mesh():
+    mesh = harness.Mesh()
+    try:
+        yield mesh.start()
+    finally:
+        mesh.close()
+
+
+def waits(traffic, since):
+    """How long each write waited for the one before it with the same key, sorted, seconds."""
+    pairs = [pair for key in traffic.keys for pair in zip(key.acknowledged_at, key.acknowledged_at[1:]) if pair[0] >= since]
+    return sorted(b - a for a, b in pairs)
+
+
+def percentile(sorted_values, share):
+    return sorted_values[min(len(sorted_values) - 1, int(len(sorted_values) * share))]
+
+
+def test_a_slow_node_loses_its_leaders_and_drags_no_group(mesh, record_property):
+    ddb = harness.client(mesh.url, retries=4)
+    table = make_table(ddb)
+    led = lambda: [p["leader"] for p in mesh.partitions(table)]
+    for partition in harness.wait_until("leaders are heard", lambda: None not in led() and mesh.partitions(table)):
+        mesh.ctl("transfer-leader", str(partition["partition"]), str(VICTIM))
+    harness.wait_until("the victim leads all of the table", lambda: set(led()) == {VICTIM})
+    with Traffic([mesh.url, mesh.second_url], table) as traffic:
+        traffic.wait_for_writes(300)
+        before = waits(traffic, 0)
+        with Slow(mesh.pid(f"storage-{VICTIM}")):
+            harness.wait_until("it leads none of the table", lambda: VICTIM not in led() and None not in led(), timeout_s=60)
+            traffic.every_key_moves()
+            moved_at = max(key.acknowledged_at[-1] for key in traffic.keys)
+            traffic.wait_for_writes(1_000, timeout_s=60)
+            assert VICTIM not in led(), "it got some back"
+            during = waits(traffic, moved_at)
+        traffic.every_key_moves()
+    for name, sorted_waits in (("before", before), ("during", during)):
+        record_property(f"p99_{name}_s", round(percentile(sorted_waits, 0.99), 4))
+    print(
+        f"\nslow node: writes of a key follow each other within {percentile(before, 0.99) * 1000:.0f} ms (p99) before, "
+        f"{percentile(during, 0.99) * 1000:.0f} ms once its leaders have moved; longest wait of all {traffic.longest_gap_s():.2f} s, "
+        f"{len(traffic.errors)} errors"
+    )
+    traffic.check(mesh.url)
