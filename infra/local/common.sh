@@ -111,10 +111,11 @@ start() { # NAME
   write_settings "$name"
   if [ "$service" = nats ]; then
     # Ten processes share the machine, and Go's scheduler looks for work on every core that it may use.
-    command=(env "GOMAXPROCS=$((($(nproc) + 1) / 2))" "$("$root/infra/local/install-nats")" --config "$state/nats.conf")
+    command=(env "GOMAXPROCS=${GOMAXPROCS:-$((($(nproc) + 1) / 2))}" "$("$root/infra/local/install-nats")" --config "$state/nats.conf")
   else
-    command=("$bin/evenkeel-$service" --config "$state/$name.conf")
-    [ -x "${command[0]}" ] || die "${command[0]} is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
+    [ -x "$bin/evenkeel-$service" ] || die "$bin/evenkeel-$service is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
+    # The allocator keeps what was freed for longer than a flush cycle, instead of giving it back and faulting it in again.
+    command=(env "MIMALLOC_PURGE_DELAY=${MIMALLOC_PURGE_DELAY:-10000}" "$bin/evenkeel-$service" --config "$state/$name.conf")
   fi
   setsid nohup "${command[@]}" >>"$state/logs/$name.log" 2>&1 </dev/null &
   echo $! >"$state/$name.pid"
