@@ -220,6 +220,7 @@ class Mesh:
         nats = next(p["port"] for p in self.status()["processes"] if p["name"] == "nats")
         done = subprocess.run(
             [BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}", "--output", "json", *arguments],
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=120,

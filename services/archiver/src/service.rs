@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use anyhow::Context as _;
+use jobs::Jobs;
 use mesh::{Mesh, Subscription};
 use objects::{ArchiveSettings, Objects};
 use protocol::health::Heartbeat;
 use protocol::subjects;
+use routing::{Client, ClientSettings};
 use telemetry::Health;
 use tokio::task::JoinSet;
 
@@ -27,6 +29,7 @@ const SERVICE: &str = "archiver";
 /// A running instance.
 pub struct Running {
     keeper: Addr<Keeper>,
+    jobs: Jobs,
     http: Option<telemetry::HttpServer>,
     mesh: Mesh,
 }
@@ -34,6 +37,7 @@ pub struct Running {
 impl Running {
     /// Says good-bye and stops. What is under way is cut off: it is begun anew by whoever looks after the partition next.
     pub async fn stop(self) {
+        self.jobs.stop().await;
         // The keeper may be gone already (its system stopped): then there is nothing left to stop.
         let _ = self.keeper.send(Stop).await;
         self.mesh.drain(Duration::from_secs(1)).await;
@@ -66,6 +70,14 @@ pub async fn start_over(
     objects: Objects,
     mesh: Mesh,
 ) -> anyhow::Result<Running> {
+    let client = Client::start(mesh.clone(), ClientSettings::new(settings.zone.clone())).await?;
+    let jobs = Jobs::start(
+        settings.jobs.clone(),
+        settings.instance,
+        mesh.clone(),
+        client,
+        objects.clone(),
+    )?;
     let source = Source::new(mesh.clone(), settings.call_ms);
     let desk = Arc::new(Desk::new(settings, source, objects));
     let listener = desk.clone();
@@ -113,7 +125,12 @@ pub async fn start_over(
         loops,
     }
     .start();
-    Ok(Running { keeper, http, mesh })
+    Ok(Running {
+        keeper,
+        jobs,
+        http,
+        mesh,
+    })
 }
 
 /// A heartbeat: of a storage node, of another instance, or one's own.

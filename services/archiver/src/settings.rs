@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use archive::course;
+use jobs::JobSettings;
 use serde::{Deserialize, Serialize};
 
 /// Settings of an archiver instance (section `archiver` of the file).
@@ -42,6 +43,8 @@ pub struct ArchiverSettings {
     pub retention_every_ms: u64,
     /// An entry that waits for longer is a trouble that an operator is told of, milliseconds.
     pub lag_alarm_ms: u64,
+    /// Restores, exports and imports.
+    pub jobs: JobSettings,
 }
 
 impl Default for ArchiverSettings {
@@ -64,6 +67,7 @@ impl Default for ArchiverSettings {
             snapshot_bytes_per_second: 16 << 20,
             retention_every_ms: 600_000,
             lag_alarm_ms: 300_000,
+            jobs: JobSettings::default(),
         }
     }
 }

@@ -20,6 +20,8 @@ use protocol::scrub::{Overview, PartitionScrub, Question};
 use protocol::subjects;
 use serde::{Deserialize, Serialize};
 
+use crate::recover;
+
 /// The command was refused, or the mesh is not all right.
 const REFUSED: u8 = 1;
 /// Wrong options or settings (also clap's own code).
@@ -138,6 +140,8 @@ enum Action {
         #[arg(long)]
         wait: bool,
     },
+    /// After the loss of all storage nodes: make every table anew in this (fresh) mesh, from the object store alone.
+    Recover(recover::Options),
     /// Empty the route caches of all routers, at most once a second: a drill. Requests go on, each miss asks memds.
     FlushRoutes,
 }
@@ -157,6 +161,12 @@ fn table_and_partition(text: &str) -> Result<(String, u64), String> {
 #[serde(default)]
 struct File {
     bus: BusSettings,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ArchiveFile {
+    archive: objects::ArchiveSettings,
 }
 
 /// Runs one command; the exit code says how it went.
@@ -192,6 +202,19 @@ fn bus_settings(options: &Options) -> anyhow::Result<BusSettings> {
 }
 
 async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitCode> {
+    let plan = match &options.action {
+        Action::Recover(recover) => {
+            let file = settings::load::<ArchiveFile>("ctl", options.config.as_deref())?;
+            let plan = recover::plan(recover, file.archive).await?;
+            if recover.dry_run {
+                let report = plan.check().await;
+                print(options.output, &report, || report.text())?;
+                return Ok(report.code());
+            }
+            Some(plan)
+        }
+        _ => None,
+    };
     let identity = Identity {
         service: "ctl".to_owned(),
         instance: u64::from(std::process::id()),
@@ -257,6 +280,28 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
         }
         Action::Scrub { table, now, wait } => desk.scrub(table.clone(), *now, *wait).await,
         Action::FlushRoutes => desk.order(Command::FlushRoutes).await,
+        Action::Recover(_) => {
+            let plan = plan.context("there is no plan")?;
+            let report = plan.carry_out(&desk.mesh).await?;
+            desk.print(&report, || report.text())?;
+            Ok(report.code())
+        }
+    }
+}
+
+fn print<T: Serialize>(
+    output: Output,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    let text = match output {
+        Output::Table => text(),
+        Output::Json => serde_json::to_string_pretty(value)?,
+    };
+    match writeln!(std::io::stdout(), "{text}") {
+        // The reader (`| head`) has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }
 
@@ -296,15 +341,7 @@ impl Desk {
     }
 
     fn print<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        let text = match self.output {
-            Output::Table => text(),
-            Output::Json => serde_json::to_string_pretty(value)?,
-        };
-        match writeln!(std::io::stdout(), "{text}") {
-            // The reader (`| head`) has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        print(self.output, value, text)
     }
 
     fn said(&self, done: bool, message: &str) -> anyhow::Result<ExitCode> {

@@ -3,6 +3,7 @@
 mod banner;
 mod ctl;
 mod dev;
+mod recover;
 
 use std::process::ExitCode;
 

@@ -119,6 +119,8 @@ pub struct Rebuilt {
     pub damaged: Vec<Refusal>,
     /// The snapshot that it began with.
     pub snapshot: Option<(PartitionRef, SnapshotName)>,
+    /// Items, as the log or the sink counts them; none: neither does (a part of a partition, in a sink that does not count).
+    pub items: Option<u64>,
     /// Entries replayed.
     pub entries: u64,
     /// Bytes of the segments and parts read.
@@ -160,9 +162,11 @@ impl Rebuild {
                 Some(cut) => birth.range.intersection(cut),
                 None => birth.range.clone(),
             },
+            counting: sink.counts(),
             sink: Some(sink),
             damaged: Vec::new(),
             snapshot: None,
+            items: None,
             entries: 0,
             bytes: 0,
         };
@@ -176,6 +180,7 @@ impl Rebuild {
             beyond,
             damaged: work.damaged,
             snapshot: work.snapshot,
+            items: work.items,
             entries: work.entries,
             bytes: work.bytes,
         };
@@ -201,8 +206,11 @@ struct Work<S> {
     sink: Option<S>,
     damaged: Vec<Refusal>,
     snapshot: Option<(PartitionRef, SnapshotName)>,
+    items: Option<u64>,
     entries: u64,
     bytes: u64,
+    /// The sink counts its items.
+    counting: bool,
 }
 
 impl<S: Sink> Work<S> {
@@ -214,7 +222,7 @@ impl<S: Sink> Work<S> {
         let mut beyond = false;
         while let Some(leg) = legs.pop() {
             (point, beyond) = self.replay(&leg, point).await?;
-            if counts {
+            if counts && self.counting {
                 self.count(&leg, &point).await?;
             }
             if let Some(child) = legs.last() {
@@ -228,7 +236,11 @@ impl<S: Sink> Work<S> {
             marked: None,
         };
         self.with(move |sink| sink.flush(&last)).await?;
-        point.state.items = self.with(S::items).await?;
+        self.items = match self.counting {
+            true => Some(self.with(S::items).await?),
+            false => counts.then_some(point.state.items),
+        };
+        point.state.items = self.items.unwrap_or(point.state.items);
         Ok((point, beyond))
     }
 
@@ -535,8 +547,7 @@ struct Replay<'a> {
     leg: &'a Leg,
     machine: Partition<()>,
     tail: Tail,
-    /// The time where the replay began. A snapshot's is its parents', too, while the partition has no later command of its own; what segments
-    /// say of the time begins with the partition.
+    /// The time where the replay began.
     inherited_ms: u64,
     /// The segment before, which the next one may overlap.
     before: Option<Segment>,
@@ -603,16 +614,14 @@ impl Replay<'_> {
     /// The manifest must say of the log what the log says itself.
     fn check_tail(&self, manifest: &SegmentManifest) -> Result<(), RebuildError> {
         let (said, found) = (manifest.tail(), self.tail);
-        // An adopted partition's first configuration is not in its archive; a snapshot knows it, the manifests do not.
-        let adopted = matches!(self.leg.birth.origin, Origin::Adopted { .. });
-        let is_child = matches!(self.leg.birth.origin, Origin::Split { .. });
-        let inherited =
-            is_child && found.time_ms == self.inherited_ms && said.time_ms < found.time_ms;
+        // Behind a hole, and for an adopted partition, manifests do not know the configuration (0) nor the time before: both come with the
+        // snapshot. A child's snapshot also has its parent's time while there is no later command.
+        let inherited = found.time_ms == self.inherited_ms;
+        let split = |tail: &Tail| tail.split.map(|split| (split.at, split.left));
         let same = (said.index, said.ballot) == (found.index, found.ballot)
             && (inherited || said.time_ms == found.time_ms)
-            && (adopted || said.generation == found.generation)
-            && said.split.map(|split| (split.at, split.left))
-                == found.split.map(|split| (split.at, split.left));
+            && (said.generation == 0 || said.generation == found.generation)
+            && split(&said) == split(&found);
         match same {
             true => Ok(()),
             false => Err(self.contradiction(

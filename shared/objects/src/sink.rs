@@ -23,7 +23,12 @@ pub trait Sink: Send + 'static {
     /// Changes, and the state that they lead to (whose counts of items and bytes mean nothing).
     fn flush(&mut self, batch: &Batch) -> Result<(), SinkError>;
 
-    /// How many items there are.
+    /// Whether it can say how many items there are; if so, that is compared with what the log says.
+    fn counts(&self) -> bool {
+        true
+    }
+
+    /// How many items there are; asked for only if it counts.
     fn items(&mut self) -> Result<u64, SinkError>;
 }
 

@@ -6,7 +6,11 @@ use protocol::archive::TablePolicy;
 use protocol::jobs::{Source, Work};
 
 use super::records::{BackupRecord, JobRecord};
+use super::window::PointInTime;
 use crate::records::TableRecord;
+
+/// So much more than the window is kept, milliseconds: a restore to its very beginning may be asked for just before it moves on.
+const LONGER_MS: u64 = 3_600_000;
 
 /// What is kept of all tables, in the order of their uuids.
 pub(crate) fn kept<'a>(
@@ -16,12 +20,13 @@ pub(crate) fn kept<'a>(
     now_ms: u64,
 ) -> Vec<TablePolicy> {
     let mut all: BTreeMap<String, TablePolicy> = BTreeMap::new();
+    let from_ms = |recovery: PointInTime| recovery.earliest_ms(now_ms).saturating_sub(LONGER_MS);
     for table in tables {
         let uuid = table.definition.uuid.clone();
         let recovery = table.point_in_time;
         let kept = TablePolicy {
             uuid: uuid.clone(),
-            window_from_ms: recovery.map(|recovery| recovery.earliest_ms(now_ms)),
+            window_from_ms: recovery.map(from_ms),
             pins: Vec::new(),
             deleted: false,
         };
@@ -62,7 +67,6 @@ mod tests {
     use model::TableId;
 
     use super::*;
-    use crate::backups::PointInTime;
     use crate::backups::records::BackupKind;
 
     fn table(uuid: &str, since_ms: Option<u64>) -> TableRecord {
@@ -97,7 +101,7 @@ mod tests {
         let target = Box::new(table("b", None).definition);
         let work = Work::Restore { source, target };
         let job = JobRecord::new("1".into(), &table("b", None).definition, work, 0);
-        let tables = [table("b", None), table("a", Some(5))];
+        let tables = [table("b", None), table("a", Some(LONGER_MS + 5))];
         let backups = [
             backup("gone", 3),
             backup("b", 9),
@@ -128,6 +132,9 @@ mod tests {
         assert_eq!(all(&[ended])[0], expected("a", Some(5), &[], false));
         // The window slides.
         let later = kept(&tables, [].iter(), [].iter(), 2 * model::table::DAY_MS);
-        assert_eq!(later[0].window_from_ms, Some(model::table::DAY_MS));
+        assert_eq!(
+            later[0].window_from_ms,
+            Some(model::table::DAY_MS - LONGER_MS)
+        );
     }
 }

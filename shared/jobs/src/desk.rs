@@ -1,0 +1,191 @@
+//! The jobs of this instance: asks the admin for them, runs them, reports how far they are. What is not in the admin's answer any more is stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::{Deadline, Mesh, TraceContext};
+use objects::Objects;
+use protocol::jobs::{Job, JobProgress, JobsReply, JobsReport, Outcome, Work};
+use protocol::subjects;
+use routing::Client;
+use tokio::task::JoinHandle;
+
+use crate::context::{Context, Progress, Stop, Target};
+use crate::settings::JobSettings;
+use crate::{export, import, restore};
+
+/// An answer is waited for so long.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The jobs of an instance, until it is dropped.
+pub struct Jobs {
+    work: JoinHandle<()>,
+}
+
+impl Jobs {
+    /// Starts asking for jobs. `objects` is the archive's store.
+    ///
+    /// # Errors
+    /// When the settings can't work.
+    pub fn start(
+        settings: JobSettings,
+        instance: u64,
+        mesh: Mesh,
+        client: Client,
+        objects: Objects,
+    ) -> anyhow::Result<Self> {
+        settings.check()?;
+        let desk = Desk {
+            context: Arc::new(Context::new(settings, objects)),
+            instance,
+            mesh,
+            client,
+            running: BTreeMap::new(),
+        };
+        Ok(Self {
+            work: tokio::spawn(desk.serve()),
+        })
+    }
+
+    /// Stops all jobs where they are; others go on with them.
+    pub async fn stop(self) {
+        self.work.abort();
+        // Aborted or not: it is over.
+        let _ = self.work.await;
+    }
+}
+
+/// A job that runs here.
+struct Running {
+    attempt: u64,
+    progress: Progress,
+    work: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+struct Desk {
+    context: Arc<Context>,
+    instance: u64,
+    mesh: Mesh,
+    client: Client,
+    running: BTreeMap<String, Running>,
+}
+
+impl Desk {
+    async fn serve(mut self) {
+        let every = Duration::from_millis(self.context.settings.report_ms);
+        loop {
+            self.exchange().await;
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    async fn exchange(&mut self) {
+        let report = JobsReport {
+            instance: self.instance,
+            incarnation: self.mesh.identity().incarnation,
+            jobs_max: self.context.settings.jobs_max,
+            progress: self
+                .running
+                .values()
+                .map(|job| job.progress.get())
+                .collect(),
+        };
+        let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
+        let call = self
+            .mesh
+            .call::<_, JobsReply>(subjects::ADMIN_JOBS, &report, deadline, &trace);
+        match call.await {
+            Ok(reply) => self.follow(reply.jobs),
+            // Without an admin that gives orders, what runs goes on.
+            Err(error) => tracing::debug!(%error, "no admin answered the report of jobs"),
+        }
+    }
+
+    fn follow(&mut self, jobs: Vec<Job>) {
+        self.running.retain(|id, running| {
+            jobs.iter()
+                .any(|job| job.id == *id && job.attempt == running.attempt)
+        });
+        for job in jobs {
+            if !self.running.contains_key(&job.id) {
+                let running = self.begin(&job);
+                self.running.insert(job.id, running);
+            }
+        }
+    }
+
+    fn begin(&self, job: &Job) -> Running {
+        tracing::info!(job = job.id, attempt = job.attempt, "a job begins");
+        let progress = Progress::new(JobProgress {
+            id: job.id.clone(),
+            attempt: job.attempt,
+            tasks: job.tasks.clone(),
+            ..JobProgress::default()
+        });
+        let (context, client) = (self.context.clone(), self.client.clone());
+        let (shared, work) = (progress.clone(), job.work.clone());
+        let attempt = format!("{}-{}", job.id, job.attempt);
+        let work = tokio::spawn(async move {
+            let outcome = run(context, client, work, shared.clone(), attempt).await;
+            shared.change(|progress| progress.outcome = Some(outcome));
+        });
+        Running {
+            attempt: job.attempt,
+            progress,
+            work,
+        }
+    }
+}
+
+async fn run(
+    context: Arc<Context>,
+    client: Client,
+    work: Work,
+    progress: Progress,
+    attempt: String,
+) -> Outcome {
+    let target = |table| Target {
+        client: client.clone(),
+        table: Arc::new(table),
+    };
+    let insisted = progress.clone();
+    let act = || {
+        let (context, progress) = (context.clone(), progress.clone());
+        let (work, target) = (work.clone(), &target);
+        async move {
+            match work {
+                Work::Restore {
+                    source,
+                    target: table,
+                } => restore::run(context, source, target(*table), progress).await,
+                Work::Export(export) => export::run(context, *export, progress).await,
+                Work::Import(import) => {
+                    let table = target((*import.target).clone());
+                    import::run(context, *import, table, progress).await
+                }
+            }
+        }
+    };
+    match insisted.insist(act).await {
+        Ok(outcome) => outcome,
+        Err(Stop::Failed { code, message }) => {
+            tracing::error!(job = attempt, code, message, "a job has failed");
+            Outcome::Failed {
+                code: code.to_owned(),
+                message,
+            }
+        }
+        // `insist` does not give up.
+        Err(Stop::Later(message)) => Outcome::Failed {
+            code: "InternalError".to_owned(),
+            message,
+        },
+    }
+}

@@ -1,0 +1,395 @@
+"""Backups, points in time, exports and imports, as an SDK sees them: on `evenkeel dev` with an archive in a folder."""
+
+import base64
+import gzip
+import hashlib
+import itertools
+import json
+import signal
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+import harness
+from conftest import make_table
+from faults import fails, invalid
+
+SETTINGS = {
+    **harness.UNTHROTTLED,
+    "EVENKEEL_ARCHIVER__SEGMENT_AGE_MS": "200",
+    "EVENKEEL_ARCHIVER__POLL_MS": "100",
+    "EVENKEEL_ARCHIVER__JOBS__REPORT_MS": "100",
+}
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def dev():
+    dev = harness.Dev(settings=SETTINGS)
+    try:
+        yield dev.start()
+    finally:
+        dev.close()
+
+
+@pytest.fixture(scope="module")
+def ddb(dev):
+    ddb = harness.client(dev.url, retries=2)
+    # The archiver reports every few seconds.
+    table = make_table(ddb)
+    wait("an archiver is at work", lambda: continuous(ddb, table)["ContinuousBackupsStatus"] == "ENABLED")
+    return ddb
+
+
+def wait(what, condition):
+    return harness.wait_until(what, condition, timeout_s=60, every_s=0.1)
+
+
+def continuous(ddb, table):
+    return ddb.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+
+
+def recovery(ddb, table):
+    return continuous(ddb, table)["PointInTimeRecoveryDescription"]
+
+
+def switch_on(ddb, table, **more):
+    specification = {"PointInTimeRecoveryEnabled": True, **more}
+    return ddb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=specification)
+
+
+def description(ddb, table):
+    return ddb.describe_table(TableName=table)["Table"]
+
+
+def active(ddb, table):
+    wait(f"{table} is active", lambda: description(ddb, table)["TableStatus"] == "ACTIVE")
+    return table
+
+
+def content(ddb, table):
+    pages = ddb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+    return {item["pk"]["S"]: item for page in pages for item in page["Items"]}
+
+
+def digest(items):
+    text = json.dumps(sorted(items.items()), sort_keys=True, default=lambda value: value.hex())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fill(ddb, table, count, **more):
+    for number in range(count):
+        ddb.put_item(TableName=table, Item={"pk": {"S": f"k{number}"}, "n": {"N": str(number)}, **more})
+
+
+def new_name():
+    return f"copy-{next(numbers)}"
+
+
+def archived(ddb, table, at):
+    wait(f"archived until {at}", lambda: recovery(ddb, table)["LatestRestorableDateTime"] >= at)
+
+
+def now_s():
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+def pass_second(second):
+    """Waits until the next second has begun: what is written from then on is later than its first millisecond."""
+    while datetime.now(timezone.utc) < second + timedelta(seconds=1, milliseconds=5):
+        time.sleep(0.005)
+
+
+def available(ddb, arn):
+    def status():
+        return ddb.describe_backup(BackupArn=arn)["BackupDescription"]["BackupDetails"]["BackupStatus"]
+
+    wait("the backup is available", lambda: status() == "AVAILABLE")
+
+
+def test_point_in_time_recovery_is_switched_on_and_off(ddb):
+    table = make_table(ddb)
+    assert recovery(ddb, table) == {"PointInTimeRecoveryStatus": "DISABLED"}
+    before = now_s()
+    told = switch_on(ddb, table, RecoveryPeriodInDays=7)["ContinuousBackupsDescription"]
+    assert told["ContinuousBackupsStatus"] == "ENABLED"
+    told = told["PointInTimeRecoveryDescription"]
+    assert (told["PointInTimeRecoveryStatus"], told["RecoveryPeriodInDays"]) == ("ENABLED", 7)
+    assert before <= told["EarliestRestorableDateTime"] <= told["LatestRestorableDateTime"]
+    archived(ddb, table, told["EarliestRestorableDateTime"] + timedelta(seconds=1))
+    # What is on stays on since then.
+    again = switch_on(ddb, table)["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+    assert again["EarliestRestorableDateTime"] == told["EarliestRestorableDateTime"]
+    off = ddb.update_continuous_backups(
+        TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False}
+    )
+    assert off["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "DISABLED"
+    fails(
+        "PointInTimeRecoveryUnavailableException", None,
+        ddb.restore_table_to_point_in_time, SourceTableName=table, TargetTableName=new_name(), UseLatestRestorableTime=True,
+    )
+    fails("TableNotFoundException", "Table not found: none-such", ddb.describe_continuous_backups, TableName="none-such")
+
+
+def test_a_backup_outlives_its_table(ddb):
+    table = make_table(ddb)
+    fill(ddb, table, 30)
+    saved = content(ddb, table)
+    made = ddb.create_backup(TableName=table, BackupName="before")["BackupDetails"]
+    arn = made["BackupArn"]
+    assert (made["BackupStatus"], made["BackupType"], made["BackupName"]) == ("CREATING", "USER", "before")
+    ddb.put_item(TableName=table, Item={"pk": {"S": "later"}})
+    fails("BackupInUseException", None, ddb.restore_table_from_backup, TargetTableName=new_name(), BackupArn=arn)
+    available(ddb, arn)
+    source = description(ddb, table)
+    told = ddb.describe_backup(BackupArn=arn)["BackupDescription"]
+    assert told["SourceTableDetails"]["TableId"] == source["TableId"]
+    assert told["SourceTableDetails"]["KeySchema"] == source["KeySchema"]
+    fails("TableAlreadyExistsException", f"Table already exists: {table}",
+          ddb.restore_table_from_backup, TargetTableName=table, BackupArn=arn)
+
+    ddb.delete_table(TableName=table)
+    ddb.get_waiter("table_not_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
+    copy = new_name()
+    begun = ddb.restore_table_from_backup(
+        TargetTableName=copy, BackupArn=arn, BillingModeOverride="PROVISIONED",
+        ProvisionedThroughputOverride={"ReadCapacityUnits": 7, "WriteCapacityUnits": 8},
+    )["TableDescription"]
+    assert begun["TableStatus"] == "CREATING"
+    summary = begun["RestoreSummary"]
+    assert (summary["SourceBackupArn"], summary["SourceTableArn"], summary["RestoreInProgress"]) == (arn, source["TableArn"], True)
+    active(ddb, copy)
+    restored = description(ddb, copy)
+    assert restored["RestoreSummary"]["RestoreInProgress"] is False
+    assert restored["ProvisionedThroughput"]["ReadCapacityUnits"] == 7
+    assert content(ddb, copy) == saved
+    wait("its items are counted", lambda: description(ddb, copy)["ItemCount"] == 30)
+    sizes = sum(len("pk") + len(f"k{n}") + len("n") + 1 + (len(str(n)) + 1) // 2 for n in range(30))
+    assert description(ddb, copy)["TableSizeBytes"] == pytest.approx(sizes, rel=0.2)
+    # It is a table as any other.
+    ddb.put_item(TableName=copy, Item={"pk": {"S": "new"}})
+    deleted = ddb.delete_backup(BackupArn=arn)["BackupDescription"]["BackupDetails"]
+    assert deleted["BackupStatus"] == "DELETED"
+    fails("BackupNotFoundException", f"Backup not found: {arn}", ddb.describe_backup, BackupArn=arn)
+    fails("BackupNotFoundException", None, ddb.restore_table_from_backup, TargetTableName=new_name(), BackupArn=arn)
+
+
+def test_backups_are_listed(ddb):
+    table, other = make_table(ddb), make_table(ddb)
+    arns = [ddb.create_backup(TableName=table, BackupName=f"backup-{n}")["BackupDetails"]["BackupArn"] for n in range(3)]
+    ddb.create_backup(TableName=other, BackupName="other")
+    pages = ddb.get_paginator("list_backups").paginate(TableName=table, PaginationConfig={"PageSize": 2})
+    summaries = [summary for page in pages for summary in page["BackupSummaries"]]
+    assert [summary["BackupArn"] for summary in summaries] == arns
+    times = [summary["BackupCreationDateTime"] for summary in summaries]
+    assert len(ddb.list_backups(TableName=table, TimeRangeUpperBound=times[0] - timedelta(seconds=5))["BackupSummaries"]) == 0
+    assert len(ddb.list_backups(TableName=table, TimeRangeLowerBound=times[0] - timedelta(seconds=5))["BackupSummaries"]) == 3
+    assert ddb.list_backups(TableName=table, BackupType="SYSTEM")["BackupSummaries"] == []
+    assert len(ddb.list_backups(BackupType="ALL")["BackupSummaries"]) >= 4
+    fails("TableNotFoundException", "Table not found: none-such", ddb.create_backup, TableName="none-such", BackupName="abc")
+    loose = harness.client(ddb.meta.endpoint_url, parameter_validation=False)
+    invalid(None, loose.create_backup, TableName=table, BackupName="a!")
+    invalid(None, loose.list_backups, Limit=101)
+    invalid(None, loose.describe_backup, BackupArn="x" * 40)
+
+
+class Seconds(threading.Thread):
+    """Writes all the time, and notes what the table contained at the end of each second."""
+
+    def __init__(self, ddb, table):
+        super().__init__()
+        self.ddb, self.table = ddb, table
+        self.items, self.at = {}, {}
+        self.rest = threading.Event()
+
+    def run(self):
+        count = 0
+        while not self.rest.is_set():
+            second = now_s()
+            # The last write of a second ends before the clock shows the next one: else the second is not noted.
+            while now_s() == second:
+                count += 1
+                key = f"k{count % 97}"
+                if count % 11 == 0:
+                    self.ddb.delete_item(TableName=self.table, Key={"pk": {"S": key}})
+                    self.items.pop(key, None)
+                else:
+                    item = {"pk": {"S": key}, "n": {"N": str(count)}, "s": {"S": second.isoformat()}}
+                    self.ddb.put_item(TableName=self.table, Item=item)
+                    self.items[key] = item
+                if datetime.now(timezone.utc) - second > timedelta(milliseconds=800):
+                    break
+            if now_s() == second:
+                self.at[second + timedelta(seconds=1)] = dict(self.items)
+                pass_second(second)
+
+
+def test_a_table_comes_back_as_it_was_at_any_second(ddb):
+    table = make_table(ddb)
+    switch_on(ddb, table)
+    writer = Seconds(ddb, table)
+    writer.start()
+    time.sleep(6)
+    writer.rest.set()
+    writer.join()
+    window = recovery(ddb, table)
+    seconds = sorted(second for second in writer.at if second >= window["EarliestRestorableDateTime"])
+    assert len(seconds) >= 3, "the machine is too slow to write within a second"
+    archived(ddb, table, seconds[-1])
+    chosen = [seconds[0], seconds[len(seconds) // 2], seconds[-1]]
+    copies = {second: new_name() for second in chosen}
+    for second, copy in copies.items():
+        ddb.restore_table_to_point_in_time(SourceTableName=table, TargetTableName=copy, RestoreDateTime=second)
+    for second, copy in copies.items():
+        active(ddb, copy)
+        assert digest(content(ddb, copy)) == digest(writer.at[second]), second
+    for wrong in [window["EarliestRestorableDateTime"] - timedelta(seconds=2), now_s() + timedelta(hours=1)]:
+        fails("InvalidRestoreTimeException", None, ddb.restore_table_to_point_in_time,
+              SourceTableName=table, TargetTableName=new_name(), RestoreDateTime=wrong)
+    fails("TableNotFoundException", None, ddb.restore_table_to_point_in_time,
+          SourceTableName="none-such", TargetTableName=new_name(), UseLatestRestorableTime=True)
+    invalid(None, ddb.restore_table_to_point_in_time, SourceTableName=table, TargetTableName=new_name())
+
+
+def test_a_deleted_table_with_recovery_leaves_a_system_backup(ddb):
+    table = make_table(ddb)
+    switch_on(ddb, table)
+    fill(ddb, table, 10)
+    saved = content(ddb, table)
+    ddb.delete_table(TableName=table)
+    wait("it is gone", lambda: table not in ddb.list_tables()["TableNames"])
+    (summary,) = ddb.list_backups(TableName=table, BackupType="SYSTEM")["BackupSummaries"]
+    assert summary["BackupName"] == f"{table}$DeletedTableBackup"
+    assert timedelta(days=34) < summary["BackupExpiryDateTime"] - now_s() <= timedelta(days=35, minutes=1)
+    available(ddb, summary["BackupArn"])
+    copy = new_name()
+    ddb.restore_table_from_backup(TargetTableName=copy, BackupArn=summary["BackupArn"])
+    assert content(ddb, active(ddb, copy)) == saved
+
+
+def bucket(dev, name):
+    folder = dev.data / "archive" / "buckets" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def test_an_export_is_read_back_by_an_import(dev, ddb):
+    table = make_table(ddb)
+    switch_on(ddb, table)
+    fill(ddb, table, 25, blob={"B": b"\x00\xff"}, all={"L": [{"M": {"a": {"NULL": True}}}, {"SS": ["x", "y"]}]})
+    saved = content(ddb, table)
+    second = now_s() + timedelta(seconds=1)
+    pass_second(second)
+    archived(ddb, table, second)
+    lake = bucket(dev, "lake")
+    arn = description(ddb, table)["TableArn"]
+    asked = dict(TableArn=arn, S3Bucket="lake", S3Prefix="out", ExportTime=second, ClientToken="once")
+    begun = ddb.export_table_to_point_in_time(**asked)["ExportDescription"]
+    assert (begun["ExportStatus"], begun["ExportFormat"], begun["ExportType"]) == ("IN_PROGRESS", "DYNAMODB_JSON", "FULL_EXPORT")
+    assert ddb.export_table_to_point_in_time(**asked)["ExportDescription"]["ExportArn"] == begun["ExportArn"]
+    fails("ExportConflictException", None, ddb.export_table_to_point_in_time, **{**asked, "S3Prefix": "other"})
+
+    def export(arn=begun["ExportArn"]):
+        return ddb.describe_export(ExportArn=arn)["ExportDescription"]
+
+    wait("the export has ended", lambda: export()["ExportStatus"] != "IN_PROGRESS")
+    told = export()
+    assert (told["ExportStatus"], told["ItemCount"]) == ("COMPLETED", 25), told
+    summary = json.loads((lake / told["ExportManifest"]).read_text())
+    assert (summary["itemCount"], summary["tableArn"], summary["outputFormat"]) == (25, arn, "DYNAMODB_JSON")
+    manifest = lake / summary["manifestFilesS3Key"]
+    checksum = base64.b64encode(hashlib.md5(manifest.read_bytes()).digest()).decode()
+    assert manifest.with_name("manifest-files.checksum").read_text() == checksum
+    lines = []
+    for line in manifest.read_text().splitlines():
+        file = json.loads(line)
+        data = (lake / file["dataFileS3Key"]).read_bytes()
+        assert base64.b64encode(hashlib.md5(data).digest()).decode() == file["md5Checksum"]
+        found = gzip.decompress(data).decode().splitlines()
+        assert len(found) == file["itemCount"]
+        lines += found
+    assert {json.loads(line)["Item"]["pk"]["S"] for line in lines} == set(saved)
+    assert begun["ExportArn"] in [e["ExportArn"] for e in ddb.list_exports(TableArn=arn)["ExportSummaries"]]
+
+    copy = new_name()
+    begun = ddb.import_table(
+        S3BucketSource={"S3Bucket": "lake", "S3KeyPrefix": f"{told['ExportManifest'].rsplit('/', 1)[0]}/data/"},
+        InputFormat="DYNAMODB_JSON",
+        InputCompressionType="GZIP",
+        TableCreationParameters={
+            "TableName": copy,
+            "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+            "BillingMode": "PAY_PER_REQUEST",
+        },
+    )["ImportTableDescription"]
+    active(ddb, copy)
+    told = ddb.describe_import(ImportArn=begun["ImportArn"])["ImportTableDescription"]
+    assert (told["ImportStatus"], told["ImportedItemCount"], told["ErrorCount"]) == ("COMPLETED", 25, 0)
+    assert content(ddb, copy) == saved
+    assert begun["ImportArn"] in [i["ImportArn"] for i in ddb.list_imports()["ImportSummaryList"]]
+    # A bucket that is not there.
+    lost = ddb.export_table_to_point_in_time(TableArn=arn, S3Bucket="nowhere")["ExportDescription"]["ExportArn"]
+    wait("it has failed", lambda: export(lost)["ExportStatus"] == "FAILED")
+    assert export(lost)["FailureCode"] == "S3NoSuchBucket"
+    fails("InvalidExportTimeException", None, ddb.export_table_to_point_in_time, **{**asked, "ClientToken": "t", "ExportTime": 1})
+    fails("ExportNotFoundException", None, ddb.describe_export, ExportArn=lost[:-8] + "00000000")
+    fails("ImportNotFoundException", None, ddb.describe_import, ImportArn=begun["ImportArn"][:-8] + "00000000")
+
+
+def test_csv_is_imported_and_what_is_no_item_is_counted(dev, ddb):
+    folder = bucket(dev, "in") / "csv"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.csv").write_text('pk;sk;title\na;1;"x; ""y"""\na;2;\na;no number;z\n;3;z\n')
+    copy = new_name()
+    begun = ddb.import_table(
+        S3BucketSource={"S3Bucket": "in", "S3KeyPrefix": "csv/"},
+        InputFormat="CSV",
+        InputFormatOptions={"Csv": {"Delimiter": ";"}},
+        TableCreationParameters={
+            "TableName": copy,
+            "AttributeDefinitions": [
+                {"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "N"},
+            ],
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            "BillingMode": "PAY_PER_REQUEST",
+        },
+    )["ImportTableDescription"]
+    active(ddb, copy)
+    told = ddb.describe_import(ImportArn=begun["ImportArn"])["ImportTableDescription"]
+    assert (told["ProcessedItemCount"], told["ImportedItemCount"], told["ErrorCount"]) == (4, 2, 2)
+    items = ddb.scan(TableName=copy, ConsistentRead=True)["Items"]
+    assert sorted(items, key=lambda item: item["sk"]["N"]) == [
+        {"pk": {"S": "a"}, "sk": {"N": "1"}, "title": {"S": 'x; "y"'}},
+        {"pk": {"S": "a"}, "sk": {"N": "2"}},
+    ]
+
+
+def test_a_restore_goes_on_after_everything_was_killed(tmp_path):
+    """kill -9 of the whole process in the middle of a restore, whose writes are slowed down; then it starts again."""
+    dev = harness.Dev(settings={**SETTINGS, "EVENKEEL_ARCHIVER__JOBS__WRITE_BYTES_PER_SECOND": "400000"})
+    try:
+        dev.start()
+        ddb = harness.client(dev.url, retries=2)
+        table = make_table(ddb)
+        wait("an archiver is at work", lambda: continuous(ddb, table)["ContinuousBackupsStatus"] == "ENABLED")
+        fill(ddb, table, 150, more={"S": "x" * 20_000})
+        saved = content(ddb, table)
+        arn = ddb.create_backup(TableName=table, BackupName="before")["BackupDetails"]["BackupArn"]
+        available(ddb, arn)
+        copy = new_name()
+        ddb.restore_table_from_backup(TargetTableName=copy, BackupArn=arn)
+        wait("it has begun", lambda: description(ddb, copy)["ItemCount"] > 0)
+        assert description(ddb, copy)["TableStatus"] == "CREATING"
+        fails("ResourceNotFoundException", None, ddb.get_item, TableName=copy, Key={"pk": {"S": "k0"}})
+        dev.kill()
+        dev.start()
+        wait("it is served", lambda: description(ddb, copy))
+        active(ddb, copy)
+        assert content(ddb, copy) == saved
+        wait("its items are counted", lambda: description(ddb, copy)["ItemCount"] == 150)
+        assert dev.stop(signal.SIGTERM) == 0
+    finally:
+        dev.close()
