@@ -12,7 +12,7 @@ bin=${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
 routers=${EVENKEEL_ROUTERS:-$(cat "$state/routers" 2>/dev/null || echo 2)}
 
 # In the order in which they start; stopped in reverse.
-processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 admin admin-2 scrubber-1)
+processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 archiver-1 archiver-2 admin admin-2 scrubber-1)
 for ((number = 1; number <= routers; number++)); do processes+=("router-$number"); done
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
@@ -41,6 +41,7 @@ health_port() {
     storage-*) echo $((port + 10 + ${1##*-})) ;;
     memds-*) echo $((port + 20 + ${1##*-})) ;;
     gac-*) echo $((port + 24 + ${1##*-})) ;;
+    archiver-*) echo $((port + 32 + ${1##*-})) ;;
     scrubber-*) echo $((port + 27 + ${1##*-})) ;;
     admin) echo $((port + 30)) ;;
     admin-2) echo $((port + 31)) ;;
@@ -85,9 +86,13 @@ write_settings() { # NAME
           gac-*)
             printf '[gac]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n' "$number" "$(zone_of "$name")" "$(health_port "$name")"
             ;;
+          archiver-*)
+            printf '[archiver]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \
+              "$number" "$(zone_of "$name")" "$(health_port "$name")" "$state/data/archive"
+            ;;
           scrubber-*)
-            printf '[scrubber]\ninstance = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n' \
-              "$number" "$(zone_of "$name")" "$state/data/$name" "$(health_port "$name")"
+            printf '[scrubber]\ninstance = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \
+              "$number" "$(zone_of "$name")" "$state/data/$name" "$(health_port "$name")" "$state/data/archive"
             ;;
           admin | admin-*)
             [ "$number" = admin ] && number=1
@@ -111,10 +116,11 @@ start() { # NAME
   write_settings "$name"
   if [ "$service" = nats ]; then
     # Ten processes share the machine, and Go's scheduler looks for work on every core that it may use.
-    command=(env "GOMAXPROCS=$((($(nproc) + 1) / 2))" "$("$root/infra/local/install-nats")" --config "$state/nats.conf")
+    command=(env "GOMAXPROCS=${GOMAXPROCS:-$((($(nproc) + 1) / 2))}" "$("$root/infra/local/install-nats")" --config "$state/nats.conf")
   else
-    command=("$bin/evenkeel-$service" --config "$state/$name.conf")
-    [ -x "${command[0]}" ] || die "${command[0]} is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
+    [ -x "$bin/evenkeel-$service" ] || die "$bin/evenkeel-$service is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
+    # The allocator keeps what was freed for longer than a flush cycle, instead of giving it back and faulting it in again.
+    command=(env "MIMALLOC_PURGE_DELAY=${MIMALLOC_PURGE_DELAY:-10000}" "$bin/evenkeel-$service" --config "$state/$name.conf")
   fi
   setsid nohup "${command[@]}" >>"$state/logs/$name.log" 2>&1 </dev/null &
   echo $! >"$state/$name.pid"

@@ -1,5 +1,5 @@
 # Shared by prepare and remove: a mesh over three availability zones on one machine. Each zone has an address, a nats-server (the three
-# form a cluster), two storage nodes, a memds, a GAC instance and a router; admins and scrubbers stand in the first zones. Where network namespaces can be made, each zone
+# form a cluster), two storage nodes, a memds, a GAC instance, an archiver and a router; admins and scrubbers stand in the first zones. Where network namespaces can be made, each zone
 # is one of its own, joined to the others by a bridge in a fourth, in which clients run. Otherwise all is on loopback.
 # Sourced, never run. Owns names, addresses and ports; every path is below $state.
 

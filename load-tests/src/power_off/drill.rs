@@ -253,6 +253,7 @@ fn targets(topology: &Topology) -> Targets {
         others: of(&[
             Kind::Memds,
             Kind::Gac,
+            Kind::Archiver,
             Kind::Scrubber,
             Kind::Admin,
             Kind::Router,

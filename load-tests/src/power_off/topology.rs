@@ -45,6 +45,8 @@ pub enum Kind {
     Memds,
     /// A GAC instance.
     Gac,
+    /// An archiver.
+    Archiver,
     /// A scrubber.
     Scrubber,
     /// An admin.

@@ -7,7 +7,7 @@ use std::path::Path;
 pub fn text(endpoint: SocketAddr, data: &Path) -> String {
     let url = format!("http://{endpoint}");
     format!(
-        "Evenkeel {version} is ready: 3 storage nodes in 3 zones, memds, GAC, admin, scrubber and router in this process.
+        "Evenkeel {version} is ready: 3 storage nodes in 3 zones, memds, GAC, archiver, admin, scrubber and router in this process.
 
   endpoint  {url}
   data      {data}

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use admin::{AdminSettings, SplitSettings};
 use anyhow::{Context as _, bail};
+use archiver::ArchiverSettings;
 use gac::GacSettings;
 use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh, MeshLock};
+use objects::ArchiveSettings;
 use router::{RouterSettings, TokenSettings};
 use scrubber::ScrubberSettings;
 use serde::Deserialize;
@@ -71,8 +73,8 @@ fn lock_folder(folder: &Path) -> anyhow::Result<(PathBuf, MeshLock)> {
     }
 }
 
-/// What may be set from outside, by the same environment variables as for the services: how much capacity there is, and when
-/// partitions are split.
+/// What may be set from outside, by the same environment variables as for the services: how much capacity there is, when
+/// partitions are split, and how and where logs are archived.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Given {
@@ -80,6 +82,8 @@ struct Given {
     storage: GivenStorage,
     router: GivenRouter,
     gac: GacSettings,
+    archiver: ArchiverSettings,
+    archive: ArchiveSettings,
     scrubber: ScrubberSettings,
 }
 
@@ -141,6 +145,15 @@ fn storage_settings(node: u64, data: &Path, given: &Given) -> StorageSettings {
     settings
 }
 
+/// Where the archive is, unless it is said: beside the nodes' data.
+fn archive_settings(data: &Path, given: &Given) -> ArchiveSettings {
+    let mut settings = given.archive.clone();
+    if !settings.is_set() {
+        settings.url = format!("file://{}", data.join("archive").display());
+    }
+    settings
+}
+
 fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
     ScrubberSettings {
         data_dir: data.join("scrubber"),
@@ -180,7 +193,14 @@ async fn serve(
     };
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;
     let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
-    let scrubber = scrubber::start(scrubber_settings(data, &given), join("scrubber", 1)).await?;
+    let archive = archive_settings(data, &given);
+    let archiver = archiver::start(given.archiver.clone(), &archive, join("archiver", 1)).await?;
+    let scrubber = scrubber::start(
+        scrubber_settings(data, &given),
+        &archive,
+        join("scrubber", 1),
+    )
+    .await?;
     let router = router::start(
         RouterSettings {
             listen: endpoint.to_string(),
@@ -207,6 +227,7 @@ async fn serve(
     router.stop().await;
     scrubber.stop().await;
     gac.stop().await;
+    archiver.stop().await;
     admin.stop().await;
     tokio::join!(nodes.0.stop(), nodes.1.stop(), nodes.2.stop());
     memds.stop().await;

@@ -51,6 +51,10 @@ pub struct Record {
     pub state: String,
     /// What was found since the last clean scrub, in words.
     pub finding: String,
+    /// What was found since the archive was last found to say the same, in words.
+    pub archive_finding: String,
+    /// Why the last comparison with the archive came to nothing, in words; empty = it did not.
+    pub archive_void: String,
     /// Replicas of the last comparison.
     pub replicas: u64,
     /// When the partition was last heard of.
@@ -60,15 +64,12 @@ pub struct Record {
 /// How a scrub ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// So many replicas are equal, and they are what the archive says, if that was asked. Where not all replicas took part, the age of the
-    /// last clean scrub goes on.
+    /// So many replicas are equal. Where not all replicas took part, the age of the last clean scrub goes on.
     Clean {
         /// Replicas.
         replicas: u64,
         /// All of the partition's took part.
         all: bool,
-        /// The archive, too.
-        archive: bool,
     },
     /// There is a difference, in words.
     Differs {
@@ -99,6 +100,15 @@ pub struct Cycle {
     wishes: BTreeSet<GroupId>,
     /// Under way, with the nodes that they use.
     running: BTreeMap<GroupId, Vec<NodeId>>,
+}
+
+impl Record {
+    /// Everything that stands against the partition, in words; empty: nothing does.
+    pub fn findings(&self) -> String {
+        let all = [&self.finding[..], &self.archive_finding[..]];
+        let all: Vec<&str> = all.into_iter().filter(|f| !f.is_empty()).collect();
+        all.join("; ")
+    }
 }
 
 impl Cycle {
@@ -203,24 +213,16 @@ impl Cycle {
             record.compared_ms = now_ms;
         }
         match ended {
-            Ended::Clean {
-                replicas,
-                all,
-                archive,
-            } => {
+            Ended::Clean { replicas, all } => {
                 record.failures = 0;
                 record.replicas = *replicas;
-                record.state = match (all, archive) {
-                    (true, true) => "clean".to_owned(),
-                    (true, false) => "replicas are equal; not compared with the archive".to_owned(),
-                    (false, _) => format!("{replicas} replicas are equal; others are missing"),
+                record.state = match all {
+                    true => "clean".to_owned(),
+                    false => format!("{replicas} replicas are equal; others are missing"),
                 };
                 if *all {
                     record.clean_ms = Some(at_ms);
                     record.finding.clear();
-                }
-                if *archive {
-                    record.archive_clean_ms = Some(at_ms);
                 }
                 self.wishes.remove(&partition);
             }
@@ -236,6 +238,24 @@ impl Cycle {
                 record.state = format!("came to nothing: {why}");
             }
         }
+    }
+
+    /// A partition was compared with the archive as of `at_ms`: it is the same, or what was found, in words.
+    pub fn archived(&mut self, at_ms: u64, partition: GroupId, found: Option<String>) {
+        let record = self.records.entry(partition).or_default();
+        record.archive_void.clear();
+        match found {
+            None => {
+                record.archive_clean_ms = Some(at_ms);
+                record.archive_finding.clear();
+            }
+            Some(finding) => record.archive_finding = finding,
+        }
+    }
+
+    /// A comparison with the archive came to nothing.
+    pub fn archive_void(&mut self, partition: GroupId, why: String) {
+        self.records.entry(partition).or_default().archive_void = why;
     }
 
     /// The oldest time at which a known partition was clean; none where one never was.
@@ -276,7 +296,6 @@ mod tests {
         Ended::Clean {
             replicas: 3,
             all: true,
-            archive: true,
         }
     }
 
@@ -355,13 +374,30 @@ mod tests {
         let two = Ended::Clean {
             replicas: 2,
             all: false,
-            archive: false,
         };
         cycle.ended(6, 6, id, &two);
         assert_eq!(cycle.records()[&id].finding, "node 2");
         assert_eq!(cycle.records()[&id].clean_ms, None);
         cycle.ended(7, 7, id, &clean());
         assert_eq!(cycle.records()[&id].finding, "");
+    }
+
+    #[test]
+    fn what_the_archive_says_has_an_age_and_a_finding_of_its_own() {
+        let mut cycle = Cycle::new(LIMITS, BTreeMap::new());
+        let id = GroupId(1);
+        cycle.archived(5, id, Some("a segment is damaged".into()));
+        cycle.ended(6, 6, id, &clean());
+        assert_eq!(cycle.records()[&id].archive_finding, "a segment is damaged");
+        assert_eq!(cycle.records()[&id].archive_clean_ms, None);
+        cycle.archive_void(id, "the store is down".into());
+        cycle.archived(7, id, None);
+        let record = &cycle.records()[&id];
+        assert_eq!(record.archive_clean_ms, Some(7));
+        assert_eq!(
+            (&record.archive_finding[..], &record.archive_void[..]),
+            ("", "")
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub(crate) fn answer(shared: &Shared, question: &Question) -> Overview {
                 format!("being scrubbed, {} %", percent.min(100))
             }
             None if record.state.is_empty() => "not scrubbed yet".to_owned(),
-            None => record.state,
+            None if record.archive_void.is_empty() => record.state.clone(),
+            None => format!("{}; archive: {}", record.state, record.archive_void),
         };
         PartitionScrub {
             partition: known.partition,
@@ -40,7 +41,7 @@ pub(crate) fn answer(shared: &Shared, question: &Question) -> Overview {
             clean_ms: record.clean_ms,
             archive_clean_ms: record.archive_clean_ms,
             compared_ms: (record.compared_ms > 0).then_some(record.compared_ms),
-            finding: record.finding,
+            finding: record.findings(),
             replicas: record.replicas,
             failures: u64::from(record.failures),
         }
@@ -54,7 +55,10 @@ pub(crate) fn answer(shared: &Shared, question: &Question) -> Overview {
         instance: shared.settings.instance,
         now_ms: unix_ms(),
         bytes_per_second: shared.settings.bytes_per_second,
-        archive: "not compared with an archive".to_owned(),
+        archive: match &shared.archive {
+            Some(_) => "compared with the archive".to_owned(),
+            None => "not compared with an archive: none is set".to_owned(),
+        },
         partitions,
         next,
     }

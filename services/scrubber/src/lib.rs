@@ -7,6 +7,7 @@ mod desk;
 mod evidence;
 mod memory;
 mod nodes;
+mod reference;
 mod round;
 mod service;
 mod settings;

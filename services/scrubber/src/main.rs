@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use mesh::{BusSettings, Identity, Mesh};
+use objects::ArchiveSettings;
 use scrubber::ScrubberSettings;
 use serde::Deserialize;
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Settings file (TOML) with the sections `[bus]` and `[scrubber]`; the environment (EVENKEEL_SCRUBBER__INSTANCE=2 …) has precedence.
+    /// Settings file (TOML) with the sections `[bus]`, `[scrubber]` and `[archive]`; the environment (EVENKEEL_SCRUBBER__INSTANCE=2 …) has precedence.
     #[arg(long)]
     config: Option<PathBuf>,
 }
@@ -21,6 +22,7 @@ struct Arguments {
 struct File {
     bus: BusSettings,
     scrubber: ScrubberSettings,
+    archive: ArchiveSettings,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         telemetry::export("evenkeel_mesh", "Messages between services.", move || {
             stats.values()
         });
-        let running = scrubber::start(file.scrubber, mesh).await?;
+        let running = scrubber::start(file.scrubber, &file.archive, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
         Ok(())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use mesh::Mesh;
-use paxos::{Member, NodeId};
+use paxos::{GroupId, Member, NodeId};
 use protocol::operate::{Answer, Command};
 use protocol::scrub::{Bucket, Digest, Head, KeyDigest, ScrubReply, ScrubRequest};
 use scrub::Side;
@@ -56,14 +56,14 @@ enum Part {
 
 /// A complete digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Whole {
-    head: Head,
-    buckets: Vec<Bucket>,
+pub(crate) struct Whole {
+    pub(crate) head: Head,
+    pub(crate) buckets: Vec<Bucket>,
 }
 
 impl Round {
-    /// Does it. Returns when its marker was made, or when it was given up, and how it ended.
-    pub(crate) async fn run(self) -> (u64, Ended) {
+    /// Does it. Returns when its marker was made, or when it was given up, how it ended, and if all replicas were equal what they hold.
+    pub(crate) async fn run(self) -> (u64, Ended, Option<Whole>) {
         let nodes = Nodes {
             mesh: self.mesh.clone(),
             partition: self.known.partition,
@@ -71,7 +71,7 @@ impl Round {
         };
         let members = match self.begin(&nodes).await {
             Ok(members) => members,
-            Err(why) => return (unix_ms(), Ended::Void(why)),
+            Err(why) => return (unix_ms(), Ended::Void(why), None),
         };
         let collected = members.iter().map(|member| self.collect(&nodes, *member));
         let parts: Vec<(Member, Part)> = members
@@ -89,7 +89,13 @@ impl Round {
             Part::Digested(whole) => Some(whole.head.time_ms),
             _ => None,
         };
-        (parts.iter().find_map(of).unwrap_or_else(unix_ms), ended)
+        let at_ms = parts.iter().find_map(of).unwrap_or_else(unix_ms);
+        let agreed = matches!(ended, Ended::Clean { .. });
+        let whole = parts.into_iter().find_map(|(_, part)| match part {
+            Part::Digested(whole) => Some(*whole),
+            _ => None,
+        });
+        (at_ms, ended, whole.filter(|_| agreed))
     }
 
     async fn begin(&self, nodes: &Nodes) -> Result<Vec<Member>, String> {
@@ -211,11 +217,7 @@ impl Round {
         let verdict = scrub::verdict(&classes, None);
         if verdict == scrub::Verdict::Clean {
             let all = copies.len() == parts.len() && replicas >= 3;
-            return Ended::Clean {
-                replicas,
-                all,
-                archive: false,
-            };
+            return Ended::Clean { replicas, all };
         }
         self.report_difference(nodes, parts, &copies, &classes, &verdict)
             .await
@@ -424,6 +426,18 @@ impl Round {
     /// Tells the operator, and keeps the evidence.
     async fn alarm(&self, evidence: Evidence, node: Option<NodeId>) {
         self.counts.differences.fetch_add(1, Relaxed);
+        alarm(&self.settings, evidence, self.known.partition, node).await;
+    }
+}
+
+/// Tells the operator, and keeps the evidence.
+pub(crate) async fn alarm(
+    settings: &ScrubberSettings,
+    evidence: Evidence,
+    partition: GroupId,
+    node: Option<NodeId>,
+) {
+    {
         tracing::error!(
             partition = evidence.partition,
             table = evidence.table,
@@ -431,12 +445,12 @@ impl Round {
             done = evidence.done.join("; "),
             "SCRUB: copies of a partition differ"
         );
-        let name = evidence::name(evidence.time_ms, self.known.partition, node);
+        let name = evidence::name(evidence.time_ms, partition, node);
         let json = match serde_json::to_vec_pretty(&evidence) {
             Ok(json) => json,
             Err(error) => return tracing::error!(%error, "evidence can't be written"),
         };
-        let (folder, keep) = (self.settings.data_dir.clone(), self.settings.evidence_max);
+        let (folder, keep) = (settings.data_dir.clone(), settings.evidence_max);
         let kept = tokio::task::spawn_blocking(move || evidence::keep(&folder, &name, &json, keep));
         match kept.await {
             Ok(Ok(())) => {}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use actix::prelude::*;
 use anyhow::Context as _;
 use mesh::{Delivery, Mesh, Subscription};
+use objects::ArchiveSettings;
 use parking_lot::Mutex;
 use paxos::GroupId;
 use protocol::health::Heartbeat;
@@ -19,7 +20,9 @@ use tracing::{info, warn};
 
 use crate::ScrubberSettings;
 use crate::cycle::{Cycle, Known};
-use crate::round::Round;
+use crate::evidence::{self, Evidence};
+use crate::reference::{Archive, Compared, Wanted};
+use crate::round::{Round, alarm};
 use crate::{desk, memory, nodes};
 
 /// Time between heartbeats.
@@ -53,6 +56,9 @@ pub(crate) struct Counts {
     pub(crate) unconfirmed: AtomicU64,
     pub(crate) condemned: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    pub(crate) archive_clean: AtomicU64,
+    pub(crate) archive_differences: AtomicU64,
+    pub(crate) archive_void: AtomicU64,
 }
 
 /// Scrubs under way: their numbers, and the bytes digested.
@@ -64,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) cycle: Mutex<Cycle>,
     pub(crate) known: Mutex<Vec<Known>>,
     pub(crate) running: Mutex<Scrubs>,
+    /// None: there is no archive.
+    pub(crate) archive: Option<Archive>,
     counts: Arc<Counts>,
     started: Instant,
     /// When the other scrubbers were last heard.
@@ -112,7 +120,7 @@ impl Shared {
         let cycle = self.cycle.lock();
         let found = known.iter().filter_map(|known| {
             let record = cycle.records().get(&known.partition)?;
-            let finding = &record.finding;
+            let finding = record.findings();
             (!finding.is_empty()).then(|| format!("partition {}: {finding}", known.partition.0))
         });
         found.take(FINDINGS_MAX).collect()
@@ -127,7 +135,7 @@ impl Shared {
             .filter(|k| of(k).is_none_or(|record| record.clean_ms.is_none()));
         let found = known
             .iter()
-            .filter(|k| of(k).is_some_and(|record| !record.finding.is_empty()));
+            .filter(|k| of(k).is_some_and(|record| !record.findings().is_empty()));
         let clean = known.iter().filter_map(|k| of(k)?.clean_ms).min();
         let age = clean.map_or(0, |clean| unix_ms().saturating_sub(clean) / 1_000);
         let counts = &self.counts;
@@ -144,6 +152,16 @@ impl Shared {
             ("differences_total", counts.differences.load(Relaxed)),
             ("unconfirmed_total", counts.unconfirmed.load(Relaxed)),
             ("condemned_total", counts.condemned.load(Relaxed)),
+            ("archive_clean_total", counts.archive_clean.load(Relaxed)),
+            (
+                "archive_differences_total",
+                counts.archive_differences.load(Relaxed),
+            ),
+            ("archive_void_total", counts.archive_void.load(Relaxed)),
+            (
+                "archive_waiting",
+                self.archive.as_ref().map_or(0, Archive::waiting) as u64,
+            ),
             ("digested_bytes_total", counts.bytes.load(Relaxed)),
         ]
     }
@@ -205,8 +223,28 @@ fn write_down(shared: &Shared) {
 ///
 /// # Errors
 /// When the settings make no sense, or the folder, the bus or the health address can't be had.
-pub async fn start(settings: ScrubberSettings, mesh: Mesh) -> anyhow::Result<Running> {
+pub async fn start(
+    settings: ScrubberSettings,
+    archive: &ArchiveSettings,
+    mesh: Mesh,
+) -> anyhow::Result<Running> {
     settings.check()?;
+    let archive = match archive.is_set() {
+        false => {
+            warn!("archive.url is not set: replicas are compared with each other only");
+            None
+        }
+        true => {
+            let connected = Archive::connect(
+                archive,
+                mesh.clone(),
+                settings.data_dir.join("references"),
+                settings.bytes_per_second,
+                settings.archive_wait_ms_max,
+            );
+            Some(connected.map_err(anyhow::Error::msg)?)
+        }
+    };
     let folder = settings.data_dir.clone();
     let records = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&folder)
@@ -220,6 +258,7 @@ pub async fn start(settings: ScrubberSettings, mesh: Mesh) -> anyhow::Result<Run
         settings: settings.clone(),
         known: Mutex::default(),
         running: Mutex::default(),
+        archive,
         counts: Arc::default(),
         started: Instant::now(),
         others: Mutex::default(),
@@ -270,6 +309,7 @@ pub async fn start(settings: ScrubberSettings, mesh: Mesh) -> anyhow::Result<Run
     }
     .start();
     health.ready.store(true, Relaxed);
+    actix::spawn(compare_with_archive(shared.clone()));
     Ok(Running {
         keeper,
         shared,
@@ -337,6 +377,60 @@ async fn look(shared: &Shared, mesh: &Mesh) {
     }
 }
 
+/// Compares with the archive whatever it has reached, one partition at a time, until the scrubber stops.
+async fn compare_with_archive(shared: Arc<Shared>) {
+    let Some(archive) = &shared.archive else {
+        return;
+    };
+    while !shared.stopping.load(Relaxed) {
+        let Some((wanted, compared)) = archive.next().await else {
+            tokio::time::sleep(TURN_EVERY).await;
+            continue;
+        };
+        let (partition, at_ms) = (wanted.partition, wanted.head.time_ms);
+        let counts = &shared.counts;
+        match compared {
+            Compared::Clean => {
+                counts.archive_clean.fetch_add(1, Relaxed);
+                shared.cycle.lock().archived(at_ms, partition, None);
+            }
+            Compared::Void(why) => {
+                counts.archive_void.fetch_add(1, Relaxed);
+                info!(
+                    partition = partition.0,
+                    why, "not compared with the archive"
+                );
+                shared.cycle.lock().archive_void(partition, why);
+            }
+            Compared::Wrong {
+                finding,
+                ranges,
+                done,
+            } => {
+                counts.archive_differences.fetch_add(1, Relaxed);
+                let ranges = ranges.iter();
+                let ranges =
+                    ranges.map(|r| (evidence::escaped(&r.start), evidence::escaped(&r.end)));
+                let evidence = Evidence {
+                    time_ms: unix_ms(),
+                    partition: partition.0,
+                    table: wanted.table,
+                    table_uuid: wanted.head.table,
+                    index: wanted.head.index,
+                    finding: finding.clone(),
+                    ranges: ranges.collect(),
+                    done,
+                    ..Evidence::default()
+                };
+                alarm(&shared.settings, evidence, partition, None).await;
+                let found = Some(finding);
+                shared.cycle.lock().archived(at_ms, partition, found);
+            }
+        }
+        shared.changed.store(true, Relaxed);
+    }
+}
+
 /// One scrub, from the decision to what is remembered of it.
 async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     let partition = known.partition;
@@ -347,6 +441,7 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     shared.running.lock().insert(partition, entry);
     let counts = shared.counts.clone();
     counts.scrubs.fetch_add(1, Relaxed);
+    let (table, leader) = (known.table.clone(), known.leader);
     let round = Round {
         mesh,
         settings: shared.settings.clone(),
@@ -356,7 +451,11 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
         counts: counts.clone(),
     };
     let started = Instant::now();
-    let (at_ms, ended) = round.run().await;
+    let (at_ms, ended, agreed) = round.run().await;
+    if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {
+        let (head, buckets) = (whole.head, whole.buckets);
+        archive.want(Wanted::new(partition, table, leader, head, buckets));
+    }
     match &ended {
         crate::cycle::Ended::Clean { .. } => counts.clean.fetch_add(1, Relaxed),
         crate::cycle::Ended::Void(why) => {

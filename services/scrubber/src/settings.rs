@@ -30,6 +30,8 @@ pub struct ScrubberSettings {
     pub look_every_ms: u64,
     /// A replica must have reached the marker after so long, milliseconds; longer, and it takes no part.
     pub reach_ms_max: u64,
+    /// How long a comparison with the archive waits until that reaches the marker, milliseconds: a few times `archiver.segment_age_ms`.
+    pub archive_wait_ms_max: u64,
     /// Keys that are named one by one in a finding and its evidence.
     pub keys_named_max: usize,
     /// Files of evidence that are kept.
@@ -48,6 +50,7 @@ impl Default for ScrubberSettings {
             again_after_ms: 600_000,
             look_every_ms: 1_000,
             reach_ms_max: 15_000,
+            archive_wait_ms_max: 1_800_000,
             keys_named_max: 100,
             evidence_max: 1_000,
         }

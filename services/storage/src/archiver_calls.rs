@@ -27,11 +27,26 @@ pub(crate) fn take_call(node: &Arc<Node>, delivery: Delivery) {
             first,
             last,
         }) => {
-            let wanted = ArchiveRead { first, last };
+            let wanted = ArchiveRead {
+                first,
+                last,
+                digest_of: None,
+            };
             read(partition, wanted, caller);
         }
-        // Known once the format of segments is.
-        Ok(ArchiveCall::Digest { .. }) => caller.unavailable("no digests yet".to_owned()),
+        Ok(ArchiveCall::Digest {
+            partition,
+            table_uuid,
+            first,
+            last,
+        }) => {
+            let wanted = ArchiveRead {
+                first,
+                last,
+                digest_of: Some(table_uuid),
+            };
+            read(partition, wanted, caller);
+        }
         Ok(ArchiveCall::Archived { partition, index }) => {
             node.inbox(partition)
                 .event(Event::Archived(partition, index, caller));

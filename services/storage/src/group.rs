@@ -162,7 +162,7 @@ impl Group {
             && let Some(store) = &self.store
             && (store.partition.overlay_bytes() > 2 * limits.overlay_bytes_max
                 || env.node.overlays_full()
-                || env.node.is_full())
+                || env.node.refuses_entries())
         {
             return Ok(());
         }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use archive::PartitionRef;
+use archive::segment::Digester;
+use bytes::Bytes;
 use paxos::{GroupId, Index, NodeId};
 use protocol::archive::ArchiveReply;
 use wal::{Wal, WalError};
@@ -11,6 +14,8 @@ use crate::orders::ArchiveCaller;
 
 /// Entries in one answer to an archiver, bytes: with framing below the 512 KiB from which on messages are cut up. A larger entry goes alone.
 const ENTRIES_BYTES: usize = 400 << 10;
+/// Read at a time for a digest, bytes.
+const DIGEST_BYTES: usize = 1 << 20;
 
 /// Something to read.
 pub(crate) enum LogJob {
@@ -76,6 +81,8 @@ impl FollowerJob {
 pub(crate) struct ArchiveRead {
     pub(crate) first: Index,
     pub(crate) last: Index,
+    /// Their digest only, as a segment of the table with this uuid; none: the entries.
+    pub(crate) digest_of: Option<String>,
 }
 
 /// Read entries of a group from the log for an archiver.
@@ -89,7 +96,11 @@ pub(crate) struct ArchiveJob {
 impl ArchiveJob {
     fn run(self, wal: &Wal) {
         let group = self.group;
-        match self.entries(wal) {
+        let read = match &self.read.digest_of {
+            Some(uuid) => self.digest(wal, uuid),
+            None => self.entries(wal),
+        };
+        match read {
             Ok(reply) => self.caller.answer(&reply),
             Err(error @ (WalError::Corrupt { .. } | WalError::Io { .. })) => {
                 self.caller.unavailable(error.to_string());
@@ -107,6 +118,34 @@ impl ArchiveJob {
         Ok(match entries.is_empty() {
             true => ArchiveReply::Unavailable("the log ends before".to_owned()),
             false => ArchiveReply::Entries(entries),
+        })
+    }
+
+    fn digest(&self, wal: &Wal, uuid: &str) -> Result<ArchiveReply, WalError> {
+        let (mut next, last) = (self.read.first, self.read.last);
+        let unfit = |fault: archive::Fault| ArchiveReply::Unavailable(fault.to_string());
+        let digester = PartitionRef::new(uuid, self.group)
+            .and_then(|partition| Digester::new(&partition, next, last));
+        let mut digester = match digester {
+            Ok(digester) => digester,
+            Err(fault) => return Ok(unfit(fault)),
+        };
+        while next <= last {
+            let entries = wal.read(self.group, next, DIGEST_BYTES)?;
+            let wanted = entries.iter().filter(|entry| entry.index <= last);
+            for entry in wanted {
+                if let Err(fault) = digester.push(entry) {
+                    return Ok(unfit(fault));
+                }
+            }
+            match entries.last() {
+                Some(end) => next = end.index + 1,
+                None => return Ok(ArchiveReply::Unavailable("the log ends before".to_owned())),
+            }
+        }
+        Ok(match digester.finish() {
+            Ok(digest) => ArchiveReply::Digest(Bytes::copy_from_slice(digest.sha256.bytes())),
+            Err(fault) => unfit(fault),
         })
     }
 }

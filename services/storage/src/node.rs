@@ -72,6 +72,7 @@ pub(crate) struct Node {
     overlays_full: AtomicBool,
     disk_low: AtomicBool,
     log_full: AtomicBool,
+    log_overfull: AtomicBool,
     space: Mutex<Space>,
     pub(crate) capacity: NodeCapacity,
     pub(crate) led: Led,
@@ -159,6 +160,7 @@ impl Node {
             overlays_full: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
             log_full: AtomicBool::new(false),
+            log_overfull: AtomicBool::new(false),
             space: Mutex::default(),
             capacity: NodeCapacity::new(&settings.admission),
             origin: Instant::now(),
@@ -298,6 +300,12 @@ impl Node {
         self.disk_low.load(Ordering::Relaxed) || self.log_full.load(Ordering::Relaxed)
     }
 
+    /// Whether not even entries of leaders are taken. While the log alone is full they are, up to a quarter more: what leaders have let in must
+    /// be decided, and they refuse what is new as soon as their own logs are full.
+    pub(crate) fn refuses_entries(&self) -> bool {
+        self.disk_low.load(Ordering::Relaxed) || self.log_overfull.load(Ordering::Relaxed)
+    }
+
     /// The logs that a shard leads.
     pub(crate) fn report_logs(&self, shard: usize, logs: BTreeMap<GroupId, LedLog>) {
         self.reports.lock()[shard].logs = logs;
@@ -333,6 +341,8 @@ impl Node {
         let max = self.settings.limits.wal_full_bytes;
         let was_full = self.log_full.load(Ordering::Relaxed);
         let full = self.settings.archive && log_is_full(was_full, log_bytes, max);
+        let overfull = self.settings.archive && log_bytes > max.saturating_add(max / 4);
+        self.log_overfull.store(overfull, Ordering::Relaxed);
         if full == was_full {
             return;
         }

@@ -127,7 +127,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
     let measured = node.clone();
     tokio::task::spawn_blocking(move || measured.measure_space()).await?;
     let disks = start_disks(&node)?;
-    let arbiters = start_shards(&node, &disks, inventory);
+    let arbiters = start_shards(&node, &disks, inventory).await?;
 
     let replication = vec![
         intake::serve_replication(&node).await?,
@@ -257,8 +257,13 @@ fn start_disks(node: &Arc<Node>) -> std::io::Result<Disks> {
     })
 }
 
-/// Starts one actor a shard, each on an arbiter of its own, with the replicas that are pinned to it.
-fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Arbiter> {
+/// Starts one actor a shard, each on an arbiter of its own, with the replicas that are pinned to it. A node with a single shard has its
+/// replication connection there, too: each message would otherwise wake a second thread on its way in, and one on its way out.
+async fn start_shards(
+    node: &Arc<Node>,
+    disks: &Disks,
+    inventory: Inventory,
+) -> anyhow::Result<Vec<Arbiter>> {
     let shards = node.inboxes.len();
     let mut groups: Vec<Vec<Group>> = (0..shards).map(|_| Vec::new()).collect();
     let mut fenced = vec![BTreeMap::new(); shards];
@@ -290,20 +295,23 @@ fn start_shards(node: &Arc<Node>, disks: &Disks, inventory: Inventory) -> Vec<Ar
         scrubber: disks.scrubber.jobs(),
         copies: disks.copies.clone(),
     };
-    let start = |(number, (groups, fenced)): (usize, (Vec<Group>, BTreeMap<_, _>))| {
+    let mut arbiters = Vec::with_capacity(shards);
+    for (number, (groups, fenced)) in groups.into_iter().zip(fenced).enumerate() {
         let inbox = node.inboxes[number].clone();
         let env = Env::new(node.clone(), inbox.clone(), jobs.clone());
         let arbiter = Arbiter::new();
+        if shards == 1 {
+            let (tell, told) = oneshot::channel();
+            arbiter.spawn_fn(move || {
+                let _ = tell.send(tokio::runtime::Handle::current());
+            });
+            node.mesh.host_replication(told.await?);
+        }
         let shard = Shard::new(number, env, groups, fenced);
         inbox.attach(Shard::start_in_arbiter(&arbiter.handle(), move |_| shard));
-        arbiter
-    };
-    groups
-        .into_iter()
-        .zip(fenced)
-        .enumerate()
-        .map(start)
-        .collect()
+        arbiters.push(arbiter);
+    }
+    Ok(arbiters)
 }
 
 impl Running {

@@ -47,7 +47,7 @@ impl Default for StorageSettings {
             timing: Timing::default(),
             healing: healing::Settings::default(),
             heat: heat::Settings::default(),
-            archive: false,
+            archive: true,
             limits: Limits::default(),
             admission: Admission::default(),
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use paxos::{GroupId, Input, Millis};
+use protocol::archive::LedLog;
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use tokio::sync::oneshot;
 
@@ -429,6 +430,21 @@ impl Shard {
         self.retry_hand_over();
     }
 
+    /// Notes for archivers what this shard leads.
+    fn describe_logs(&mut self) {
+        let (groups, env) = (self.groups.values_mut(), &self.env);
+        let logs: Vec<LedLog> = groups.filter_map(|group| group.led_log(env)).collect();
+        // The system table of a mesh that was founded by version 0.1 has no uuid, hence no place in the archive: its log must not wait for it.
+        for log in logs.iter().filter(|log| log.table_uuid.is_empty()) {
+            let index = log.committed;
+            self.with_group(log.partition, |group, env| {
+                group.step(env, Input::Archived { index })
+            });
+        }
+        let logs = logs.into_iter().map(|log| (log.partition, log)).collect();
+        self.env.node.report_logs(self.number, logs);
+    }
+
     fn gather(&mut self) {
         self.gathered_at = self.env.now;
         let mut gathered = Gathered {
@@ -446,10 +462,7 @@ impl Shard {
         }
         self.env.node.report_numbers(self.number, gathered);
         if self.env.node.settings.archive {
-            let (groups, env) = (self.groups.values_mut(), &self.env);
-            let logs = groups.filter_map(|group| group.led_log(env));
-            let logs = logs.map(|log| (log.partition, log)).collect();
-            self.env.node.report_logs(self.number, logs);
+            self.describe_logs();
         }
         let now = self.env.now;
         let leaderless = self.groups.values().filter_map(|g| g.leaderless(now));

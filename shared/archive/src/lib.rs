@@ -6,6 +6,7 @@ pub mod birth;
 mod bytes_of;
 pub mod chain;
 pub mod check;
+pub mod course;
 mod digest;
 mod document;
 mod error;

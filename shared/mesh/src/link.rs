@@ -2,7 +2,8 @@
 //! subscribing, reconnecting. Never decodes bodies, and nobody ever waits for it while holding a lock.
 //!
 //! A thread a connection, since a runtime shared with a busy service would delay heartbeats; all of a connection's tasks
-//! run on it without waking other threads.
+//! run on it without waking other threads. Or a host: the thread whose work it is to answer what comes and to say what goes, so that
+//! neither changes threads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, ConnectOptions, Event, Message, ServerAddr, StatusCode};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::bus_settings::{BusSettings, Identity};
@@ -92,9 +94,10 @@ impl ConnectionState {
 
 impl Link {
     /// Start the thread. It connects in its own time; `up` is told how the first attempts went, if it is asked for
-    /// (then the link ends when they failed; otherwise it tries forever).
+    /// (then the link ends when they failed; otherwise it tries forever). With a host it runs there, on one thread as well.
     pub(crate) fn start(
         lane: &'static str,
+        host: Option<&Handle>,
         settings: &BusSettings,
         identity: &Identity,
         calls: Arc<Calls>,
@@ -129,16 +132,24 @@ impl Link {
         let patience = up
             .is_some()
             .then(|| Duration::from_millis(settings.connect_ms_max));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| MeshError::Settings(format!("cannot start a runtime: {error}")))?;
-        thread::Builder::new()
-            .name(format!("mesh-{lane}"))
-            .spawn(move || {
-                runtime.block_on(worker.run(servers, options, patience, up, received_commands));
-            })
-            .map_err(|error| MeshError::Settings(format!("cannot start a thread: {error}")))?;
+        let run = worker.run(servers, options, patience, up, received_commands);
+        match host {
+            Some(host) => drop(host.spawn(run)),
+            None => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(|error| {
+                        MeshError::Settings(format!("cannot start a runtime: {error}"))
+                    })?;
+                thread::Builder::new()
+                    .name(format!("mesh-{lane}"))
+                    .spawn(move || runtime.block_on(run))
+                    .map_err(|error| {
+                        MeshError::Settings(format!("cannot start a thread: {error}"))
+                    })?;
+            }
+        }
         Ok(Self {
             outgoing,
             commands,

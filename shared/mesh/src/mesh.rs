@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::bus_settings::{BusSettings, Identity, SenderId};
@@ -110,6 +111,17 @@ impl Mesh {
         match &self.inner.transport {
             Transport::Nats(nats) => &nats.stats,
             Transport::Local(bus) => &bus.shared.stats,
+        }
+    }
+
+    /// Lets the connection for replication (subjects that end with `.repl`) live on this runtime, which must have one thread, instead of on
+    /// a thread of its own: for a service where one thread does all that such messages ask for, so that neither what it hears nor what
+    /// it says changes threads. The connection ends with the runtime. To be called before the first use of such a subject: later, and in
+    /// process, it does nothing.
+    pub fn host_replication(&self, runtime: Handle) {
+        if let Transport::Nats(nats) = &self.inner.transport {
+            // A second host is one too many: the first stays.
+            let _ = nats.replication_host.set(runtime);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::bus_settings::{BusSettings, Identity};
@@ -18,6 +19,8 @@ pub(crate) struct Nats {
     pub(crate) stats: Arc<Stats>,
     main: Link,
     replication: OnceLock<Option<Link>>,
+    /// Where that connection lives, if not on a thread of its own.
+    pub(crate) replication_host: OnceLock<Handle>,
     bulk: OnceLock<Option<Link>>,
 }
 
@@ -38,6 +41,7 @@ impl Nats {
         let (up, came_up) = oneshot::channel();
         let main = Link::start(
             "main",
+            None,
             settings,
             &identity,
             calls.clone(),
@@ -54,6 +58,7 @@ impl Nats {
             stats,
             main,
             replication,
+            replication_host: OnceLock::new(),
             bulk,
         })
     }
@@ -61,17 +66,19 @@ impl Nats {
     /// The connection for a subject.
     pub(crate) fn link(&self, subject: &str) -> Option<&Link> {
         if subject.ends_with(".repl") {
-            self.replication.get_or_init(|| self.open("repl")).as_ref()
+            let open = || self.open("repl", self.replication_host.get());
+            self.replication.get_or_init(open).as_ref()
         } else if subject.ends_with(".bulk") {
-            self.bulk.get_or_init(|| self.open("bulk")).as_ref()
+            self.bulk.get_or_init(|| self.open("bulk", None)).as_ref()
         } else {
             Some(&self.main)
         }
     }
 
-    fn open(&self, lane: &'static str) -> Option<Link> {
+    fn open(&self, lane: &'static str, host: Option<&Handle>) -> Option<Link> {
         let (calls, stats) = (self.calls.clone(), self.stats.clone());
-        Link::start(lane, &self.settings, &self.identity, calls, stats, None)
+        let (settings, identity) = (&self.settings, &self.identity);
+        Link::start(lane, host, settings, identity, calls, stats, None)
             .inspect_err(|error| tracing::error!(%error, lane, "cannot open a connection"))
             .ok()
     }

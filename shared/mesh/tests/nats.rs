@@ -131,6 +131,42 @@ async fn frames_share_messages_under_load() {
     );
 }
 
+/// What a host is for: its thread hears the messages and says the answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hosted_connection_for_replication_lives_on_its_hosts_thread() {
+    let server = Server::start();
+    let pair = server.pair().await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let host = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let thread = std::thread::current().id();
+        tell.send((runtime.handle().clone(), thread)).expect("told");
+        let _ = runtime.block_on(ended);
+    });
+    let (handle, thread) = told.await.expect("a host");
+    pair.server.host_replication(handle);
+    let (heard, mut threads) = tokio::sync::mpsc::unbounded_channel();
+    let serving = pair.server.serve("node.2.repl", None, move |delivery| {
+        heard.send(std::thread::current().id()).expect("asked for");
+        delivery.reply(&7_u8);
+    });
+    let _serving = serving.await.expect("served");
+    for _ in 0..3 {
+        let answer = pair
+            .asker
+            .call::<_, u8>("node.2.repl", &(), soon(), &none())
+            .await;
+        assert_eq!(answer, Ok(7));
+        assert_eq!(threads.recv().await, Some(thread));
+    }
+    end.send(()).expect("the host lives");
+    host.join().expect("no panic");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_server_is_survived() {
     let mut server = Server::start();

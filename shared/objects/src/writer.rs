@@ -76,21 +76,31 @@ impl ArchiveWriter {
 
     /// Writes a segment, then its manifest. `New` if either was missing.
     pub async fn segment(&self, checked: &Checked) -> Result<Written, WriteError> {
-        let manifest = &checked.manifest;
-        let (partition, name) = (manifest.partition(), manifest.name());
-        let encoded = manifest.encode();
-        let key = partition.key(&ObjectName::SegmentManifest(name.clone()));
-        let encoded = encoded.map_err(|fault| fault.at(&key))?;
-        let segment = partition.key(&ObjectName::Segment(name));
-        let first = self.put_named(&segment, checked.segment.clone()).await?;
-        let name = manifest.name();
-        let whole = |found: &Bytes| SegmentManifest::decode(&partition, &name, found).is_ok();
-        let second = self.put(&key, encoded, whole).await?;
+        let first = self.content(checked).await?;
+        let second = self.manifest(checked).await?;
         Ok(match (first, second) {
             (Written::Mended, _) | (_, Written::Mended) => Written::Mended,
             (Written::Same, Written::Same) => Written::Same,
             _ => Written::New,
         })
+    }
+
+    /// Writes a segment without its manifest: nothing counts on it yet.
+    pub async fn content(&self, checked: &Checked) -> Result<Written, WriteError> {
+        let (partition, name) = (checked.manifest.partition(), checked.manifest.name());
+        let key = partition.key(&ObjectName::Segment(name));
+        self.put_named(&key, checked.segment.clone()).await
+    }
+
+    /// Writes the manifest of a segment that is written: from now on it counts.
+    pub async fn manifest(&self, checked: &Checked) -> Result<Written, WriteError> {
+        let manifest = &checked.manifest;
+        let (partition, name) = (manifest.partition(), manifest.name());
+        let encoded = manifest.encode();
+        let key = partition.key(&ObjectName::SegmentManifest(name.clone()));
+        let encoded = encoded.map_err(|fault| fault.at(&key))?;
+        let whole = |found: &Bytes| SegmentManifest::decode(&partition, &name, found).is_ok();
+        self.put(&key, encoded, whole).await
     }
 
     /// Writes part `number` of a snapshot at `applied`; what it returns goes into the manifest.

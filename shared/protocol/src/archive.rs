@@ -124,6 +124,9 @@ pub struct LedLog {
 pub struct LogReplica {
     /// Its node.
     pub node: NodeId,
+    /// Which replica.
+    #[serde(default)]
+    pub incarnation: u64,
     /// With a B-tree or without.
     pub role: Role,
     /// It has a vote.

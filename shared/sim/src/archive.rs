@@ -82,10 +82,8 @@ impl World {
         let replicas: Vec<_> = replicas.collect();
         let mut best = end;
         for (commit, disk) in &replicas {
-            let entries = disk.entries.range(end + 1..=(*commit).max(end));
-            let consecutive = entries
-                .zip(end + 1..)
-                .take_while(|((at, _), next)| *at == next);
+            let entries = disk.entries.range(end + 1..).zip(end + 1..=*commit);
+            let consecutive = entries.take_while(|((at, _), next)| *at == next);
             best = best.max(end + consecutive.count() as Index);
         }
         if best > end {

@@ -61,6 +61,30 @@ fn a_split_takes_its_course() {
 }
 
 #[test]
+fn a_parent_stays_until_its_log_is_archived() {
+    let mut mesh = Mesh::new(2, ON_DEMAND, 1);
+    let mut admin = Admin::new(SplitSettings::default());
+    let parent = mesh.record.partitions[0];
+    begin(&mut mesh, parent);
+    mesh.groups.get_mut(&parent).unwrap().info.unarchived = true;
+    for _ in 0..60 {
+        mesh.turn();
+        mesh.push_to(&mut admin.partitions, 100);
+        admin.go_on(&mut mesh, usize::MAX);
+        mesh.check();
+    }
+    assert!(!mesh.settled() && mesh.groups.contains_key(&parent));
+    assert_eq!(
+        mesh.record.partitions,
+        [103, 104, 102].map(GroupId),
+        "its children serve"
+    );
+    mesh.groups.get_mut(&parent).unwrap().info.unarchived = false;
+    settle(&mut mesh, &mut admin, 30);
+    assert!(mesh.records[&parent].dropping);
+}
+
+#[test]
 fn admins_may_crash_at_every_step_and_nothing_is_lost_or_done_twice() {
     // `acts`: how many things each admin does before the next one takes over, which knows nothing but records and pushes.
     for seed in 0..25 {

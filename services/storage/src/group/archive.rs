@@ -74,6 +74,7 @@ impl Group {
         let replica = |votes: bool| {
             move |member: &paxos::Member| LogReplica {
                 node: member.node,
+                incarnation: member.incarnation,
                 role: member.role,
                 votes,
             }

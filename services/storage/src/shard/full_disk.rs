@@ -1,5 +1,5 @@
 //! What a shard does while the node's disk is nearly full, or its log as large as it may be: it leads nothing that somebody else could
-//! lead. Writes are refused and entries of leaders not taken by the groups themselves (`Node::is_full`); reads, votes and flushes go on.
+//! lead. Writes are refused, and entries of leaders not taken, by the groups themselves (`Node::is_full`, `Node::refuses_entries`); reads, votes and flushes go on.
 
 use paxos::{Input, NodeId, Role, Standing};
 

@@ -1,0 +1,49 @@
+//! The archiver service: `evenkeel-archiver --config FILE`.
+
+use std::path::PathBuf;
+
+use archiver::ArchiverSettings;
+use clap::Parser;
+use mesh::{BusSettings, Identity, Mesh};
+use objects::ArchiveSettings;
+use serde::Deserialize;
+
+/// Archives logs and snapshots of all partitions in an object store.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings file (TOML) with the sections `[bus]`, `[archiver]` and `[archive]`; the environment (EVENKEEL_ARCHIVE__URL=s3://… …) has
+    /// precedence.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    bus: BusSettings,
+    archiver: ArchiverSettings,
+    archive: ArchiveSettings,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init("archiver");
+    let file: File = settings::load("archiver", arguments.config.as_deref())?;
+    actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
+        let identity = Identity {
+            service: "archiver".to_owned(),
+            instance: file.archiver.instance,
+            incarnation: telemetry::incarnation(),
+        };
+        let mesh = Mesh::connect(&file.bus, identity).await?;
+        let stats = mesh.stats().clone();
+        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+            stats.values()
+        });
+        let running = archiver::start(file.archiver, &file.archive, mesh).await?;
+        telemetry::wait_for_shutdown().await;
+        running.stop().await;
+        Ok(())
+    })
+}
