@@ -266,7 +266,8 @@ class Mesh:
 
     def close(self):
         try:
-            self.run("down", "--wipe")
+            # A mounted folder cannot be deleted from within.
+            self.run("down", *(() if self.mounts else ("--wipe",)))
         finally:
             shutil.rmtree(self.state, ignore_errors=True)
 
