@@ -231,6 +231,20 @@ class Mesh:
     def partitions(self, table):
         return self.ctl("partitions", "--table", table)
 
+    def wait_until_archived(self, timeout_s=60):
+        """All that was committed before the call is archived. (Something newer never is: the system table is written all the time.)"""
+        nodes = [p["health_port"] for p in self.status()["processes"] if p["name"].startswith("storage-")]
+        started = time.monotonic()
+
+        def archived():
+            texts = [http_get(f"http://127.0.0.1:{port}/metrics") for port in nodes]
+            led = sum(metric(text, "evenkeel_storage_leading") for text in texts)
+            # The nodes look at their logs once a second.
+            oldest_s = 2 + max(metric(text, "evenkeel_storage_unarchived_ms") for text in texts) / 1000
+            return led > 0 and time.monotonic() - started > oldest_s
+
+        wait_until("all is archived", archived, timeout_s=timeout_s, every_s=0.3)
+
     def kill(self, name):
         """kill -9."""
         self.run("kill", name)

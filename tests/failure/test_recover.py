@@ -26,7 +26,6 @@ SETTINGS = {
     "EVENKEEL_STORAGE__LIMITS__FLUSH_AGE_MS": "200",
 }
 ARCHIVERS = ["archiver-1", "archiver-2"]
-STORAGE = ["storage-1", "storage-2", "storage-3"]
 
 
 def ports(mesh, names):
@@ -35,16 +34,6 @@ def ports(mesh, names):
 
 def number(port, name):
     return harness.metric(harness.http_get(f"http://127.0.0.1:{port}/metrics"), name)
-
-
-def wait_until_archived(mesh):
-    nodes = ports(mesh, STORAGE)
-
-    def archived():
-        led = sum(number(port, "evenkeel_storage_leading") for port in nodes)
-        return led > 0 and sum(number(port, "evenkeel_storage_unarchived_bytes") for port in nodes) == 0
-
-    harness.wait_until("all is archived", archived, timeout_s=90, every_s=0.3)
 
 
 def items_of(url, table):
@@ -149,7 +138,7 @@ def test_all_that_was_acknowledged_survives_the_loss_of_every_node(s3, faults):
         lost.ctl("split", f"{ranged}/{partition}", "--at", '{"pk": {"S": "p3"}}', "--wait")
         ddb.put_item(TableName=ranged, Item={"pk": {"S": "p1"}, "sk": {"N": "1000"}})
         traffic = survive_everything(lost, s3, faults, table)
-        wait_until_archived(lost)
+        lost.wait_until_archived(90)
         expected = {name: items_of(lost.url, name) for name in (table, ranged)}
         descriptions = {name: described(lost.url, name) for name in (table, ranged)}
         uuid = ddb.describe_table(TableName=damaged)["Table"]["TableId"]

@@ -209,7 +209,7 @@ async fn bad_calls_get_dynamodbs_errors() {
     );
     let (kind, _) = refused("CreateTable", json!({"TableName": 5})).await;
     assert_eq!(kind, ErrorKind::Serialization);
-    let (kind, _) = refused("RestoreTableToPointInTime", json!({})).await;
+    let (kind, _) = refused("TransactWriteItems", json!({})).await;
     assert_eq!(kind, ErrorKind::UnknownOperation);
     let arn = "arn:aws:dynamodb:us-east-1:000000000000:table/nix";
     let (kind, _) = refused("ListTagsOfResource", json!({"ResourceArn": arn})).await;

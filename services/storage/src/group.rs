@@ -154,11 +154,12 @@ impl Group {
         env: &mut Env,
         message: GroupMessage,
     ) -> Result<(), PartitionError> {
-        // A follower whose flush is far behind, or whose disk or log is full, takes no more entries: memory and disk are
-        // bounded, the leader sends them again.
+        // A follower whose flush is far behind, or whose disk or log is full, takes no more commands: memory and disk are
+        // bounded, the leader sends them again. It does take what a new leader begins with: otherwise nobody could lead, and so read,
+        // where all members are full.
         let limits = &env.node.settings.limits;
         if let Body::Append(append) = &message.message.body
-            && !append.entries.is_empty()
+            && append.entries.iter().any(is_command)
             && let Some(store) = &self.store
             && (store.partition.overlay_bytes() > 2 * limits.overlay_bytes_max
                 || env.node.overlays_full()
@@ -350,6 +351,11 @@ impl Group {
         self.tick_split(env)?;
         self.heal(env)
     }
+}
+
+/// Whether the entry may be large, and there may be any number like it.
+fn is_command(entry: &Entry) -> bool {
+    matches!(entry.payload, Payload::Command(_))
 }
 
 /// What a write in the log costs the node that writes it.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use partition::{Batch, PartitionState};
-use paxos::{GroupId, Input, NodeId};
+use paxos::{Configuration, GroupId, Input, NodeId};
 use protocol::item::ItemFault;
 use protocol::scrub::Marker;
 
@@ -24,6 +24,8 @@ pub(crate) struct Markers {
 /// What must be equal at all replicas.
 fn replicated(state: &PartitionState) -> PartitionState {
     PartitionState {
+        // Who joins starts from the configuration in force then, which may be newer than the entries that it applies first.
+        configuration: Configuration::default(),
         members: Vec::new(),
         installed: false,
         filling: None,

@@ -15,6 +15,10 @@ use crate::placement::REPLICAS;
 use crate::records::{PartitionRecord, SplitCause, SplitPhase, SplitRecord, TableRecord};
 use model::table::TableStatus;
 
+/// A parent of which nothing is heard for so long while all replicas of its children are in step is gone: it was ended by an admin that did not
+/// live to note it. Milliseconds.
+const PARENT_SILENT_MS: u64 = 60_000;
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Act {
@@ -328,7 +332,7 @@ impl Course {
         // The children's archives begin with their parent's: it stays until that is whole.
         let waits = match parent.filter(|parent| parent.fresh(view.now_ms)) {
             Some(parent) => parent.info.unarchived,
-            None => view.now_ms.saturating_sub(self.since_ms) < view.settings.abandon_after_ms,
+            None => view.now_ms.saturating_sub(self.since_ms) < PARENT_SILENT_MS,
         };
         if waits {
             return None;
