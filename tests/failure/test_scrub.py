@@ -15,6 +15,9 @@ SETTINGS = {
     "EVENKEEL_SCRUBBER__AGAIN_AFTER_MS": "500",
     "EVENKEEL_SCRUBBER__LOOK_EVERY_MS": "500",
     "EVENKEEL_ADMIN__HEALING__REPLACE_AFTER_MS": "5000",
+    # Soon enough for comparisons with the archive.
+    "EVENKEEL_ARCHIVER__SEGMENT_AGE_MS": "1000",
+    "EVENKEEL_ARCHIVER__POLL_MS": "200",
 }
 TEXT = "this-is-what-was-written"
 
@@ -133,4 +136,7 @@ def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(m
     # Of all scrubs of all partitions, the system's, too; both lives of the scrubber log what they find.
     assert scrubber_metric(mesh, "differences_total") == 0
     assert scrubber_metric(mesh, "unconfirmed_total") == 0
+    # The archive alone says the same.
+    harness.wait_until("compared with the archive", lambda: scrubber_metric(mesh, "archive_clean_total") >= 3, timeout_s=60)
+    assert scrubber_metric(mesh, "archive_differences_total") == 0
     assert not (mesh.state / "data" / "scrubber-1" / "evidence").exists()
