@@ -17,7 +17,7 @@ use model::table::TableStatus;
 
 /// A parent of which nothing is heard for so long while all replicas of its children are in step is gone: it was ended by an admin that did not
 /// live to note it. Milliseconds.
-const PARENT_SILENT_MS: u64 = 60_000;
+const PARENT_SILENT_MS: u64 = 20_000;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
