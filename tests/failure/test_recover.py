@@ -68,7 +68,7 @@ def survive_everything(mesh, s3, faults, table):
     """Traffic, while the store and the archivers fail in every way; returns it, checked."""
     urls = [mesh.url, mesh.second_url]
     with Traffic(urls, table) as traffic:
-        traffic.wait_for_writes(200)
+        traffic.wait_for_writes(100)
         for fault in ["error", "lost", "truncate", "lie", "down", "hang"]:
             if fault == "lie":
                 # A conditional write is refused where an archiver repeats what another has done.
@@ -76,13 +76,13 @@ def survive_everything(mesh, s3, faults, table):
                 for archiver in ARCHIVERS:
                     mesh.kill(archiver)
                     mesh.start_one(archiver)
-                traffic.wait_for_writes(200)
+                traffic.wait_for_writes(100)
                 faults.set(None)
             elif fault == "truncate":
                 # Objects are read back when they are written.
-                faults.wait_for(fault, 4)
+                faults.wait_for(fault, 3)
             else:
-                faults.wait_for(fault, 6)
+                faults.wait_for(fault, 3)
             traffic.wait_for_writes(50)
         # One archiver sleeps over what the other does in its place, and wakes up with what it meant to do.
         for pid in pids(mesh, ["archiver-1"]):
@@ -92,12 +92,12 @@ def survive_everything(mesh, s3, faults, table):
                     "the other one looks after all partitions",
                     lambda: number(ports(mesh, ["archiver-2"])[0], "evenkeel_archiver_partitions") >= 2,
                 )
-                traffic.wait_for_writes(300)
+                traffic.wait_for_writes(150)
             finally:
                 os.kill(pid, signal.SIGCONT)
         # The store goes away for good, and comes back.
         s3.stop()
-        traffic.wait_for_writes(200)
+        traffic.wait_for_writes(100)
         s3.start()
         for archiver in ARCHIVERS:
             mesh.kill(archiver)
