@@ -47,6 +47,17 @@ struct Open {
     mark_synced: bool,
 }
 
+impl Open {
+    /// As readers see it.
+    fn segment(&self) -> Segment {
+        Segment {
+            file: self.file.clone(),
+            bytes: self.len as u64,
+            sound: true,
+        }
+    }
+}
+
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     options: WalOptions,
@@ -102,7 +113,8 @@ impl Writer {
         writer.open.durable = buffer.len();
         segment::sync_dir(&writer.shared.dir)?;
         writer.bear_witness(buffer.len())?;
-        writer.publish();
+        let segment = writer.open.segment();
+        writer.shared.state.lock().segments.insert(number, segment);
         writer.collect();
         Ok(writer)
     }
@@ -180,7 +192,6 @@ impl Writer {
         self.open.durable = self.open.len;
         self.open.marked &= buffer.is_empty();
         let answers = self.apply(written);
-        self.publish();
         answers.into_iter().for_each(|(done, result)| done(result));
         self.collect();
         Ok(disk)
@@ -283,10 +294,12 @@ impl Writer {
         written
     }
 
-    /// Makes the batch visible to readers.
+    /// Makes the batch visible to readers, in one step with the segment that it is in: a reader that saw the one without the other
+    /// would take a new segment for one that is gone.
     fn apply(&self, written: Vec<Written>) -> Vec<(Done, Result<(), WalError>)> {
         let mut state = self.shared.state.lock();
         let state = &mut *state;
+        state.segments.insert(self.open.number, self.open.segment());
         let mut answers = Vec::with_capacity(written.len());
         let mut records = 0;
         for Written {
@@ -323,17 +336,6 @@ impl Writer {
             .records
             .fetch_add(records, Ordering::Relaxed);
         answers
-    }
-
-    /// Shows the open segment's file and size to readers.
-    fn publish(&self) {
-        let mut state = self.shared.state.lock();
-        let segment = Segment {
-            file: self.open.file.clone(),
-            bytes: self.open.len as u64,
-            sound: true,
-        };
-        state.segments.insert(self.open.number, segment);
     }
 
     /// Gives up segments at the old end in which nothing lives any more.

@@ -327,6 +327,29 @@ fn reads_race_with_recycling() {
     assert!(read.0 + read.1 > 0, "{read:?}");
 }
 
+/// What the first record of a new segment says can be read as soon as anything of it is seen, not only once it is acknowledged.
+#[test]
+fn a_new_segment_is_never_taken_for_one_that_is_gone() {
+    let dir = model::tempdir();
+    let (wal, _) = Wal::open(dir.path(), model::options(4 << 10)).unwrap();
+    append_now(&wal, 1, vec![install(0), append(1, &[500])]).unwrap();
+    let writing = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut next = 1;
+            while writing.load(std::sync::atomic::Ordering::Acquire) {
+                next += wal.read(GroupId(1), next, usize::MAX).unwrap().len() as u64;
+            }
+            next
+        });
+        for index in 2..=4_000_u64 {
+            append_now(&wal, 1, vec![append(index, &[500])]).unwrap();
+        }
+        writing.store(false, std::sync::atomic::Ordering::Release);
+        assert!(reader.join().unwrap() > 1);
+    });
+}
+
 #[test]
 fn a_folder_belongs_to_one_node_and_one_process() {
     let dir = tempfile::tempdir().unwrap();
