@@ -189,6 +189,8 @@ class Mesh:
         self.second_url = f"http://127.0.0.1:{self.port + 1}"
         self.environment = {
             **os.environ,
+            # Tests start a canary where they are about one.
+            "EVENKEEL_CANARIES": "0",
             **settings,
             "EVENKEEL_PORT": str(self.port),
             "EVENKEEL_STATE_DIR": str(self.state),

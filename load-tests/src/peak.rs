@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use crate::connection::Connection;
-use crate::signature::Signer;
+use signature::Signer;
 use crate::table;
 use report::Report;
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::items::Items;
 use super::scenario::TableSpec;
 use crate::connection::Connection;
-use crate::signature::Signer;
+use signature::Signer;
 use crate::table;
 
 /// Items of a batch (DynamoDB's limit).

@@ -20,7 +20,7 @@ use super::samples::{self, Sample};
 use super::topology::{Kind, Topology};
 use super::traffic::{Shared, Traffic};
 use crate::connection::Connection;
-use crate::signature::Signer;
+use signature::Signer;
 use crate::table;
 
 /// The table that is made and driven.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use admin::{AdminSettings, SplitSettings};
 use anyhow::{Context as _, bail};
 use archiver::ArchiverSettings;
+use canary::CanarySettings;
 use gac::GacSettings;
 use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh, MeshLock};
@@ -85,6 +86,16 @@ struct Given {
     archiver: ArchiverSettings,
     archive: ArchiveSettings,
     scrubber: ScrubberSettings,
+    canary: GivenCanary,
+}
+
+/// In `dev` the canary only listens, unless it is told to probe: its table would be among the developer's.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct GivenCanary {
+    probes: bool,
+    webhook: String,
+    rules: availability::Rules,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +172,20 @@ fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
     }
 }
 
+fn canary_settings(given: &Given, endpoint: SocketAddr) -> CanarySettings {
+    CanarySettings {
+        probes: given.canary.probes,
+        webhook: given.canary.webhook.clone(),
+        rules: given.canary.rules.clone(),
+        endpoints: vec![canary::Endpoint {
+            zone: RouterSettings::default().zone,
+            url: format!("http://{endpoint}"),
+        }],
+        access_key: "canary".to_owned(),
+        ..CanarySettings::default()
+    }
+}
+
 async fn serve(
     endpoint: SocketAddr,
     data: &Path,
@@ -211,6 +236,11 @@ async fn serve(
         join("router", 1),
     )
     .await?;
+    let canary = canary::start(
+        canary_settings(&given, router.address()),
+        join("canary", 1),
+    )
+    .await?;
     let health = telemetry::Health::default();
     let health_server = match http {
         Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),
@@ -224,6 +254,7 @@ async fn serve(
     telemetry::wait_for_shutdown().await;
     println!("Stopping …");
     // From the client inwards; each bounds its own draining.
+    canary.stop().await;
     router.stop().await;
     scrubber.stop().await;
     gac.stop().await;
