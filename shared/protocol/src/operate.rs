@@ -267,6 +267,12 @@ pub struct PartitionStatus {
     /// The children of the split that is under way.
     #[serde(default)]
     pub children: Vec<GroupId>,
+    /// Where it begins: the first 8 bytes of its first key's hash in hexadecimal; empty = at the table's beginning.
+    #[serde(default)]
+    pub start: String,
+    /// Where it ends, likewise; empty = at the table's end.
+    #[serde(default)]
+    pub end: String,
     /// Since its leader spoke, milliseconds; none = it never did.
     #[serde(default)]
     pub heard_ms: Option<u64>,

@@ -1,5 +1,8 @@
 //! Exports labelled numbers and histograms that something else counts in plain atomics: what `counters` is for single numbers.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
@@ -35,28 +38,44 @@ pub struct Name {
     pub help: &'static str,
 }
 
-struct Exported<F> {
+/// Labelled metrics that are read when they are asked for. Cheap to clone.
+#[derive(Clone)]
+pub struct Families {
     names: Vec<Name>,
     descriptions: Vec<Desc>,
-    read: F,
+    read: Arc<dyn Fn() -> Vec<Samples> + Send + Sync>,
 }
 
-/// Exports what `read` gives: for each of `names`, in their order, its samples, all of one kind. Gives `false`, and changes nothing, if there are
-/// such metrics already.
+impl Families {
+    /// What `read` gives: for each of `names`, in their order, its samples, all of one kind. `fixed` are labels that all samples have: they tell
+    /// several of the same name in one process apart.
+    pub fn new(
+        names: &[Name],
+        fixed: &[(&str, String)],
+        read: impl Fn() -> Vec<Samples> + Send + Sync + 'static,
+    ) -> Self {
+        let fixed: HashMap<String, String> = fixed
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let descriptions = names.iter().filter_map(|name| {
+            let (full, help) = (name.name.to_owned(), name.help.to_owned());
+            Desc::new(full, help, Vec::new(), fixed.clone()).ok()
+        });
+        Self {
+            descriptions: descriptions.collect(),
+            names: names.to_vec(),
+            read: Arc::new(read),
+        }
+    }
+}
+
+/// Exports what `read` gives (see `Families`). Gives `false`, and changes nothing, if there are such metrics already.
 pub fn export_families(
     names: &[Name],
     read: impl Fn() -> Vec<Samples> + Send + Sync + 'static,
 ) -> bool {
-    let descriptions = names.iter().filter_map(|name| {
-        let (full, help) = (name.name.to_owned(), name.help.to_owned());
-        Desc::new(full, help, Vec::new(), Default::default()).ok()
-    });
-    let exported = Exported {
-        descriptions: descriptions.collect(),
-        names: names.to_vec(),
-        read,
-    };
-    prometheus::register(Box::new(exported)).is_ok()
+    prometheus::register(Box::new(Families::new(names, &[], read))).is_ok()
 }
 
 fn metric(labels: &[(&'static str, String)], sample: &Sample) -> (MetricType, Metric) {
@@ -104,7 +123,7 @@ fn metric(labels: &[(&'static str, String)], sample: &Sample) -> (MetricType, Me
     (kind, metric)
 }
 
-impl<F: Fn() -> Vec<Samples> + Send + Sync> Collector for Exported<F> {
+impl Collector for Families {
     fn desc(&self) -> Vec<&Desc> {
         self.descriptions.iter().collect()
     }

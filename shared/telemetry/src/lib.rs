@@ -8,7 +8,7 @@ mod logs;
 mod process;
 
 pub use counters::{Values, export};
-pub use families::{Name, Sample, Samples, export_families};
+pub use families::{Families, Name, Sample, Samples, export_families};
 pub use http::{Health, HttpServer, serve_http, serve_http_with};
 pub use logs::{init, init_at};
 pub use process::{incarnation, runtime, wait_for_shutdown};
