@@ -1,7 +1,6 @@
 //! All that the console shows, as one JSON document. Asked for at most once a second, however many look.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -11,7 +10,9 @@ use model::TableId;
 use parking_lot::Mutex;
 use paxos::GroupId;
 use protocol::canary::{View, ViewRequest};
-use protocol::operate::{Answer, Command, MeshHealth, PartitionStatus, ThroughputStatus};
+use protocol::operate::{
+    Answer, Command, MeshHealth, PartitionStatus, TableSums, ThroughputStatus, table_sums,
+};
 use protocol::scrub::{Overview, PartitionScrub, Question};
 use protocol::subjects;
 use serde::Serialize;
@@ -39,23 +40,6 @@ const WINDOWS: u64 = 72;
 #[derive(Default)]
 pub(super) struct Cached {
     last: Option<(Instant, Bytes)>,
-}
-
-/// A table and what its partitions add up to.
-#[derive(Debug, Default, Serialize)]
-struct TableSums {
-    name: String,
-    partitions: u64,
-    items: u64,
-    bytes: u64,
-    read_units_s: f64,
-    write_units_s: f64,
-    refused_units_s: f64,
-    /// Of its hottest partition.
-    heat_permille: u64,
-    without_leader: u64,
-    /// Partitions with fewer than three healthy copies.
-    endangered: u64,
 }
 
 /// The document.
@@ -168,28 +152,6 @@ async fn canaries(admin: &Admin, instances: Vec<u64>) -> Vec<View> {
         }
     });
     join_all(asked).await.into_iter().flatten().collect()
-}
-
-/// What the partitions of each table add up to.
-fn sums(partitions: &[PartitionStatus]) -> Vec<TableSums> {
-    let mut tables: BTreeMap<&str, TableSums> = BTreeMap::new();
-    for partition in partitions {
-        let sums = tables.entry(&partition.table).or_default();
-        sums.partitions += 1;
-        sums.items += partition.items;
-        sums.bytes += partition.bytes;
-        sums.read_units_s += partition.read_units_s;
-        sums.write_units_s += partition.write_units_s;
-        sums.refused_units_s += partition.refused_units_s;
-        sums.heat_permille = sums.heat_permille.max(partition.heat_permille);
-        sums.without_leader += u64::from(partition.leader.is_none());
-        sums.endangered += u64::from(partition.healthy_copies < 3);
-    }
-    let named = |(name, sums): (&str, TableSums)| TableSums {
-        name: name.to_owned(),
-        ..sums
-    };
-    tables.into_iter().map(named).collect()
 }
 
 /// Those with which something is going on first, then the most used.
@@ -305,7 +267,7 @@ async fn gather(admin: &std::sync::Arc<Admin>, roster: &Mutex<Roster>) -> Vec<u8
         trace_url: settings.trace_url.clone(),
         health,
         services,
-        tables: sums(&partitions),
+        tables: table_sums(&partitions),
         partitions_total: partitions.len(),
         partitions: most_telling(partitions),
         throughput,
@@ -341,7 +303,7 @@ mod tests {
         let mut all: Vec<_> = (1..=300).map(|id| partition(id, "music", id)).collect();
         all[4].healing = "node 1 -> node 2".to_owned();
         all[9].leader = None;
-        let sums = sums(&all);
+        let sums = table_sums(&all);
         assert_eq!((sums.len(), sums[0].partitions, sums[0].items), (1, 300, 3_000));
         assert_eq!((sums[0].heat_permille, sums[0].without_leader), (300, 1));
         let shown = most_telling(all);
