@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
-use availability::{Alarm, BOUNDS_MS, Board, Change, Class, Counts, Outcome, Scope, Severity};
+use availability::{
+    Alarm, BOUNDS_MS, Board, Change, Class, Counts, Kind, Outcome, Scope, Severity,
+};
 use mesh::{Mesh, Subscription};
 use parking_lot::Mutex;
 use protocol::canary::{OutcomeReport, View, ViewRequest};
@@ -253,7 +255,12 @@ impl Shared {
                 throttled.push((labels, Sample::Gauge(share)));
             }
         }
-        let mut standing: BTreeMap<_, u64> = BTreeMap::new();
+        // Those that do not stand are told, too: an alert rule on what is absent never fires.
+        let both = [Severity::Warning, Severity::Critical];
+        let mut standing: BTreeMap<_, u64> = Kind::ALL
+            .into_iter()
+            .flat_map(|kind| both.map(|severity| ((kind, severity), 0)))
+            .collect();
         for alarm in board.standing() {
             *standing.entry((alarm.kind, alarm.severity)).or_default() += 1;
         }

@@ -32,6 +32,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::MeshUnreachable,
+        Self::ZoneUnreachable,
+        Self::EndpointUnreachable,
+        Self::Availability,
+        Self::Slow,
+        Self::Throttled,
+    ];
+
     /// As a label, and the anchor in the run-books.
     pub fn name(self) -> &'static str {
         match self {
