@@ -280,7 +280,12 @@ async fn transfer_leader(
     body: web::Json<Transfer>,
 ) -> HttpResponse {
     let (partition, to) = (GroupId(body.partition), NodeId(body.node));
-    order(&request, &console, Command::TransferLeader { partition, to }).await
+    order(
+        &request,
+        &console,
+        Command::TransferLeader { partition, to },
+    )
+    .await
 }
 
 /// What to scrub before all else; no table: everything.

@@ -107,7 +107,8 @@ mod tests {
     }
 
     fn told(new: &[(String, Class, Counts)]) -> Vec<(Class, u64, u64)> {
-        let of = |(_, class, counts): &(String, Class, Counts)| (*class, counts.good, counts.failed);
+        let of =
+            |(_, class, counts): &(String, Class, Counts)| (*class, counts.good, counts.failed);
         new.iter().map(of).collect()
     }
 
@@ -132,7 +133,10 @@ mod tests {
         assert_eq!(customers.take(0, report(7, 3_600_000, 1_000, 50)), []);
         let new = customers.take(5_000, report(7, 3_605_000, 1_001, 50));
         assert_eq!(told(&new), [(Class::Write, 1, 0)]);
-        assert_eq!(customers.take(5_000 + SILENT_MS, OutcomeReport::default()), []);
+        assert_eq!(
+            customers.take(5_000 + SILENT_MS, OutcomeReport::default()),
+            []
+        );
         assert_eq!(customers.routers(), 1, "the silent one is forgotten");
     }
 }

@@ -63,9 +63,7 @@ fn error_type(body: &Value) -> &str {
 fn is_throttling(kind: &str) -> bool {
     matches!(
         kind,
-        "ProvisionedThroughputExceededException"
-            | "ThrottlingException"
-            | "RequestLimitExceeded"
+        "ProvisionedThroughputExceededException" | "ThrottlingException" | "RequestLimitExceeded"
     )
 }
 
@@ -81,11 +79,7 @@ impl Prober {
             .build()?;
         Ok(Self {
             client,
-            signer: Signer::in_region(
-                &settings.access_key,
-                &settings.secret.0,
-                &settings.region,
-            ),
+            signer: Signer::in_region(&settings.access_key, &settings.secret.0, &settings.region),
             url: url.trim_end_matches('/').to_owned(),
             host: host_of(url).to_owned(),
             table: settings.table.clone(),
@@ -174,7 +168,8 @@ impl Prober {
                 let found = answer.body["Item"]["n"]["N"].as_str();
                 match expected {
                     Some(expected) if found != Some(expected) => {
-                        let why = format!("a strong read gave {found:?} after {expected} was written");
+                        let why =
+                            format!("a strong read gave {found:?} after {expected} was written");
                         (Outcome::Failed, why)
                     }
                     _ => (Outcome::Good, String::new()),

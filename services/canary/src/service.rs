@@ -336,9 +336,7 @@ pub async fn start(settings: CanarySettings, mesh: Mesh) -> anyhow::Result<Runni
         })
         .await?;
     let exported = shared.clone();
-    telemetry::export("evenkeel_canary", "The canary.", move || {
-        exported.numbers()
-    });
+    telemetry::export("evenkeel_canary", "The canary.", move || exported.numbers());
     let exported = shared.clone();
     telemetry::export_families(&NAMES, move || exported.samples());
     let health = Health::default();
@@ -451,9 +449,8 @@ impl Keeper {
         let critical = standing
             .iter()
             .filter(|alarm| alarm.severity == Severity::Critical);
-        let words = critical.map(|alarm| {
-            format!("customers are hit: {} ({})", alarm.summary, alarm.subject)
-        });
+        let words = critical
+            .map(|alarm| format!("customers are hit: {} ({})", alarm.summary, alarm.subject));
         self.heartbeat.troubles = words.take(TROUBLES_MAX).collect();
         // A lost heartbeat means nothing; the next one follows in a second.
         let _ = self.mesh.cast(subjects::HEALTH, &self.heartbeat);

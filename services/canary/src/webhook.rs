@@ -44,9 +44,11 @@ pub(crate) fn payload(
     every_ms: u64,
     runbooks: &str,
 ) -> Value {
-    let lately = ended
-        .iter()
-        .filter(|alarm| alarm.ended_ms.is_some_and(|at| now_ms.saturating_sub(at) < ENDED_TOLD_MS));
+    let lately = ended.iter().filter(|alarm| {
+        alarm
+            .ended_ms
+            .is_some_and(|at| now_ms.saturating_sub(at) < ENDED_TOLD_MS)
+    });
     let alert = |alarm: &Alarm| {
         let ends_ms = alarm.ended_ms.unwrap_or(now_ms + 4 * every_ms);
         let mut labels = json!({
@@ -154,7 +156,13 @@ mod tests {
             ..alarm(Some(now_ms - 1_000))
         };
         let long_ago = alarm(Some(now_ms - ENDED_TOLD_MS));
-        let alerts = payload(&standing, &[slow, long_ago], now_ms, 60_000, "https://r/b.md");
+        let alerts = payload(
+            &standing,
+            &[slow, long_ago],
+            now_ms,
+            60_000,
+            "https://r/b.md",
+        );
         assert_eq!(
             alerts,
             json!([
@@ -207,10 +215,19 @@ mod tests {
         let webhook = Webhook::new(&settings, sent.clone()).unwrap();
         webhook.send(&json!([])).await;
         let heads = server.await.unwrap();
-        assert!(heads[1].starts_with("POST /api/v2/alerts HTTP/1.1\r\n"), "{heads:?}");
-        assert_eq!((sent.posts.load(Relaxed), sent.failures.load(Relaxed)), (1, 1));
+        assert!(
+            heads[1].starts_with("POST /api/v2/alerts HTTP/1.1\r\n"),
+            "{heads:?}"
+        );
+        assert_eq!(
+            (sent.posts.load(Relaxed), sent.failures.load(Relaxed)),
+            (1, 1)
+        );
         // Nobody listens any more.
         webhook.send(&json!([])).await;
-        assert_eq!((sent.posts.load(Relaxed), sent.failures.load(Relaxed)), (1, 3));
+        assert_eq!(
+            (sent.posts.load(Relaxed), sent.failures.load(Relaxed)),
+            (1, 3)
+        );
     }
 }

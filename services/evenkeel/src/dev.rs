@@ -259,11 +259,8 @@ async fn serve(
         join("router", 1),
     )
     .await?;
-    let canary = canary::start(
-        canary_settings(&given, router.address()),
-        join("canary", 1),
-    )
-    .await?;
+    let canary =
+        canary::start(canary_settings(&given, router.address()), join("canary", 1)).await?;
     let health = telemetry::Health::default();
     let health_server = match http {
         Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),

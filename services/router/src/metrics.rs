@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use model::{ApiError, ErrorKind};
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, register_histogram_vec, register_int_counter_vec,
-    register_int_gauge,
+    Histogram, IntCounter, IntCounterVec, IntGauge, register_histogram_vec,
+    register_int_counter_vec, register_int_gauge,
 };
 
 use crate::operation::Operation;
@@ -113,7 +113,7 @@ impl Metrics {
         if let Some(error) = error.filter(|error| error.is_throttling()) {
             // The reasons are words of the API, of which there are a dozen.
             let reason = error.throttling_reasons.first();
-            let reason = reason.map_or(BUSY, |reason| reason.reason.as_ref());
+            let reason = reason.map_or(BUSY, |reason| reason.reason.as_str());
             self.throttled.with_label_values(&[reason]).inc();
         }
         match operation.and_then(|operation| self.operations.get(operation.index())) {

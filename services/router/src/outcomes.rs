@@ -373,26 +373,27 @@ mod tests {
         };
         let context = context();
         let table = watched.table("hash", &context).await.unwrap();
-        let item =
-            model::Item::from([("pk".to_owned(), model::AttributeValue::S("a".to_owned()))]);
+        let item = model::Item::from([("pk".to_owned(), model::AttributeValue::S("a".to_owned()))]);
         let key = model::key::key_from_item(&table, &item).unwrap();
         watched
             .item(&table, &key, get(&key, true), &context)
             .await
             .unwrap();
         watched.backend.fail_next([Some(ApiError::internal())]);
-        let failed = watched
-            .item(&table, &key, get(&key, false), &context)
-            .await;
+        let failed = watched.item(&table, &key, get(&key, false), &context).await;
         assert!(failed.is_err());
         let report = watched.outcomes.report(1, 2, "az1");
         let [only] = &report.tables[..] else {
             panic!("{report:?}");
         };
         assert_eq!(only.table, "hash");
-        let told = only
-            .classes
-            .map(|counts| (counts.good, counts.failed, counts.latency.iter().sum::<u64>()));
+        let told = only.classes.map(|counts| {
+            (
+                counts.good,
+                counts.failed,
+                counts.latency.iter().sum::<u64>(),
+            )
+        });
         assert_eq!(told, [(1, 0, 1), (0, 1, 0), (0, 0, 0)]);
         let [requests, seconds] = &watched.outcomes.samples()[..] else {
             panic!("two families");

@@ -89,9 +89,11 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
     let routes = client.clone();
-    telemetry::export("evenkeel_router_routes", "The router's cache of routes.", move || {
-        route_numbers(&routes)
-    });
+    telemetry::export(
+        "evenkeel_router_routes",
+        "The router's cache of routes.",
+        move || route_numbers(&routes),
+    );
     let outcomes = Outcomes::new();
     outcomes.export();
     let reporter = outcomes.reporter(mesh.clone(), settings.zone.clone());

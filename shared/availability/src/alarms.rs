@@ -12,9 +12,7 @@ use crate::series::{SLOT_MS, Series, WINDOW_MS};
 const HISTORY_MAX: usize = 100;
 
 /// What is wrong, as clients see it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// No endpoint of any zone answers.
@@ -56,9 +54,7 @@ impl Kind {
 }
 
 /// Whom it concerns, and how soon.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Somebody looks at it within the day.

@@ -137,14 +137,17 @@ impl Board {
         for ((scope, _), series) in &self.series {
             if let Scope::Endpoint { zone, url } = scope {
                 let counts = series.slots(now_ms, slots);
-                asked.entry((zone, url)).or_default().add(&counts);
+                asked
+                    .entry((zone.as_str(), url.as_str()))
+                    .or_default()
+                    .add(&counts);
             }
         }
         asked.retain(|_, counts| counts.total() >= 3);
         let down = |counts: &Counts| counts.good + counts.throttled + counts.failed == 0;
         let mut zones: BTreeMap<&str, Vec<(&str, bool)>> = BTreeMap::new();
         for ((zone, url), counts) in &asked {
-            zones.entry(zone).or_default().push((url, down(counts)));
+            zones.entry(*zone).or_default().push((*url, down(counts)));
         }
         let alarm = |kind, subject: String, summary: String| Alarm {
             kind,

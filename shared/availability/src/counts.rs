@@ -8,9 +8,7 @@ pub const BOUNDS_MS: [u64; BUCKETS - 1] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1
 pub const BUCKETS: usize = 13;
 
 /// What a request wanted: a write needs a leader and two of three copies, a strong read a leader, an eventual read any copy.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// A strongly consistent read.

@@ -117,7 +117,10 @@ mod tests {
         series.add(HOUR_MS, &Counts::one(Outcome::Failed, 0));
         let bars = series.bars(HOUR_MS, 12);
         assert_eq!(bars.len(), 2);
-        assert_eq!((bars[0].at_ms, bars[0].good, bars[0].bad), (HOUR_MS - WINDOW_MS, 1, 0));
+        assert_eq!(
+            (bars[0].at_ms, bars[0].good, bars[0].bad),
+            (HOUR_MS - WINDOW_MS, 1, 0)
+        );
         assert_eq!((bars[1].at_ms, bars[1].good, bars[1].bad), (HOUR_MS, 0, 1));
         assert_eq!(series.slots(HOUR_MS, 1).total(), 1);
         assert_eq!(series.slots(HOUR_MS, 2).total(), 2);

@@ -65,9 +65,14 @@ impl World {
             }
             for table in ["music", "orders"] {
                 let counts = customer(&second, table);
+                self.board.add(
+                    now_ms,
+                    Scope::Table(table.to_owned()),
+                    Class::Write,
+                    &counts,
+                );
                 self.board
-                    .add(now_ms, Scope::Table(table.to_owned()), Class::Write, &counts);
-                self.board.add(now_ms, Scope::Service, Class::Write, &counts);
+                    .add(now_ms, Scope::Service, Class::Write, &counts);
             }
             if s % 5 == 0 {
                 let changes = self.board.evaluate(now_ms);
@@ -146,11 +151,18 @@ fn a_zone_whose_requests_fail_for_all_is_an_alarm_of_the_table() {
     world.run(600, 660, broken, &quiet);
     let mut began = world.board.standing();
     began.sort_by_key(|alarm| alarm.class);
-    let told: Vec<_> = began.iter().map(|a| (a.kind, a.class, a.severity)).collect();
+    let told: Vec<_> = began
+        .iter()
+        .map(|a| (a.kind, a.class, a.severity))
+        .collect();
     assert_eq!(
         told,
         [
-            (Kind::Availability, Some(Class::StrongRead), Severity::Critical),
+            (
+                Kind::Availability,
+                Some(Class::StrongRead),
+                Severity::Critical
+            ),
             (Kind::Availability, Some(Class::Write), Severity::Critical),
         ]
     );
@@ -209,9 +221,12 @@ fn a_planned_drain_gives_none() {
 fn a_mesh_that_nobody_reaches_is_one_alarm() {
     let mut world = World::new();
     world.run(0, 60, &fine, &quiet);
-    world.run(60, 120, &|_, _, _, _| (Outcome::Unreachable, 1_000), &|_, _| {
-        Counts::default()
-    });
+    world.run(
+        60,
+        120,
+        &|_, _, _, _| (Outcome::Unreachable, 1_000),
+        &|_, _| Counts::default(),
+    );
     assert_eq!(world.began(), [(Kind::MeshUnreachable, "*".to_owned())]);
 }
 

@@ -64,10 +64,7 @@ impl Signer {
         let (day, date) = now();
         let region = &self.region;
         if day != self.day {
-            let by_date = mac(
-                format!("AWS4{}", self.secret).as_bytes(),
-                day.as_bytes(),
-            );
+            let by_date = mac(format!("AWS4{}", self.secret).as_bytes(), day.as_bytes());
             let service = mac(&mac(&by_date, region.as_bytes()), b"dynamodb");
             self.signing_key = mac(&service, b"aws4_request");
             self.day = day;

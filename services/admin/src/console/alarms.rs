@@ -78,9 +78,11 @@ pub(super) fn together(views: &[View]) -> Together {
             }
         }
     }
-    let standing = views
-        .iter()
-        .flat_map(|view| view.standing.iter().map(|alarm| (view.zone.as_str(), alarm)));
+    let standing = views.iter().flat_map(|view| {
+        view.standing
+            .iter()
+            .map(|alarm| (view.zone.as_str(), alarm))
+    });
     let ended = views
         .iter()
         .flat_map(|view| view.ended.iter().map(|alarm| (view.zone.as_str(), alarm)));
@@ -152,8 +154,14 @@ mod tests {
             panic!("{together:?}");
         };
         assert_eq!(seen.zones, ["az1", "az3"]);
-        assert_eq!((seen.alarm.since_ms, seen.alarm.severity), (7_000, Severity::Critical));
-        let bars = together.strips.iter().map(|shown| (shown.from_zone.as_str(), shown.strip.bars.len()));
+        assert_eq!(
+            (seen.alarm.since_ms, seen.alarm.severity),
+            (7_000, Severity::Critical)
+        );
+        let bars = together
+            .strips
+            .iter()
+            .map(|shown| (shown.from_zone.as_str(), shown.strip.bars.len()));
         assert_eq!(bars.collect::<Vec<_>>(), [("", 5), ("az1", 2), ("az3", 5)]);
     }
 }

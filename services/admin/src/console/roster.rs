@@ -110,7 +110,9 @@ mod tests {
         roster.heard(&beat(2, true), 0);
         let states = |roster: &mut Roster, now_ms| {
             let all = roster.all(now_ms);
-            all.iter().map(|i| (i.instance, i.state)).collect::<Vec<_>>()
+            all.iter()
+                .map(|i| (i.instance, i.state))
+                .collect::<Vec<_>>()
         };
         assert_eq!(states(&mut roster, 1_000), [(1, "ready"), (2, "draining")]);
         assert_eq!(roster.alive("router", 1_000), [1, 2]);

@@ -80,7 +80,10 @@ mod tests {
             assert_eq!(doorman.admit(Some("a"), 40_000), Err(Refusal::Wrong));
             assert_eq!(doorman.admit(None, 40_000), Err(Refusal::Wrong));
         }
-        assert_eq!(doorman.admit(Some("open sesame"), 50_000), Err(Refusal::TooMany));
+        assert_eq!(
+            doorman.admit(Some("open sesame"), 50_000),
+            Err(Refusal::TooMany)
+        );
         let later = 40_000 + WHILE_MS;
         assert_eq!(doorman.admit(Some("open sesame"), later), Ok(()));
     }

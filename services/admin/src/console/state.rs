@@ -119,9 +119,7 @@ pub(super) async fn scrubs(admin: &Admin, question: &Question) -> Result<Overvie
     }
 }
 
-async fn all_partitions(
-    admin: &std::sync::Arc<Admin>,
-) -> Result<Vec<PartitionStatus>, String> {
+async fn all_partitions(admin: &std::sync::Arc<Admin>) -> Result<Vec<PartitionStatus>, String> {
     let (mut all, mut after) = (Vec::new(), GroupId(0));
     loop {
         let command = Command::Partitions { table: None, after };
@@ -304,7 +302,10 @@ mod tests {
         all[4].healing = "node 1 -> node 2".to_owned();
         all[9].leader = None;
         let sums = table_sums(&all);
-        assert_eq!((sums.len(), sums[0].partitions, sums[0].items), (1, 300, 3_000));
+        assert_eq!(
+            (sums.len(), sums[0].partitions, sums[0].items),
+            (1, 300, 3_000)
+        );
         assert_eq!((sums[0].heat_permille, sums[0].without_leader), (300, 1));
         let shown = most_telling(all);
         let ids: Vec<u64> = shown.iter().map(|p| p.partition.0).take(4).collect();

@@ -5,9 +5,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use protocol::operate::{
-    Answer, Command, MeshHealth, PartitionStatus, TableSums, table_sums,
-};
+use protocol::operate::{Answer, Command, MeshHealth, PartitionStatus, TableSums, table_sums};
 use serde::Serialize;
 
 use super::table::{Side, bytes, table};
