@@ -133,7 +133,8 @@ impl Outcomes {
         let now_ms = self.now_ms();
         let count = |table: &Table| {
             table.classes[class.index()].count(outcome, took);
-            table.used_ms.store(now_ms, Relaxed);
+            // 0: never.
+            table.used_ms.store(now_ms.max(1), Relaxed);
         };
         if let Some(table) = self.shared.tables.read().get(table) {
             return count(table);
