@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn who_dies_stays_in_sight_and_who_leaves_does_not() {
         let mut roster = Roster::default();
-        let beat = |instance, draining| Heartbeat {
+        let beat = |instance, draining: bool| Heartbeat {
             service: "router".into(),
             instance,
             zone: "az1".into(),
