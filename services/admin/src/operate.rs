@@ -117,9 +117,10 @@ impl Admin {
     }
 
     pub(crate) fn table_names(&self) -> BTreeMap<TableId, String> {
-        let tables = self.tables.read();
+        let (tables, leaving) = (self.tables.read(), self.leaving.read());
         let names = tables
             .iter()
+            .chain(leaving.iter())
             .map(|t| (t.definition.id, t.definition.name.clone()));
         let system = (TableId(1), SYSTEM_TABLE.to_owned());
         names.chain([system]).collect()

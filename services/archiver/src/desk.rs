@@ -16,6 +16,7 @@ use crate::ArchiverSettings;
 use crate::alarms::Alarms;
 use crate::source::Source;
 use crate::survey::{Known, Survey};
+use crate::suspects::Suspects;
 use crate::trouble::{KINDS, Kind, Trouble};
 
 /// How far a partition's archive goes.
@@ -54,6 +55,7 @@ pub(crate) struct Desk {
     /// What is to be kept, by the tables' uuids; none: the admin was not heard yet.
     pub(crate) policies: Mutex<Option<BTreeMap<String, TablePolicy>>>,
     pub(crate) alarms: Alarms,
+    pub(crate) suspects: Mutex<Suspects>,
     pub(crate) counts: Counts,
     pub(crate) store_up: Arc<AtomicBool>,
     /// What the probe found: 0 = nothing yet, 1 = honest, 2 = not.
@@ -76,6 +78,7 @@ impl Desk {
             reaches: Mutex::default(),
             policies: Mutex::default(),
             alarms: Alarms::default(),
+            suspects: Mutex::default(),
             counts: Counts::default(),
             store_up: Arc::default(),
             probed: AtomicU64::new(0),

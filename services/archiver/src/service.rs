@@ -20,6 +20,7 @@ use crate::desk::Desk;
 use crate::drive;
 use crate::retention;
 use crate::source::Source;
+use crate::suspects;
 
 /// Time between heartbeats.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -106,6 +107,7 @@ pub async fn start_over(
     loops.spawn(drive::watch_store(desk.clone()));
     loops.spawn(drive::survey(desk.clone()));
     loops.spawn(drive::work(desk.clone()));
+    loops.spawn(suspects::condemn(desk.clone()));
     loops.spawn(retention::run(desk.clone()));
     loops.spawn(drive::report(desk.clone(), mesh.clone()));
     let settings = &desk.settings;

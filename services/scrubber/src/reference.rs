@@ -2,7 +2,7 @@
 //! rebuilt from the archive alone, beside the mesh, and digested like a replica; and all its archived objects are read and verified against
 //! their manifests. Costs the storage nodes nothing. A segment that is damaged is written again from the log of the partition's leader, if it still has it.
 
-mod sink;
+mod digest;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use mesh::{Deadline, Mesh, TraceContext};
 use model::KeyRange;
 use objects::{
     ArchiveReader, ArchiveSettings, ArchiveWriter, Objects, ReadError, Rebuild, RebuildError,
-    Target,
+    Target, TreeSink,
 };
 use parking_lot::Mutex;
 use paxos::{Entry, GroupId, NodeId};
@@ -21,7 +21,7 @@ use protocol::archive::{ArchiveCall, ArchiveReply};
 use protocol::scrub::{Bucket, Head};
 use protocol::subjects;
 
-use sink::TreeSink;
+use digest::digest;
 
 /// Between two looks whether the archive has reached a position.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -185,7 +185,7 @@ impl Archive {
                 return Err(format!("the archive ends at {}", rebuilt.tail.index));
             }
             Ok((sink, rebuilt)) => {
-                let digested = tokio::task::spawn_blocking(move || sink.digest()).await;
+                let digested = tokio::task::spawn_blocking(move || digest(&sink)).await;
                 let digested = digested.map_err(|error| error.to_string())?;
                 let digested = digested.map_err(|error| error.to_string())?;
                 ranges = scrub::differences(&wanted.head.range, &wanted.buckets, &digested);

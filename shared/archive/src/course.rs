@@ -138,6 +138,8 @@ pub enum Alarm {
         first: Index,
         /// Last position of the range.
         last: Index,
+        /// Replicas that agree with each other, the one whose entries were archived included.
+        equal: usize,
     },
     /// The replicas contradict each other, and none is in the majority: nothing is archived.
     Undecided {
@@ -332,7 +334,12 @@ impl Course {
                 .words
                 .iter()
                 .filter(|(_, word)| **word == Word::Differs);
-            let odd = odd.map(|(&node, _)| Alarm::Diverges { node, first, last });
+            let odd = odd.map(|(&node, _)| Alarm::Diverges {
+                node,
+                first,
+                last,
+                equal,
+            });
             return (true, odd.collect());
         }
         let alarm = match differing > equal && count(Word::Silent) == 0 {

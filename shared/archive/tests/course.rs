@@ -153,6 +153,7 @@ fn one_that_differs_is_named_and_does_not_stop_the_archive() {
         node: OTHERS[1],
         first: 6,
         last: 9,
+        equal: 2,
     };
     assert_eq!((may, alarms), (true, vec![diverges]));
 }
@@ -190,6 +191,7 @@ fn a_source_that_both_others_contradict_is_replaced_by_one_of_them() {
         node: LEADER,
         first: 6,
         last: 9,
+        equal: 2,
     };
     assert_eq!((may, alarms), (true, vec![leader]));
 }

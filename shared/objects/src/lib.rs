@@ -14,6 +14,7 @@ mod settings;
 mod sink;
 mod store;
 mod tables;
+mod tree;
 mod writer;
 
 pub use error::{ObjectError, ReadError, Reason};
@@ -26,4 +27,5 @@ pub use settings::ArchiveSettings;
 pub use sink::{MemorySink, Sink, SinkError};
 pub use store::{Listed, Objects, Put, PutMode, Store};
 pub use tables::{ArchivedTable, TableError};
+pub use tree::TreeSink;
 pub use writer::{ArchiveWriter, WriteError, Written};
