@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use jobs::Jobs;
 use mesh::{Mesh, Subscription};
 use objects::{ArchiveSettings, Objects};
+use protocol::archive::SnapshotWish;
 use protocol::health::Heartbeat;
 use protocol::subjects;
 use routing::{Client, ClientSettings};
@@ -89,6 +90,14 @@ pub async fn start_over(
             }
         })
         .await?;
+    let wishing = desk.clone();
+    let wishes = mesh
+        .serve(subjects::ARCHIVE_SNAPSHOTS, None, move |delivery| {
+            if let Ok(wish) = delivery.decode::<SnapshotWish>() {
+                wishing.wish(wish.partition);
+            }
+        })
+        .await?;
     let exported = desk.clone();
     telemetry::export("evenkeel_archiver", "Archiving of logs.", move || {
         exported.numbers()
@@ -123,7 +132,7 @@ pub async fn start_over(
         },
         desk,
         mesh: mesh.clone(),
-        served: vec![beats],
+        served: vec![beats, wishes],
         loops,
     }
     .start();

@@ -23,7 +23,7 @@ use crate::cycle::{Cycle, Known};
 use crate::evidence::{self, Evidence};
 use crate::reference::{Archive, Compared, Wanted};
 use crate::round::{Round, alarm};
-use crate::{desk, memory, nodes};
+use crate::{desk, ledger, memory, nodes};
 
 /// Time between heartbeats.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ const SILENT: Duration = Duration::from_millis(3_500);
 const SETTLE: Duration = Duration::from_millis(2_500);
 /// Findings in a heartbeat.
 const FINDINGS_MAX: usize = 20;
+/// Where references are rebuilt, in the scrubber's folder.
+const REFERENCES: &str = "references";
 /// Storage replicas of a whole partition.
 const REPLICAS: u64 = 3;
 
@@ -76,14 +78,15 @@ pub(crate) struct Shared {
     started: Instant,
     /// When the other scrubbers were last heard.
     others: Mutex<BTreeMap<u64, Instant>>,
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
     looking: AtomicBool,
     /// Something is to be written down.
-    changed: AtomicBool,
+    pub(crate) changed: AtomicBool,
 }
 
 impl Shared {
-    fn is_active(&self) -> bool {
+    /// Whether it is this instance's turn.
+    pub(crate) fn is_active(&self) -> bool {
         let mut others = self.others.lock();
         others.retain(|_, heard| heard.elapsed() < SILENT);
         let smaller = others
@@ -172,6 +175,7 @@ fn known(status: &PartitionStatus) -> Known {
     Known {
         partition: status.partition,
         table: status.table.clone(),
+        table_uuid: status.table_uuid.clone(),
         bytes: status.bytes,
         leader: status.leader,
         nodes: status.replicas.iter().map(|replica| replica.node).collect(),
@@ -238,7 +242,7 @@ pub async fn start(
             let connected = Archive::connect(
                 archive,
                 mesh.clone(),
-                settings.data_dir.join("references"),
+                settings.data_dir.join(REFERENCES),
                 settings.bytes_per_second,
                 settings.archive_wait_ms_max,
             );
@@ -249,6 +253,13 @@ pub async fn start(
     let records = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("scrubber.data_dir: {}", folder.display()))?;
+        // What an earlier life had rebuilt is of no use.
+        let references = folder.join(REFERENCES);
+        if let Err(error) = std::fs::remove_dir_all(&references)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            warn!(%error, "old references stay");
+        }
         anyhow::Ok(memory::load(&folder))
     });
     let records = records.await??;
@@ -310,6 +321,7 @@ pub async fn start(
     .start();
     health.ready.store(true, Relaxed);
     actix::spawn(compare_with_archive(shared.clone()));
+    actix::spawn(ledger::keep(shared.clone()));
     Ok(Running {
         keeper,
         shared,
@@ -441,7 +453,11 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     shared.running.lock().insert(partition, entry);
     let counts = shared.counts.clone();
     counts.scrubs.fetch_add(1, Relaxed);
-    let (table, leader) = (known.table.clone(), known.leader);
+    let table = known.table.clone();
+    let leader = known.leader;
+    let others = known.nodes.iter().copied();
+    let others = others.filter(|node| Some(*node) != leader);
+    let nodes = leader.into_iter().chain(others).collect();
     let round = Round {
         mesh,
         settings: shared.settings.clone(),
@@ -454,7 +470,7 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     let (at_ms, ended, agreed) = round.run().await;
     if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {
         let (head, buckets) = (whole.head, whole.buckets);
-        archive.want(Wanted::new(partition, table, leader, head, buckets));
+        archive.want(Wanted::new(partition, table, nodes, head, buckets));
     }
     match &ended {
         crate::cycle::Ended::Clean { .. } => counts.clean.fetch_add(1, Relaxed),

@@ -424,6 +424,12 @@ impl Course {
         self.needs_snapshot = false;
     }
 
+    /// The snapshots in the store are of no use: another one is wanted as soon as possible.
+    pub fn wanted(&mut self) {
+        self.needs_snapshot = true;
+        self.snapshot_at_ms = 0;
+    }
+
     /// No snapshot could be had; segments go on.
     pub fn no_snapshot(&mut self, now_ms: u64) {
         self.snapshot_at_ms = now_ms + self.settings.retry_ms_max;

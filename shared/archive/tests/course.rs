@@ -399,3 +399,14 @@ proptest! {
         prop_assert_eq!(world.told, world.log.committed);
     }
 }
+
+#[test]
+fn a_snapshot_that_is_wanted_is_taken_at_once_and_once() {
+    let mut course = begun(5);
+    assert!(is_wait(&course.next(&log(5, 5), 0)));
+    course.no_snapshot(0);
+    course.wanted();
+    assert!(matches!(course.next(&log(5, 5), 0), Step::Snapshot { .. }));
+    course.snapshotted();
+    assert!(is_wait(&course.next(&log(5, 5), 0)));
+}
