@@ -19,8 +19,10 @@ use crate::cycle::{Known, Record};
 use crate::service::Shared;
 use crate::{evidence, memory};
 
-/// Between two looks at what has changed.
-const EVERY: Duration = Duration::from_secs(3);
+/// Between two looks at what is to be read …
+const EVERY: Duration = Duration::from_secs(1);
+/// … and so many of them between two at what has changed.
+const WRITE_EVERY: u32 = 3;
 /// Tables that are read at one look: a new active scrubber has something else to do, too.
 const READ_MAX: usize = 64;
 
@@ -43,18 +45,23 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut every = interval(EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ledger = Ledger::default();
+    let mut look = 0_u32;
     while !shared.stopping.load(Relaxed) {
         every.tick().await;
+        look = look.wrapping_add(1);
         let looked = async {
-            ledger.keep_evidence(&shared, objects).await?;
-            match shared.is_active() {
-                true => ledger.keep_records(&shared, objects).await,
+            if shared.is_active() {
+                ledger.read_records(&shared, objects).await?;
+            } else {
                 // Another instance writes: what it wrote is read once it is this one's turn.
-                false => {
-                    ledger.tables.clear();
-                    Ok(())
-                }
+                ledger.tables.clear();
+                shared.recalled.store(false, Relaxed);
             }
+            if look.is_multiple_of(WRITE_EVERY) {
+                ledger.write_records(&shared, objects).await?;
+                ledger.keep_evidence(&shared, objects).await?;
+            }
+            Ok::<_, ObjectError>(())
         };
         if let Err(error) = looked.await {
             tracing::debug!(%error, "what is remembered of scrubs is not in step with the store");
@@ -93,12 +100,19 @@ fn worth_writing(records: &Records, partitions: &BTreeSet<GroupId>) -> Records {
 }
 
 impl Ledger {
-    async fn keep_records(
+    /// Takes in what is remembered of tables that were not read yet.
+    async fn read_records(
         &mut self,
         shared: &Shared,
         objects: &Objects,
     ) -> Result<(), ObjectError> {
-        let tables = by_table(&shared.known.lock());
+        let tables = {
+            let known = shared.known.lock();
+            if known.is_empty() {
+                return Ok(());
+            }
+            by_table(&known)
+        };
         let unread = tables.keys().filter(|t| !self.tables.contains_key(*t));
         let unread: Vec<TableUuid> = unread.take(READ_MAX).cloned().collect();
         for table in unread {
@@ -125,6 +139,19 @@ impl Ledger {
             shared.changed.store(true, Relaxed);
             self.tables.insert(table, records);
         }
+        if tables.keys().all(|table| self.tables.contains_key(table)) {
+            shared.recalled.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Writes what has changed of the tables that were read.
+    async fn write_records(
+        &mut self,
+        shared: &Shared,
+        objects: &Objects,
+    ) -> Result<(), ObjectError> {
+        let tables = by_table(&shared.known.lock());
         for (table, partitions) in &tables {
             let Some(written) = self.tables.get(table) else {
                 continue;

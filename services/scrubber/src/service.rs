@@ -33,6 +33,8 @@ const TURN_EVERY: Duration = Duration::from_millis(200);
 const SILENT: Duration = Duration::from_millis(3_500);
 /// So long after its start a scrubber waits whether there is another one.
 const SETTLE: Duration = Duration::from_millis(2_500);
+/// What the store remembers of earlier scrubs is waited for so long.
+const RECALL_MAX: Duration = Duration::from_secs(10);
 /// Findings in a heartbeat.
 const FINDINGS_MAX: usize = 20;
 /// Where references are rebuilt, in the scrubber's folder.
@@ -80,6 +82,8 @@ pub(crate) struct Shared {
     others: Mutex<BTreeMap<u64, Instant>>,
     pub(crate) stopping: AtomicBool,
     looking: AtomicBool,
+    /// What the store remembers of the scrubs was read.
+    pub(crate) recalled: AtomicBool,
     /// Something is to be written down.
     pub(crate) changed: AtomicBool,
 }
@@ -275,6 +279,7 @@ pub async fn start(
         others: Mutex::default(),
         stopping: AtomicBool::new(false),
         looking: AtomicBool::new(false),
+        recalled: AtomicBool::new(false),
         changed: AtomicBool::new(false),
     });
     let listener = shared.clone();
@@ -317,6 +322,7 @@ pub async fn start(
         mesh: mesh.clone(),
         served: vec![beats, questions],
         looked: None,
+        active_since: None,
     }
     .start();
     health.ready.store(true, Relaxed);
@@ -340,6 +346,8 @@ struct Keeper {
     served: Vec<Subscription>,
     /// When the partitions were last asked for.
     looked: Option<Instant>,
+    /// Since when it is this instance's turn.
+    active_since: Option<Instant>,
 }
 
 impl Keeper {
@@ -353,8 +361,10 @@ impl Keeper {
 
     fn turn(&mut self) {
         if !self.shared.is_active() {
+            self.active_since = None;
             return;
         }
+        let since = *self.active_since.get_or_insert_with(Instant::now);
         let every = Duration::from_millis(self.shared.settings.look_every_ms);
         if self.looked.is_none_or(|looked| looked.elapsed() >= every)
             && !self.shared.looking.swap(true, Relaxed)
@@ -365,6 +375,11 @@ impl Keeper {
                 look(&shared, &mesh).await;
                 shared.looking.store(false, Relaxed);
             });
+        }
+        // What was scrubbed lately is not what is to be scrubbed first.
+        let recalling = self.shared.archive.is_some() && !self.shared.recalled.load(Relaxed);
+        if recalling && since.elapsed() < RECALL_MAX {
+            return;
         }
         loop {
             let known = self.shared.known.lock().clone();
