@@ -14,8 +14,8 @@ use archive::{ObjectName, PartitionRef, SegmentName, SnapshotManifest};
 use mesh::Mesh;
 use model::KeyRange;
 use objects::{
-    ArchiveReader, ArchiveSettings, ArchiveWriter, Objects, ReadError, Rebuild, RebuildError,
-    Target, TreeSink,
+    ArchiveReader, ArchiveSettings, ArchiveWriter, Mender, Objects, ReadError, Rebuild,
+    RebuildError, Target, TreeSink,
 };
 use parking_lot::Mutex;
 use paxos::{GroupId, NodeId};
@@ -120,6 +120,10 @@ impl Archive {
         }
     }
 
+    fn mender(&self) -> Mender {
+        Mender::new(self.reader.clone(), self.writer.clone())
+    }
+
     /// The store.
     pub(crate) fn objects(&self) -> &Objects {
         self.reader.objects()
@@ -211,7 +215,7 @@ impl Archive {
         for bad in self.verify(partition).await? {
             let mended = match &bad.object {
                 BadObject::Segment(name) => self.mend_segment(wanted, partition, name).await,
-                BadObject::Part(part) => self.mend_part(partition, &part.0, &part.1).await,
+                BadObject::Part(part) => self.mend_part(&part.0, &part.1).await,
                 BadObject::Snapshot => Err("nobody remembers what was in it".to_owned()),
             };
             let said = match mended {

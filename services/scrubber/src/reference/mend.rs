@@ -1,19 +1,12 @@
-//! Heals damaged objects of the archive where what was in them is still to be had: a segment's manifest from the segment, a segment from a replica's log, a
-//! part of a snapshot from an older snapshot and the log behind it. What is written is what was there, byte by byte, or nothing is written.
+//! Healing of damaged objects of the archive (`objects::Mender`) with what the replicas' logs still have. Owns whom to ask, and that a new snapshot is wished for
+//! where nothing helps.
 
 use std::time::Duration;
 
-use archive::check::check;
 use archive::snapshot::Part;
-use archive::{
-    Birth, Digest, ObjectName, PartitionRef, Segment, SegmentManifest, SegmentName,
-    SnapshotManifest, Tail,
-};
-use bytes::Bytes;
+use archive::{PartitionRef, SegmentName, SnapshotManifest};
 use mesh::{Deadline, TraceContext};
-use model::KeyRange;
-use objects::{ReadError, Rebuild, Target, TreeSink};
-use paxos::{Entry, GroupId, Index, NodeId};
+use paxos::{Entry, GroupId, NodeId};
 use protocol::archive::{ArchiveCall, ArchiveReply, SnapshotWish};
 use protocol::subjects;
 
@@ -34,106 +27,43 @@ impl Archive {
         partition: &PartitionRef,
         name: &SegmentName,
     ) -> Result<String, String> {
-        let entries = match self.content(partition, name).await? {
-            Some(segment) => segment.entries,
-            None => {
-                let (entries, bytes) = self.from_logs(wanted, partition, name).await?;
-                let key = partition.key(&ObjectName::Segment(name.clone()));
-                self.writer.mend(&key, bytes).await.map_err(words)?;
-                entries
-            }
+        let mender = self.mender();
+        let content = mender.content(partition, name).await.map_err(words)?;
+        let (entries, how) = match content {
+            Some(segment) => (segment.entries, "from its segment"),
+            None => (
+                self.from_logs(wanted, partition, name).await?,
+                "from the log",
+            ),
         };
-        match self.reader.manifest(partition, name).await {
-            Ok(_) => {}
-            Err(ReadError::Refused(_)) => {
-                self.mend_manifest(partition, name, &entries).await?;
-            }
-            Err(error) => return Err(error.to_string()),
-        }
+        let mended = mender.manifest(partition, name, &entries).await;
+        mended.map_err(words)?;
         let manifest = self.reader.manifest(partition, name).await;
         let read = self.reader.segment(&manifest.map_err(words)?).await;
-        read.map(|_| "from the log".to_owned()).map_err(words)
+        read.map(|_| how.to_owned()).map_err(words)
     }
 
-    /// What the archive has of a segment; none: nothing that is whole.
-    async fn content(
-        &self,
-        partition: &PartitionRef,
-        name: &SegmentName,
-    ) -> Result<Option<Segment>, String> {
-        let key = partition.key(&ObjectName::Segment(name.clone()));
-        match self.reader.objects().get(&key).await {
-            Err(error) if error.is_transient() => Err(error.to_string()),
-            Err(_) => Ok(None),
-            Ok(bytes) => {
-                let named = SegmentName::new(name.first, name.last, &Digest::of(&bytes));
-                let whole = (named == *name).then(|| Segment::decode(partition, &bytes));
-                Ok(whole.and_then(Result::ok))
-            }
-        }
-    }
-
-    /// Writes a manifest again: all that it says follows from the entries, and from what was before them.
-    async fn mend_manifest(
-        &self,
-        partition: &PartitionRef,
-        name: &SegmentName,
-        entries: &[Entry],
-    ) -> Result<(), String> {
-        let birth = self.reader.birth(partition).await.map_err(words)?;
-        let birth = birth.ok_or("its partition has no birth in the archive")?;
-        let before = self.before(partition, &birth, name.first).await?;
-        let checked = check(&birth, &before, entries).map_err(words)?;
-        if checked.manifest.name() != *name {
-            return Err("its entries make another segment".to_owned());
-        }
-        let bytes = checked.manifest.encode().map_err(words)?;
-        let key = partition.key(&ObjectName::SegmentManifest(name.clone()));
-        self.writer.mend(&key, bytes).await.map_err(words)
-    }
-
-    /// What is known of the log before a position.
-    async fn before(
-        &self,
-        partition: &PartitionRef,
-        birth: &Birth,
-        first: Index,
-    ) -> Result<Tail, String> {
-        if birth.begins() + 1 == first {
-            return Ok(birth.tail());
-        }
-        let chain = self.reader.chain(partition).await.map_err(words)?;
-        for name in chain.names().filter(|name| name.last + 1 == first) {
-            match self.reader.manifest(partition, name).await {
-                Ok(manifest) => return Ok(SegmentManifest::tail(&manifest)),
-                Err(error) if error.is_transient() => return Err(error.to_string()),
-                Err(_) => {}
-            }
-        }
-        Err("no whole manifest says what was before it".to_owned())
-    }
-
-    /// A segment from the first replica's log that still has exactly this one.
+    /// Writes a segment again from the first replica's log that still has exactly this one.
     async fn from_logs(
         &self,
         wanted: &Wanted,
         partition: &PartitionRef,
         name: &SegmentName,
-    ) -> Result<(Vec<Entry>, Bytes), String> {
+    ) -> Result<Vec<Entry>, String> {
         let mut why = vec!["its content is gone".to_owned()];
         for &node in &wanted.nodes {
             let entries = match self.entries(node, wanted.partition, name).await {
                 Ok(entries) => entries,
                 Err(error) => {
-                    why.push(error);
+                    why.push(format!("node {}: {error}", node.0));
                     continue;
                 }
             };
             let bytes = archive::segment::encode(partition, &entries).map_err(words)?;
-            if SegmentName::new(name.first, name.last, &Digest::of(&bytes)) == *name {
-                return Ok((entries, bytes));
+            match self.mender().segment(partition, name, bytes).await {
+                Ok(()) => return Ok(entries),
+                Err(error) => why.push(format!("node {}: {error}", node.0)),
             }
-            why.push(format!("node {}'s log says something else", node.0));
         }
         Err(why.join(", "))
     }
@@ -162,45 +92,24 @@ impl Archive {
             match asked.map_err(words)? {
                 ArchiveReply::Entries(more) if !more.is_empty() => all.extend(more),
                 ArchiveReply::Gone { floor } => {
-                    return Err(format!(
-                        "node {}'s log begins behind {floor} by now",
-                        node.0
-                    ));
+                    return Err(format!("its log begins behind {floor} by now"));
                 }
                 ArchiveReply::Unavailable(why) => return Err(why),
-                _ => return Err(format!("node {} has no such entries", node.0)),
+                _ => return Err("it has no such entries".to_owned()),
             }
         }
     }
 
-    /// Heals a part of a snapshot from what the archive has beside it; how, in words.
+    /// Heals a part of a snapshot; how, in words.
     pub(super) async fn mend_part(
         &self,
-        partition: &PartitionRef,
         manifest: &SnapshotManifest,
         part: &Part,
     ) -> Result<String, String> {
-        let folder = self.folder.join(format!("{}-part", partition.partition.0));
-        // The rebuild passes over the damaged part, and begins with an older snapshot or the partition's birth.
-        let target = Target::Index(manifest.applied);
-        let rebuild = Rebuild::new(self.reader.clone(), partition.clone(), target);
-        let rebuild = rebuild.only(from_to(part));
-        let (sink, rebuilt) = rebuild.run(TreeSink::new(&folder)).await.map_err(words)?;
-        if rebuilt.tail.index != manifest.applied {
-            return Err(format!("the archive ends at {}", rebuilt.tail.index));
-        }
-        let pairs = tokio::task::spawn_blocking(move || {
-            let view = sink.snapshot().map_err(words)?;
-            view.pairs(None, usize::MAX).map_err(words)
-        });
-        let (pairs, _) = pairs.await.map_err(words)??;
-        let encoded = Part::encode(partition, manifest.applied, part.number, &pairs);
-        let (again, bytes) = encoded.map_err(words)?;
-        if again != *part {
-            return Err("the log says something else".to_owned());
-        }
-        let key = partition.key(&part.name(manifest.applied));
-        self.writer.mend(&key, bytes).await.map_err(words)?;
+        let number = manifest.partition.partition.0;
+        let folder = self.folder.join(format!("{number}-part"));
+        let mended = self.mender().part(manifest, part, &folder).await;
+        mended.map_err(words)?;
         Ok("from an older snapshot and the log behind it".to_owned())
     }
 
@@ -210,15 +119,5 @@ impl Archive {
         let _ = self
             .mesh
             .cast(subjects::ARCHIVE_SNAPSHOTS, &SnapshotWish { partition });
-    }
-}
-
-/// The keys of a part.
-fn from_to(part: &Part) -> KeyRange {
-    let mut behind = part.last.to_vec();
-    behind.push(0);
-    KeyRange {
-        start: part.first.clone().into(),
-        end: behind.into(),
     }
 }
