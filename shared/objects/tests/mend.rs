@@ -6,6 +6,7 @@ use archive::{ObjectName, SegmentName};
 use bytes::Bytes;
 use objects::Mender;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use world::{Archive, Log, World, drawn, run};
