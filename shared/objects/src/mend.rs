@@ -1,10 +1,8 @@
 //! Heals damaged objects from what the archive has beside them: a segment's manifest from the segment and what was before it, a part of a snapshot from an
 //! older snapshot and the log behind it. What is written is what was there, byte by byte, or nothing is written. Asks no replica.
 
-use std::path::Path;
-
 use archive::check::check;
-use archive::snapshot::Part;
+use archive::snapshot::{Pair, Part};
 use archive::{
     Birth, Digest, ObjectName, PartitionRef, Segment, SegmentName, SnapshotManifest, Tail,
 };
@@ -15,7 +13,7 @@ use paxos::{Entry, Index};
 use crate::error::ReadError;
 use crate::reader::ArchiveReader;
 use crate::rebuild::{Rebuild, Target};
-use crate::tree::TreeSink;
+use crate::sink::MemorySink;
 use crate::writer::ArchiveWriter;
 
 /// An object cannot be healed, or not now; in words.
@@ -126,35 +124,22 @@ impl Mender {
         Err(failed("no whole manifest says what was before it"))
     }
 
-    /// Writes a part of a snapshot again. `folder` is used for a rebuild of it meanwhile.
+    /// Writes a part of a snapshot again; its keys are rebuilt in memory.
     ///
     /// # Errors
-    /// When nothing in the archive leads to it, or the store or the disk says so.
-    pub async fn part(
-        &self,
-        manifest: &SnapshotManifest,
-        part: &Part,
-        folder: &Path,
-    ) -> Result<(), MendError> {
+    /// When nothing in the archive leads to it, or the store says so.
+    pub async fn part(&self, manifest: &SnapshotManifest, part: &Part) -> Result<(), MendError> {
         let (partition, applied) = (&manifest.partition, manifest.applied);
         // The rebuild passes over the damaged part, and begins with an older snapshot or the partition's birth.
         let target = Target::Index(applied);
         let rebuild = Rebuild::new(self.reader.clone(), partition.clone(), target);
-        let sink = TreeSink::new(folder);
-        let (sink, rebuilt) = rebuild
-            .only(keys_of(part))
-            .run(sink)
-            .await
-            .map_err(failed)?;
+        let rebuild = rebuild.only(keys_of(part)).run(MemorySink::default());
+        let (sink, rebuilt) = rebuild.await.map_err(failed)?;
         if rebuilt.tail.index != applied {
             let end = rebuilt.tail.index;
             return Err(failed(format!("the archive ends at {end}")));
         }
-        let pairs = tokio::task::spawn_blocking(move || {
-            let view = sink.snapshot().map_err(failed)?;
-            view.pairs(None, usize::MAX).map_err(failed)
-        });
-        let (pairs, _) = pairs.await.map_err(failed)??;
+        let pairs: Vec<Pair> = sink.items.into_iter().collect();
         let encoded = Part::encode(partition, applied, part.number, &pairs);
         let (again, bytes) = encoded.map_err(failed)?;
         if again != *part {
