@@ -106,9 +106,7 @@ impl Archive {
         manifest: &SnapshotManifest,
         part: &Part,
     ) -> Result<String, String> {
-        let number = manifest.partition.partition.0;
-        let folder = self.folder.join(format!("{number}-part"));
-        let mended = self.mender().part(manifest, part, &folder).await;
+        let mended = self.mender().part(manifest, part).await;
         mended.map_err(words)?;
         Ok("from an older snapshot and the log behind it".to_owned())
     }
