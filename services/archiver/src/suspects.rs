@@ -219,7 +219,9 @@ mod tests {
         let mut suspect = odd(2).unwrap();
         let all = log(&[1, 2, 3]);
         let differs = Ok(Digest::of(b"wrong"));
-        let now = |suspect: &Suspect, log: &LedLog, answer| next(suspect, NodeId(3), log, answer);
+        let now = |suspect: &Suspect, log: &LedLog, answer: &Result<Digest, SourceError>| {
+            next(suspect, NodeId(3), log, answer)
+        };
         assert_eq!(now(&suspect, &all, &differs), Next::Condemn);
         let silent = Err(SourceError::Silent("x".into()));
         assert_eq!(now(&suspect, &all, &silent), Next::Wait);

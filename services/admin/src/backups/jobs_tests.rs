@@ -149,7 +149,7 @@ fn a_job_that_nobody_can_work_on_fails_and_one_that_waits_for_its_turn_does_not(
     let mut workers = Workers::default();
     let jobs = [restore("1"), restore("2")];
     let lacks = |job: &JobRecord| (job.number == "1").then_some("The archive is behind");
-    let mut look = |workers: &mut Workers, now_ms| {
+    let look = |workers: &mut Workers, now_ms| {
         workers.heard(&report(7, 1, 0), now_ms);
         workers.give_up(jobs.iter(), lacks, WAIT_MS, (now_ms, now_ms + 5))
     };
