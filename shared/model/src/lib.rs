@@ -10,8 +10,10 @@ pub mod json;
 pub mod key;
 pub mod number;
 pub mod size;
+pub mod stream;
 pub mod table;
 pub mod throughput;
+pub mod ttl;
 pub mod units;
 pub mod value;
 
