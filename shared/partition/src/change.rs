@@ -95,13 +95,16 @@ pub struct TrimPolicy {
     pub bytes_max: u64,
 }
 
+/// Place, value for keeps, and value.
+type VisitChange<'a> = dyn FnMut(Place, &dyn Fn() -> Bytes, &[u8]) -> ControlFlow<()> + 'a;
+
 impl<C> Partition<C> {
     /// Walks over the change records from `start` on, until `visit` breaks.
     fn walk_changes(
         &self,
         base: &impl BTree,
         start: Bytes,
-        visit: &mut dyn FnMut(Place, &dyn Fn() -> Bytes, &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitChange<'_>,
     ) -> Result<(), PartitionError> {
         let range = KeyRange {
             start,

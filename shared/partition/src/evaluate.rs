@@ -127,7 +127,8 @@ impl<C> Partition<C> {
                 let tracking = Tracking {
                     stream: wanted.stream,
                     by_service: matches!(write.action, WriteAction::Expire { .. }),
-                    old: before.filter(|_| wanted.old_image),
+                    // Of what is removed nothing else says its key attributes.
+                    old: before.filter(|_| wanted.old_image || after.is_none()),
                 };
                 command::encode_change(time_ms, &write.key, after, (old_size, new_size), &tracking)
             }
