@@ -12,6 +12,7 @@ mod http;
 mod metrics;
 mod operation;
 mod operations;
+mod outcomes;
 mod parameters;
 mod request_id;
 mod requests;
