@@ -188,7 +188,7 @@ fn what_is_too_old_is_trimmed_and_no_more_is_read() {
         retention_ms,
         bytes_max,
     };
-    let mut trim = |leader: &mut Leader, policy: TrimPolicy, now_ms| {
+    let trim = |leader: &mut Leader, policy: TrimPolicy, now_ms| {
         let command = leader
             .partition
             .trim(&leader.tree, &policy, now_ms)
