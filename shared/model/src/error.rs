@@ -20,6 +20,7 @@ pub enum ErrorKind {
     BackupNotFound,
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
+    ExpiredIterator,
     ExportConflict,
     ExportNotFound,
     ImportConflict,
@@ -43,6 +44,7 @@ pub enum ErrorKind {
     TableInUse,
     TableNotFound,
     Throttling,
+    TrimmedDataAccess,
     UnknownOperation,
     UnrecognizedClient,
     Validation,
@@ -69,6 +71,7 @@ impl ErrorKind {
             Self::ContinuousBackupsUnavailable => {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
+            Self::ExpiredIterator => dynamodb!("ExpiredIteratorException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
             Self::ImportConflict => dynamodb!("ImportConflictException"),
@@ -98,6 +101,7 @@ impl ErrorKind {
             Self::TableInUse => dynamodb!("TableInUseException"),
             Self::TableNotFound => dynamodb!("TableNotFoundException"),
             Self::Throttling => "com.amazon.coral.availability#ThrottlingException",
+            Self::TrimmedDataAccess => dynamodb!("TrimmedDataAccessException"),
             Self::UnknownOperation => coral!("UnknownOperationException"),
             Self::UnrecognizedClient => coral!("UnrecognizedClientException"),
             Self::Validation => "com.amazon.coral.validate#ValidationException",
