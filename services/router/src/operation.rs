@@ -14,6 +14,8 @@ pub(crate) enum Operation {
     BatchWriteItem,
     Query,
     Scan,
+    ExecuteStatement,
+    BatchExecuteStatement,
     DescribeEndpoints,
     /// Answered by the admin.
     Control(Control),
@@ -51,7 +53,7 @@ pub(crate) enum Control {
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 33;
+    pub(crate) const COUNT: usize = 35;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -65,6 +67,8 @@ impl Operation {
             b"BatchWriteItem" => Self::BatchWriteItem,
             b"Query" => Self::Query,
             b"Scan" => Self::Scan,
+            b"ExecuteStatement" => Self::ExecuteStatement,
+            b"BatchExecuteStatement" => Self::BatchExecuteStatement,
             b"DescribeEndpoints" => Self::DescribeEndpoints,
             b"CreateTable" => Self::Control(Control::CreateTable),
             b"DescribeTable" => Self::Control(Control::DescribeTable),
@@ -105,6 +109,8 @@ impl Operation {
             Self::BatchWriteItem => "BatchWriteItem",
             Self::Query => "Query",
             Self::Scan => "Scan",
+            Self::ExecuteStatement => "ExecuteStatement",
+            Self::BatchExecuteStatement => "BatchExecuteStatement",
             Self::DescribeEndpoints => "DescribeEndpoints",
             Self::Control(control) => match control {
                 Control::CreateTable => "CreateTable",
@@ -147,7 +153,9 @@ impl Operation {
             Self::Query => 6,
             Self::Scan => 7,
             Self::DescribeEndpoints => 8,
-            Self::Control(control) => 9 + control as usize,
+            Self::ExecuteStatement => 9,
+            Self::BatchExecuteStatement => 10,
+            Self::Control(control) => 11 + control as usize,
         }
     }
 
@@ -189,6 +197,8 @@ impl Operation {
             Self::Query,
             Self::Scan,
             Self::DescribeEndpoints,
+            Self::ExecuteStatement,
+            Self::BatchExecuteStatement,
         ]
         .into_iter()
         .chain(CONTROL.into_iter().map(Self::Control))

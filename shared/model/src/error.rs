@@ -20,6 +20,7 @@ pub enum ErrorKind {
     BackupNotFound,
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
+    DuplicateItem,
     ExportConflict,
     ExportNotFound,
     ImportConflict,
@@ -69,6 +70,7 @@ impl ErrorKind {
             Self::ContinuousBackupsUnavailable => {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
+            Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
             Self::ImportConflict => dynamodb!("ImportConflictException"),

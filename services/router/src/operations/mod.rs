@@ -5,6 +5,7 @@ mod batch_write;
 mod delete;
 mod get;
 mod pages;
+mod partiql;
 mod put;
 mod query;
 mod scan;
@@ -67,6 +68,12 @@ async fn execute_once<B: Backend>(
         }
         Operation::BatchWriteItem => {
             batch_write::execute(json::from_slice(body)?, backend, limits, context).await
+        }
+        Operation::ExecuteStatement => {
+            partiql::execute(json::from_slice(body)?, backend, context).await
+        }
+        Operation::BatchExecuteStatement => {
+            partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
         }
         Operation::DescribeEndpoints | Operation::Control(_) => Err(texts::unknown_operation()),
     }
