@@ -4,6 +4,8 @@ import pytest
 
 from faults import fails
 
+pytestmark = pytest.mark.one_kind
+
 INVALID = "One or more parameter values were invalid: "
 
 

@@ -31,6 +31,7 @@ pub(crate) async fn answer(admin: &Arc<Admin>, call: ApiCall) -> ApiReply {
 
 async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError> {
     let body = &call.body;
+    admin.check_access(call).await?;
     match call.operation.as_str() {
         "CreateTable" => create_table(admin, from_slice(body)?).await,
         "DescribeTable" => describe_table(admin, from_slice(body)?).await,
@@ -40,6 +41,9 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "TagResource" => tag(admin, from_slice(body)?).await,
         "UntagResource" => untag(admin, from_slice(body)?).await,
         "ListTagsOfResource" => list_tags(admin, from_slice(body)?).await,
+        "PutResourcePolicy" => admin.put_resource_policy(from_slice(body)?, call).await,
+        "GetResourcePolicy" => admin.get_resource_policy(from_slice(body)?).await,
+        "DeleteResourcePolicy" => admin.delete_resource_policy(from_slice(body)?).await,
         "DescribeLimits" => Ok(admin.settings.quotas.describe()),
         "DescribeTimeToLive" => {
             find(admin, from_slice(body)?).await?;
@@ -98,7 +102,8 @@ impl Admin {
         table
     }
 
-    fn answer_wait(&self) -> Duration {
+    /// How long an answer waits for a change to be carried out.
+    pub(crate) fn answer_wait(&self) -> Duration {
         Duration::from_millis(self.settings.answer_wait_ms)
     }
 }

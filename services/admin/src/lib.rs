@@ -21,6 +21,7 @@ mod placement;
 mod records;
 mod requests;
 mod reservations;
+mod resource_policies;
 mod service;
 mod settings;
 mod splitting;

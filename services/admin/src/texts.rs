@@ -229,6 +229,23 @@ pub(crate) fn reserved_tag() -> ApiError {
     invalid("Tag keys that start with 'aws:' are reserved for system use")
 }
 
+// ---- policies ----
+
+pub(crate) fn policy_not_found(arn: &str) -> ApiError {
+    ApiError::new(
+        ErrorKind::PolicyNotFound,
+        format!("Resource-based policy not found for the provided ResourceArn: {arn}"),
+    )
+}
+pub(crate) fn bad_policy(why: &str) -> ApiError {
+    ApiError::validation(format!("Invalid policy document: {why}"))
+}
+pub(crate) fn locks_itself_out(action: &str) -> ApiError {
+    ApiError::validation(format!(
+        "The policy denies {action} to you, who attach it: set ConfirmRemoveSelfResourceAccess if that is meant"
+    ))
+}
+
 // ---- the mesh ----
 
 pub(crate) fn unknown_operation() -> ApiError {

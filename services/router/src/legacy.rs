@@ -136,7 +136,10 @@ pub(crate) fn filter(
     conditions: Conditions,
     operator: Option<&str>,
 ) -> Result<Option<Condition>, ApiError> {
-    filter_condition(comparisons(conditions.unwrap_or_default())?, joint(operator))
+    filter_condition(
+        comparisons(conditions.unwrap_or_default())?,
+        joint(operator),
+    )
 }
 
 /// `KeyConditions`.

@@ -48,12 +48,15 @@ pub(crate) enum Control {
     ImportTable,
     DescribeImport,
     ListImports,
+    PutResourcePolicy,
+    GetResourcePolicy,
+    DeleteResourcePolicy,
 }
 
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 35;
+    pub(crate) const COUNT: usize = 38;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -94,6 +97,9 @@ impl Operation {
             b"ImportTable" => Self::Control(Control::ImportTable),
             b"DescribeImport" => Self::Control(Control::DescribeImport),
             b"ListImports" => Self::Control(Control::ListImports),
+            b"PutResourcePolicy" => Self::Control(Control::PutResourcePolicy),
+            b"GetResourcePolicy" => Self::Control(Control::GetResourcePolicy),
+            b"DeleteResourcePolicy" => Self::Control(Control::DeleteResourcePolicy),
             _ => return None,
         })
     }
@@ -137,6 +143,9 @@ impl Operation {
                 Control::ImportTable => "ImportTable",
                 Control::DescribeImport => "DescribeImport",
                 Control::ListImports => "ListImports",
+                Control::PutResourcePolicy => "PutResourcePolicy",
+                Control::GetResourcePolicy => "GetResourcePolicy",
+                Control::DeleteResourcePolicy => "DeleteResourcePolicy",
             },
         }
     }
@@ -161,7 +170,7 @@ impl Operation {
 
     /// All of them, by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        const CONTROL: [Control; 24] = [
+        const CONTROL: [Control; 27] = [
             Control::CreateTable,
             Control::DescribeTable,
             Control::ListTables,
@@ -186,6 +195,9 @@ impl Operation {
             Control::ImportTable,
             Control::DescribeImport,
             Control::ListImports,
+            Control::PutResourcePolicy,
+            Control::GetResourcePolicy,
+            Control::DeleteResourcePolicy,
         ];
         [
             Self::GetItem,

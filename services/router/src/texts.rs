@@ -172,7 +172,9 @@ pub(crate) fn segment_too_large(segment: i64, total: i64) -> ApiError {
 // ---- PartiQL ----
 
 pub(crate) fn bad_next_token() -> ApiError {
-    invalid("The provided NextToken is invalid: it belongs to another statement or to other parameters")
+    invalid(
+        "The provided NextToken is invalid: it belongs to another statement or to other parameters",
+    )
 }
 pub(crate) fn duplicate_item() -> ApiError {
     ApiError::new(

@@ -375,9 +375,7 @@ pub(crate) mod legacy {
         )
     }
     pub(crate) fn not_indexable() -> ApiError {
-        ApiError::validation(
-            "Attempted conditional constraint is not an indexable operation",
-        )
+        ApiError::validation("Attempted conditional constraint is not an indexable operation")
     }
     pub(crate) fn operator_without_conditions() -> ApiError {
         invalid("ConditionalOperator cannot be used without Filter or Expected")

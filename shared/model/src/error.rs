@@ -34,6 +34,7 @@ pub enum ErrorKind {
     LimitExceeded,
     MissingAuthenticationToken,
     PointInTimeRecoveryUnavailable,
+    PolicyNotFound,
     ProvisionedThroughputExceeded,
     RequestLimitExceeded,
     ResourceInUse,
@@ -88,6 +89,7 @@ impl ErrorKind {
             Self::PointInTimeRecoveryUnavailable => {
                 dynamodb!("PointInTimeRecoveryUnavailableException")
             }
+            Self::PolicyNotFound => dynamodb!("PolicyNotFoundException"),
             Self::ProvisionedThroughputExceeded => {
                 dynamodb!("ProvisionedThroughputExceededException")
             }

@@ -7,6 +7,7 @@ mod pattern;
 pub use document::{Policy, PolicyError, PolicyKind};
 
 use document::{Effect, Subject};
+use serde::{Deserialize, Serialize};
 
 /// The account that all tables and callers belong to.
 pub const ACCOUNT: &str = "000000000000";
@@ -45,7 +46,9 @@ impl Denial {
             resource,
         } = access;
         let why = match self {
-            Self::DeniedByIdentity => "with an explicit deny in an identity-based policy".to_owned(),
+            Self::DeniedByIdentity => {
+                "with an explicit deny in an identity-based policy".to_owned()
+            }
             Self::DeniedByResource => "with an explicit deny in a resource-based policy".to_owned(),
             Self::NotAllowed => {
                 format!("because no identity-based policy allows the {action} action")
@@ -57,39 +60,54 @@ impl Denial {
     }
 }
 
-/// Decides. `identity`: the policies of the caller, none where callers have no policies at all and may do everything that nothing
-/// forbids. `resource`: the table's policy.
-pub fn decide(
-    access: Access<'_>,
-    identity: Option<&[Policy]>,
-    resource: Option<&Policy>,
-) -> Result<(), Denial> {
-    let verdict = |policy: &Policy| policy.verdict(access);
-    let of_identity: Vec<Option<Effect>> = identity.unwrap_or_default().iter().map(verdict).collect();
-    let of_resource = resource.and_then(verdict);
-    if of_identity.contains(&Some(Effect::Deny)) {
-        return Err(Denial::DeniedByIdentity);
+/// What policies say of an access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// They allow it; also where callers have no policies at all, and may do everything that nothing forbids.
+    #[default]
+    Allowed,
+    /// They forbid it.
+    Denied,
+    /// They say nothing of it.
+    Silent,
+}
+
+impl Verdict {
+    /// Of several policies together: a Deny counts more than any Allow.
+    pub fn of<'p>(access: Access<'_>, policies: impl IntoIterator<Item = &'p Policy>) -> Self {
+        let mut verdict = Self::Silent;
+        for policy in policies {
+            match policy.effect(access) {
+                Some(Effect::Deny) => return Self::Denied,
+                Some(Effect::Allow) => verdict = Self::Allowed,
+                None => {}
+            }
+        }
+        verdict
     }
-    if of_resource == Some(Effect::Deny) {
-        return Err(Denial::DeniedByResource);
+}
+
+/// Decides by what the caller's policies say and what the table's says.
+pub fn decide(identity: Verdict, resource: Verdict) -> Result<(), Denial> {
+    match (identity, resource) {
+        (Verdict::Denied, _) => Err(Denial::DeniedByIdentity),
+        (_, Verdict::Denied) => Err(Denial::DeniedByResource),
+        (Verdict::Silent, Verdict::Silent) => Err(Denial::NotAllowed),
+        _ => Ok(()),
     }
-    let allowed = identity.is_none()
-        || of_identity.contains(&Some(Effect::Allow))
-        || of_resource == Some(Effect::Allow);
-    if allowed { Ok(()) } else { Err(Denial::NotAllowed) }
 }
 
 impl Policy {
     /// What the policy says of it; none: nothing. A Deny counts more than any Allow.
-    fn verdict(&self, access: Access<'_>) -> Option<Effect> {
-        let mut verdict = None;
+    fn effect(&self, access: Access<'_>) -> Option<Effect> {
+        let mut effect = None;
         for statement in &self.statements {
-            let applies = statement.actions.matches(|pattern| {
-                pattern::matches_ignoring_case(pattern, access.action)
-            }) && statement
-                .resources
-                .as_ref()
-                .is_none_or(|resources| resources.matches(|p| pattern::matches(p, access.resource)))
+            let applies = statement
+                .actions
+                .matches(|pattern| pattern::matches_ignoring_case(pattern, access.action))
+                && statement.resources.as_ref().is_none_or(|resources| {
+                    resources.matches(|p| pattern::matches(p, access.resource))
+                })
                 && statement.principals.as_ref().is_none_or(|principals| {
                     principals.matches(|subject| subject.is(access.principal))
                 });
@@ -99,9 +117,9 @@ impl Policy {
             if statement.effect == Effect::Deny {
                 return Some(Effect::Deny);
             }
-            verdict = Some(Effect::Allow);
+            effect = Some(Effect::Allow);
         }
-        verdict
+        effect
     }
 }
 
@@ -126,6 +144,15 @@ mod tests {
         Policy::parse(kind, &document.to_string()).expect("a policy")
     }
 
+    fn decided(
+        access: Access<'_>,
+        identity: Option<&Policy>,
+        resource: Option<&Policy>,
+    ) -> Result<(), Denial> {
+        let identity = identity.map_or(Verdict::Allowed, |policy| Verdict::of(access, [policy]));
+        decide(identity, Verdict::of(access, resource))
+    }
+
     fn access(action: &'static str) -> Access<'static> {
         Access {
             principal: ANN,
@@ -136,14 +163,17 @@ mod tests {
 
     #[test]
     fn callers_without_policies_may_do_what_nothing_forbids() {
-        assert_eq!(decide(access("dynamodb:GetItem"), None, None), Ok(()));
+        assert_eq!(decided(access("dynamodb:GetItem"), None, None), Ok(()));
         let deny = policy(
             PolicyKind::Resource,
             serde_json::json!([{"Effect": "Deny", "Principal": "*", "Action": "dynamodb:Delete*", "Resource": "*"}]),
         );
-        assert_eq!(decide(access("dynamodb:GetItem"), None, Some(&deny)), Ok(()));
         assert_eq!(
-            decide(access("dynamodb:deleteitem"), None, Some(&deny)),
+            decided(access("dynamodb:GetItem"), None, Some(&deny)),
+            Ok(())
+        );
+        assert_eq!(
+            decided(access("dynamodb:deleteitem"), None, Some(&deny)),
             Err(Denial::DeniedByResource)
         );
     }
@@ -161,7 +191,7 @@ mod tests {
                 {"Effect": "Deny", "Principal": {"AWS": "000000000000"}, "Action": "dynamodb:Query", "Resource": TABLE},
             ]),
         );
-        let decide = |action| decide(access(action), Some(std::slice::from_ref(&reads)), Some(&table));
+        let decide = |action| decided(access(action), Some(&reads), Some(&table));
         assert_eq!(decide("dynamodb:GetItem"), Ok(()));
         assert_eq!(decide("dynamodb:PutItem"), Ok(()));
         assert_eq!(decide("dynamodb:Query"), Err(Denial::DeniedByResource));
@@ -183,13 +213,19 @@ mod tests {
             principal: "arn:aws:iam::000000000000:user/bob",
             ..access("dynamodb:PutItem")
         };
-        assert_eq!(decide(access("dynamodb:PutItem"), None, Some(&table)), Ok(()));
-        assert_eq!(decide(bob, None, Some(&table)), Err(Denial::DeniedByResource));
+        assert_eq!(
+            decided(access("dynamodb:PutItem"), None, Some(&table)),
+            Ok(())
+        );
+        assert_eq!(
+            decided(bob, None, Some(&table)),
+            Err(Denial::DeniedByResource)
+        );
         let reads = Access {
             action: "dynamodb:GetItem",
             ..bob
         };
-        assert_eq!(decide(reads, None, Some(&table)), Ok(()));
+        assert_eq!(decided(reads, None, Some(&table)), Ok(()));
     }
 
     #[test]
@@ -209,9 +245,7 @@ mod tests {
         assert!(resource(serde_json::json!({"Effect": "Maybe"})).contains("Effect"));
         assert!(resource(serde_json::json!({"Principle": "*"})).contains("Principle"));
         assert!(resource(serde_json::json!({"Action": "s3:*"})).contains("s3:*"));
-        assert!(
-            resource(serde_json::json!({"Principal": {"Service": "x"}})).contains("Principal")
-        );
+        assert!(resource(serde_json::json!({"Principal": {"Service": "x"}})).contains("Principal"));
         assert!(
             refused(
                 PolicyKind::Identity,

@@ -36,7 +36,10 @@ pub(super) async fn execute<B: Backend>(
         request.expression_attribute_values,
         &[
             ("Expected", request.expected.is_some()),
-            ("ConditionalOperator", request.conditional_operator.is_some()),
+            (
+                "ConditionalOperator",
+                request.conditional_operator.is_some(),
+            ),
         ],
         &[("ConditionExpression", condition.is_some())],
     )?;

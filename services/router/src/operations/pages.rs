@@ -33,7 +33,9 @@ pub(super) fn counts_only(
             Err(texts::select_excludes_projection(parameter, select))
         }
         (Some("SPECIFIC_ATTRIBUTES"), None) => Err(texts::select_needs_projection()),
-        (Some("ALL_PROJECTED_ATTRIBUTES"), _) if index.is_none() => Err(texts::select_needs_index()),
+        (Some("ALL_PROJECTED_ATTRIBUTES"), _) if index.is_none() => {
+            Err(texts::select_needs_index())
+        }
         (select, _) => Ok(select == Some("COUNT")),
     }
 }

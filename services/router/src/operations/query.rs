@@ -43,7 +43,10 @@ pub(super) async fn execute<B: Backend>(
         &[
             ("AttributesToGet", request.attributes_to_get.is_some()),
             ("QueryFilter", request.query_filter.is_some()),
-            ("ConditionalOperator", request.conditional_operator.is_some()),
+            (
+                "ConditionalOperator",
+                request.conditional_operator.is_some(),
+            ),
             ("KeyConditions", request.key_conditions.is_some()),
         ],
         &[
@@ -132,7 +135,10 @@ pub(super) async fn execute<B: Backend>(
 }
 
 /// The keys that satisfy a condition.
-pub(super) fn range(table: &TableDefinition, condition: &KeyCondition) -> Result<KeyRange, ApiError> {
+pub(super) fn range(
+    table: &TableDefinition,
+    condition: &KeyCondition,
+) -> Result<KeyRange, ApiError> {
     let bound = match &condition.sort {
         None => return key::collection_range(table.id, BASE, &condition.partition),
         Some(SortCondition::Equal(value)) => SortBound::Equal(value),

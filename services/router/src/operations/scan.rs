@@ -47,7 +47,10 @@ pub(super) async fn execute<B: Backend>(
         &[
             ("AttributesToGet", request.attributes_to_get.is_some()),
             ("ScanFilter", request.scan_filter.is_some()),
-            ("ConditionalOperator", request.conditional_operator.is_some()),
+            (
+                "ConditionalOperator",
+                request.conditional_operator.is_some(),
+            ),
         ],
         &[
             ("ProjectionExpression", projection.is_some()),
@@ -61,10 +64,7 @@ pub(super) async fn execute<B: Backend>(
     let projection = parameters::projection(projection.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
     let filter = match filter {
-        None => legacy::filter(
-            request.scan_filter,
-            request.conditional_operator.as_deref(),
-        )?,
+        None => legacy::filter(request.scan_filter, request.conditional_operator.as_deref())?,
         filter => filter,
     };
     let named = projection.is_none() && request.attributes_to_get.is_some();

@@ -38,7 +38,10 @@ pub(super) async fn execute<B: Backend>(
         &[
             ("AttributeUpdates", request.attribute_updates.is_some()),
             ("Expected", request.expected.is_some()),
-            ("ConditionalOperator", request.conditional_operator.is_some()),
+            (
+                "ConditionalOperator",
+                request.conditional_operator.is_some(),
+            ),
         ],
         &[
             ("UpdateExpression", update.is_some()),

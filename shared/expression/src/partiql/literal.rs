@@ -121,14 +121,10 @@ fn set(elements: Vec<AttributeValue>) -> Result<AttributeValue, ApiError> {
         elements: impl Iterator<Item = Option<T>>,
         mixed: impl Fn() -> ApiError,
     ) -> Result<Vec<T>, ApiError> {
-        let mut set: Vec<T> = elements
-            .collect::<Option<_>>()
-            .ok_or_else(mixed)?;
+        let mut set: Vec<T> = elements.collect::<Option<_>>().ok_or_else(mixed)?;
         set.sort();
         if set.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(ApiError::validation(
-                model::error::texts::DUPLICATE_NUMBERS,
-            ));
+            return Err(ApiError::validation(model::error::texts::DUPLICATE_NUMBERS));
         }
         Ok(set)
     }
@@ -158,8 +154,6 @@ fn set(elements: Vec<AttributeValue>) -> Result<AttributeValue, ApiError> {
         )
         .map(AttributeValue::BinarySet),
         Some(_) => Err(mixed()),
-        None => Err(ApiError::validation(
-            model::error::texts::STRING_SET_EMPTY,
-        )),
+        None => Err(ApiError::validation(model::error::texts::STRING_SET_EMPTY)),
     }
 }

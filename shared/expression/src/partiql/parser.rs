@@ -115,9 +115,9 @@ impl Parser {
             } else if self.take("[") {
                 match self.peek().clone() {
                     Token::Number(index) => {
-                        let index = index
-                            .parse()
-                            .map_err(|_| texts::malformed(crate::texts::index_out_of_range(&index)))?;
+                        let index = index.parse().map_err(|_| {
+                            texts::malformed(crate::texts::index_out_of_range(&index))
+                        })?;
                         steps.push(Step::Index(index));
                     }
                     Token::Text(name) => steps.push(Step::Name(name)),

@@ -187,7 +187,10 @@ impl Select {
         Ok(Access {
             collections: Some(collections),
             filter: all(rest),
-            reverse: keys.sort.as_ref().is_some_and(|sort| descending(&sort.name)),
+            reverse: keys
+                .sort
+                .as_ref()
+                .is_some_and(|sort| descending(&sort.name)),
         })
     }
 

@@ -32,9 +32,7 @@ pub(super) fn parameter_count() -> ApiError {
 
 #[cold]
 pub(super) fn key_not_given() -> ApiError {
-    ApiError::validation(
-        "Where clause does not contain a mandatory equality on all key attributes",
-    )
+    ApiError::validation("Where clause does not contain a mandatory equality on all key attributes")
 }
 
 #[cold]

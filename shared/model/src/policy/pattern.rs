@@ -59,7 +59,13 @@ mod tests {
         ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("", "a"), ("a", "A"), ("a?", "a"), ("a*b", "abc"), ("?", "")] {
+        for (pattern, text) in [
+            ("", "a"),
+            ("a", "A"),
+            ("a?", "a"),
+            ("a*b", "abc"),
+            ("?", ""),
+        ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
         assert!(matches_ignoring_case("dynamodb:get*", "dynamodb:GetItem"));

@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use model::{ApiError, ErrorKind, Units, capacity, json, key};
 use protocol::item::{Get, ItemOperation, ItemReply};
 
-use super::super::{Limits, fault_error, usable_table};
+use super::super::{Limits, fault_error, usable_table_for};
 use super::{constrain_statement, values, write};
 use crate::answer::{Answer, comma};
 use crate::backend::{Backend, Context};
@@ -163,7 +163,13 @@ async fn read<B: Backend>(
     backend: &B,
     context: &Context,
 ) -> Result<Success, ApiError> {
-    let table = usable_table(backend, table_of(&select.target.table), context).await?;
+    let table = usable_table_for(
+        "PartiQLSelect",
+        backend,
+        table_of(&select.target.table),
+        context,
+    )
+    .await?;
     if select.target.index.is_some() {
         return Err(texts::batch_needs_key());
     }
@@ -219,9 +225,7 @@ fn answer(outcomes: &[Outcome], detail: Detail) -> Result<Vec<u8>, ApiError> {
                 if let Some(item) = &error.item {
                     told.item("Item", item)?;
                 }
-                response
-                    .member("Error")
-                    .extend_from_slice(&told.finish());
+                response.member("Error").extend_from_slice(&told.finish());
             }
         }
         if let Some(table) = &outcome.table {

@@ -4,7 +4,7 @@ use expression::partiql::Select;
 use model::{ApiError, IndexId, KeyRange, TableDefinition, Units, capacity, key};
 use protocol::item::{Page, PageReply};
 
-use super::super::{pages, query, usable_table};
+use super::super::{pages, query, usable_table_for};
 use super::token::{Fingerprint, Position};
 use crate::answer::{Answer, write_items};
 use crate::backend::{Backend, Context};
@@ -31,7 +31,13 @@ pub(super) async fn execute<B: Backend>(
     backend: &B,
     context: &Context,
 ) -> Result<Vec<u8>, ApiError> {
-    let table = usable_table(backend, table_of(&select.target.table), context).await?;
+    let table = usable_table_for(
+        "PartiQLSelect",
+        backend,
+        table_of(&select.target.table),
+        context,
+    )
+    .await?;
     if let Some(index) = &select.target.index {
         return Err(texts::no_such_index(index));
     }

@@ -60,9 +60,7 @@ impl Position {
         let rest = rest
             .strip_prefix(fingerprint)
             .ok_or_else(texts::bad_next_token)?;
-        let (collection, after) = rest
-            .split_first_chunk()
-            .ok_or_else(texts::bad_next_token)?;
+        let (collection, after) = rest.split_first_chunk().ok_or_else(texts::bad_next_token)?;
         Ok(Self {
             collection: u32::from_be_bytes(*collection),
             after: (!after.is_empty()).then(|| EncodedKey::copy_from_slice(after)),

@@ -8,7 +8,7 @@ use model::error::texts::ITEM_SIZE;
 use model::{ApiError, EncodedKey, ErrorKind, TableDefinition, Units, codec, key, size};
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
-use super::super::{encode, usable_table, written};
+use super::super::{encode, usable_table_for, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::table_of;
 use crate::texts;
@@ -38,7 +38,13 @@ pub(super) async fn plan<B: Backend>(
     context: &Context,
 ) -> Result<Planned, ApiError> {
     let target = statement.target();
-    let table = usable_table(backend, table_of(&target.table), context).await?;
+    let action = match &statement {
+        Statement::Insert(_) => "PartiQLInsert",
+        Statement::Update(_) => "PartiQLUpdate",
+        Statement::Delete(_) => "PartiQLDelete",
+        Statement::Select(_) => "PartiQLSelect",
+    };
+    let table = usable_table_for(action, backend, table_of(&target.table), context).await?;
     if let Some(index) = &target.index {
         return Err(texts::write_to_index(index));
     }
