@@ -9,6 +9,7 @@ use model::{ApiError, TableDefinition};
 use protocol::control::{ApiCall, ApiReply};
 use serde_json::{Value, json};
 
+use crate::absent;
 use crate::backups::restore_summary;
 use crate::driver::Admin;
 use crate::records::{TableRecord, table_name_of};
@@ -75,6 +76,9 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "ImportTable" => admin.import_table(from_slice(body)?, now_ms()).await,
         "DescribeImport" => admin.describe_import(from_slice(body)?).await,
         "ListImports" => admin.list_imports(from_slice(body)?).await,
+        operation if absent::OPERATIONS.contains(&operation) => {
+            absent::answer(admin, operation, from_slice(body)?).await
+        }
         _ => Err(texts::unknown_operation()),
     }
 }

@@ -99,6 +99,7 @@ impl CreateTable {
                 "StreamSpecification",
                 "SSESpecification",
                 "GlobalTableSourceArn",
+                "VectorIndexes",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;
@@ -193,6 +194,8 @@ impl UpdateTable {
                 "ReplicaUpdates",
                 "MultiRegionConsistency",
                 "GlobalTableWitnessUpdates",
+                "DisassociationProtectionEnabled",
+                "VectorIndexUpdates",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;

@@ -229,6 +229,20 @@ pub(crate) fn reserved_tag() -> ApiError {
     invalid("Tag keys that start with 'aws:' are reserved for system use")
 }
 
+// ---- what there is none of ----
+
+pub(crate) fn global_table_not_found(name: &str) -> ApiError {
+    ApiError::new(
+        ErrorKind::GlobalTableNotFound,
+        format!("Global table not found: Global table with name: '{name}' does not exist."),
+    )
+}
+pub(crate) fn no_kinesis_destination(doing: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Table is not in a valid state to {doing} Kinesis Streaming Destination: KinesisStreamingDestination must be          ACTIVE to perform {doing} operation."
+    ))
+}
+
 // ---- policies ----
 
 pub(crate) fn policy_not_found(arn: &str) -> ApiError {

@@ -51,12 +51,32 @@ pub(crate) enum Control {
     PutResourcePolicy,
     GetResourcePolicy,
     DeleteResourcePolicy,
+    CancelBulkOperation,
+    CreateGlobalTable,
+    DescribeBulkOperation,
+    DescribeContributorInsights,
+    DescribeGlobalTable,
+    DescribeGlobalTableSettings,
+    DescribeKinesisStreamingDestination,
+    DescribeTableReplicaAutoScaling,
+    DisableKinesisStreamingDestination,
+    EnableKinesisStreamingDestination,
+    ListBulkOperations,
+    ListContributorInsights,
+    ListGlobalTables,
+    SearchVectors,
+    StartBulkPutItems,
+    UpdateContributorInsights,
+    UpdateGlobalTable,
+    UpdateGlobalTableSettings,
+    UpdateKinesisStreamingDestination,
+    UpdateTableReplicaAutoScaling,
 }
 
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 38;
+    pub(crate) const COUNT: usize = 58;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -100,6 +120,38 @@ impl Operation {
             b"PutResourcePolicy" => Self::Control(Control::PutResourcePolicy),
             b"GetResourcePolicy" => Self::Control(Control::GetResourcePolicy),
             b"DeleteResourcePolicy" => Self::Control(Control::DeleteResourcePolicy),
+            b"CancelBulkOperation" => Self::Control(Control::CancelBulkOperation),
+            b"CreateGlobalTable" => Self::Control(Control::CreateGlobalTable),
+            b"DescribeBulkOperation" => Self::Control(Control::DescribeBulkOperation),
+            b"DescribeContributorInsights" => Self::Control(Control::DescribeContributorInsights),
+            b"DescribeGlobalTable" => Self::Control(Control::DescribeGlobalTable),
+            b"DescribeGlobalTableSettings" => Self::Control(Control::DescribeGlobalTableSettings),
+            b"DescribeKinesisStreamingDestination" => {
+                Self::Control(Control::DescribeKinesisStreamingDestination)
+            }
+            b"DescribeTableReplicaAutoScaling" => {
+                Self::Control(Control::DescribeTableReplicaAutoScaling)
+            }
+            b"DisableKinesisStreamingDestination" => {
+                Self::Control(Control::DisableKinesisStreamingDestination)
+            }
+            b"EnableKinesisStreamingDestination" => {
+                Self::Control(Control::EnableKinesisStreamingDestination)
+            }
+            b"ListBulkOperations" => Self::Control(Control::ListBulkOperations),
+            b"ListContributorInsights" => Self::Control(Control::ListContributorInsights),
+            b"ListGlobalTables" => Self::Control(Control::ListGlobalTables),
+            b"SearchVectors" => Self::Control(Control::SearchVectors),
+            b"StartBulkPutItems" => Self::Control(Control::StartBulkPutItems),
+            b"UpdateContributorInsights" => Self::Control(Control::UpdateContributorInsights),
+            b"UpdateGlobalTable" => Self::Control(Control::UpdateGlobalTable),
+            b"UpdateGlobalTableSettings" => Self::Control(Control::UpdateGlobalTableSettings),
+            b"UpdateKinesisStreamingDestination" => {
+                Self::Control(Control::UpdateKinesisStreamingDestination)
+            }
+            b"UpdateTableReplicaAutoScaling" => {
+                Self::Control(Control::UpdateTableReplicaAutoScaling)
+            }
             _ => return None,
         })
     }
@@ -146,6 +198,28 @@ impl Operation {
                 Control::PutResourcePolicy => "PutResourcePolicy",
                 Control::GetResourcePolicy => "GetResourcePolicy",
                 Control::DeleteResourcePolicy => "DeleteResourcePolicy",
+                Control::CancelBulkOperation => "CancelBulkOperation",
+                Control::CreateGlobalTable => "CreateGlobalTable",
+                Control::DescribeBulkOperation => "DescribeBulkOperation",
+                Control::DescribeContributorInsights => "DescribeContributorInsights",
+                Control::DescribeGlobalTable => "DescribeGlobalTable",
+                Control::DescribeGlobalTableSettings => "DescribeGlobalTableSettings",
+                Control::DescribeKinesisStreamingDestination => {
+                    "DescribeKinesisStreamingDestination"
+                }
+                Control::DescribeTableReplicaAutoScaling => "DescribeTableReplicaAutoScaling",
+                Control::DisableKinesisStreamingDestination => "DisableKinesisStreamingDestination",
+                Control::EnableKinesisStreamingDestination => "EnableKinesisStreamingDestination",
+                Control::ListBulkOperations => "ListBulkOperations",
+                Control::ListContributorInsights => "ListContributorInsights",
+                Control::ListGlobalTables => "ListGlobalTables",
+                Control::SearchVectors => "SearchVectors",
+                Control::StartBulkPutItems => "StartBulkPutItems",
+                Control::UpdateContributorInsights => "UpdateContributorInsights",
+                Control::UpdateGlobalTable => "UpdateGlobalTable",
+                Control::UpdateGlobalTableSettings => "UpdateGlobalTableSettings",
+                Control::UpdateKinesisStreamingDestination => "UpdateKinesisStreamingDestination",
+                Control::UpdateTableReplicaAutoScaling => "UpdateTableReplicaAutoScaling",
             },
         }
     }
@@ -170,7 +244,7 @@ impl Operation {
 
     /// All of them, by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        const CONTROL: [Control; 27] = [
+        const CONTROL: [Control; 47] = [
             Control::CreateTable,
             Control::DescribeTable,
             Control::ListTables,
@@ -198,6 +272,26 @@ impl Operation {
             Control::PutResourcePolicy,
             Control::GetResourcePolicy,
             Control::DeleteResourcePolicy,
+            Control::CancelBulkOperation,
+            Control::CreateGlobalTable,
+            Control::DescribeBulkOperation,
+            Control::DescribeContributorInsights,
+            Control::DescribeGlobalTable,
+            Control::DescribeGlobalTableSettings,
+            Control::DescribeKinesisStreamingDestination,
+            Control::DescribeTableReplicaAutoScaling,
+            Control::DisableKinesisStreamingDestination,
+            Control::EnableKinesisStreamingDestination,
+            Control::ListBulkOperations,
+            Control::ListContributorInsights,
+            Control::ListGlobalTables,
+            Control::SearchVectors,
+            Control::StartBulkPutItems,
+            Control::UpdateContributorInsights,
+            Control::UpdateGlobalTable,
+            Control::UpdateGlobalTableSettings,
+            Control::UpdateKinesisStreamingDestination,
+            Control::UpdateTableReplicaAutoScaling,
         ];
         [
             Self::GetItem,

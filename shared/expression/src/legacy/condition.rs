@@ -257,8 +257,8 @@ impl Comparison {
         let operand = Operand::Path(path.clone());
         let mut values = self.values.into_iter().map(Operand::Value);
         let test = match (self.operator, values.next(), values.next()) {
-            (ComparisonOperator::Null, ..) | (_, None, _) => Test::NotExists(path),
             (ComparisonOperator::NotNull, ..) => Test::Exists(path),
+            (ComparisonOperator::Null, ..) | (_, None, _) => Test::NotExists(path),
             (ComparisonOperator::Between, Some(lower), Some(upper)) => {
                 Test::Between(operand, lower, upper)
             }
