@@ -9,6 +9,7 @@ mod backups;
 mod catalog;
 mod cluster;
 mod condemn;
+mod console;
 mod constraints;
 mod create;
 mod delete;
@@ -34,6 +35,7 @@ mod views;
 mod vitality;
 mod warm;
 
+pub use console::{ConsoleSettings, Token};
 pub use service::{Running, start};
 pub use settings::{AdminSettings, HealingSettings, SplitSettings};
 pub use throughput::Quotas;

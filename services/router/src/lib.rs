@@ -14,6 +14,7 @@ mod legacy;
 mod metrics;
 mod operation;
 mod operations;
+mod outcomes;
 mod parameters;
 mod request_id;
 mod requests;
