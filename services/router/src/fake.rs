@@ -147,7 +147,7 @@ impl Inner {
             WriteAction::Put(item) | WriteAction::Fill(item) => {
                 Some(codec::decode_item(&item).unwrap())
             }
-            WriteAction::Delete => None,
+            WriteAction::Delete | WriteAction::Expire { .. } => None,
             WriteAction::Update { key_item, update } => {
                 let base = old
                     .clone()
@@ -265,6 +265,7 @@ impl Backend for Fake {
                 inner.write(*write)
             }
             ItemOperation::Page(_) => panic!("pages go through `page`"),
+            ItemOperation::Changes(_) => panic!("it has no change records"),
         }
     }
 

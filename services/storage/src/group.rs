@@ -3,6 +3,7 @@
 
 mod admission;
 mod archive;
+mod changes;
 mod flush;
 mod healing;
 mod requests;
@@ -366,6 +367,7 @@ impl Group {
         }
         self.tick_flush(env);
         self.tick_split(env)?;
+        self.tick_upkeep(env)?;
         self.heal(env)
     }
 }
