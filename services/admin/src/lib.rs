@@ -1,6 +1,7 @@
 //! The control plane: tables, their placement, and the orders that make it real. Owns the system table's content; never sits in the
 //! path of an item request: while every admin is down, tables keep serving.
 
+mod absent;
 mod agreement;
 mod api;
 mod autoadmin;
@@ -22,6 +23,7 @@ mod placement;
 mod records;
 mod requests;
 mod reservations;
+mod resource_policies;
 mod service;
 mod settings;
 mod splitting;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::constraints::{Constraints, table_of};
+use crate::resource_policies;
 use crate::streams::{StreamChange, StreamSpecification};
 use crate::tagging::{Tag, constrain_tags, tags};
 use crate::texts;
@@ -50,6 +51,7 @@ pub(crate) struct CreateTable {
     deletion_protection_enabled: Option<bool>,
     tags: Option<Vec<Tag>>,
     stream_specification: Option<StreamSpecification>,
+    resource_policy: Option<String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
@@ -67,6 +69,8 @@ pub(crate) struct NewTable {
     pub(crate) tags: BTreeMap<String, String>,
     /// Its stream.
     pub(crate) stream: Option<StreamChange>,
+    /// Document of its policy.
+    pub(crate) policy: Option<String>,
 }
 
 impl NewTable {
@@ -97,8 +101,8 @@ impl CreateTable {
                 "LocalSecondaryIndexes",
                 "GlobalSecondaryIndexes",
                 "SSESpecification",
-                "ResourcePolicy",
                 "GlobalTableSourceArn",
+                "VectorIndexes",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;
@@ -113,6 +117,9 @@ impl CreateTable {
         let tags = tags(self.tags.unwrap_or_default())?;
         let stream = self.stream_specification.as_ref();
         let stream = stream.map(StreamSpecification::change).transpose()?;
+        if let Some(document) = &self.resource_policy {
+            resource_policies::parse(document)?;
+        }
         let new = NewTable {
             name,
             keys,
@@ -123,6 +130,7 @@ impl CreateTable {
             protection: self.deletion_protection_enabled.unwrap_or(false),
             tags,
             stream,
+            policy: self.resource_policy,
         };
         new.refuse_reserved()?;
         Ok(new)
@@ -199,6 +207,8 @@ impl UpdateTable {
                 "ReplicaUpdates",
                 "MultiRegionConsistency",
                 "GlobalTableWitnessUpdates",
+                "DisassociationProtectionEnabled",
+                "VectorIndexUpdates",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;

@@ -10,12 +10,7 @@ use crate::driver::Admin;
 use crate::records::{TableRecord, table_name_of};
 use crate::texts;
 
-const VIEWS: &[&str] = &[
-    "NEW_IMAGE",
-    "OLD_IMAGE",
-    "NEW_AND_OLD_IMAGES",
-    "KEYS_ONLY",
-];
+const VIEWS: &[&str] = &["NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
 /// Streams in one answer to ListStreams at most.
 const LIST_MAX: i64 = 100;
 
@@ -127,12 +122,7 @@ impl Admin {
     }
 }
 
-fn list(
-    definitions: &[TableDefinition],
-    region: &str,
-    after: Option<&str>,
-    limit: usize,
-) -> Value {
+fn list(definitions: &[TableDefinition], region: &str, after: Option<&str>, limit: usize) -> Value {
     let of_table = |table: &TableDefinition| {
         let (arn, name) = (table.arn(region), table.name.clone());
         let streams = table.streams.all.clone().into_iter();
@@ -143,9 +133,7 @@ fn list(
     streams.retain(|(arn, _, _)| after.is_none_or(|after| arn.as_str() > after));
     let more = streams.len() > limit;
     streams.truncate(limit);
-    let shown = |(arn, name, label): &(String, String, String)| {
-        json!({ "StreamArn": arn, "TableName": name, "StreamLabel": label })
-    };
+    let shown = |(arn, name, label): &(String, String, String)| json!({ "StreamArn": arn, "TableName": name, "StreamLabel": label });
     let mut answer = json!({ "Streams": streams.iter().map(shown).collect::<Vec<_>>() });
     if let (true, Some((arn, _, _))) = (more, streams.last()) {
         answer["LastEvaluatedStreamArn"] = json!(arn);

@@ -83,7 +83,9 @@ fn apply(
 /// `TimeToLiveDescription`.
 pub(crate) fn describe(definition: &TableDefinition) -> Value {
     let settling = definition.status == TableStatus::Updating;
-    let described = definition.ttl.describe(settling && definition.ttl.changed_ms > 0);
+    let described = definition
+        .ttl
+        .describe(settling && definition.ttl.changed_ms > 0);
     json!({ "TimeToLiveDescription": described })
 }
 

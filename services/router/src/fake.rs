@@ -15,7 +15,7 @@ use protocol::item::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::backend::{Backend, Context};
+use crate::backend::{Backend, Caller, Context};
 
 /// The backend.
 #[derive(Clone, Default)]
@@ -41,6 +41,11 @@ pub(crate) fn context() -> Context {
     Context {
         deadline: Deadline::after(Duration::from_secs(5)),
         trace: TraceContext::default(),
+        caller: Caller {
+            key_id: "AKIDEXAMPLE".to_owned(),
+            action: "GetItem",
+            policies: Arc::default(),
+        },
     }
 }
 

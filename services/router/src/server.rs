@@ -16,6 +16,7 @@ use routing::{Client, ClientSettings};
 use telemetry::{Health, HttpServer as HealthServer};
 use tokio::sync::oneshot;
 
+use crate::access::Policies;
 use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::backend::{Backend, MeshBackend};
@@ -185,6 +186,7 @@ async fn start_with<B: Backend>(
         .local_addr()
         .context("cannot find out the own address")?;
     let keys = Keys::load(&settings)?;
+    let policies = Policies::load(&settings)?;
     let health = Health::default();
     let health_server = if settings.http.is_empty() {
         None
@@ -206,7 +208,7 @@ async fn start_with<B: Backend>(
             run(
                 &settings,
                 listener,
-                keys,
+                (keys, policies),
                 mesh,
                 backend,
                 (health, http, ready),
@@ -233,7 +235,7 @@ async fn start_with<B: Backend>(
 fn run<B: Backend>(
     settings: &RouterSettings,
     listener: TcpListener,
-    keys: Keys,
+    (keys, policies): (Keys, Policies),
     mesh: Mesh,
     backend: B,
     (health, http, ready): (Health, String, Ready),
@@ -244,7 +246,13 @@ fn run<B: Backend>(
         settings.requests_in_flight_max,
         settings.body_bytes_in_flight_max,
     );
-    let app = web::Data::new(App::new(settings, keys, admission.clone(), backend));
+    let app = web::Data::new(App::new(
+        settings,
+        keys,
+        policies,
+        admission.clone(),
+        backend,
+    ));
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         workers => workers,

@@ -21,8 +21,10 @@ pub enum ErrorKind {
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
     ExpiredIterator,
+    DuplicateItem,
     ExportConflict,
     ExportNotFound,
+    GlobalTableNotFound,
     ImportConflict,
     ImportNotFound,
     IncompleteSignature,
@@ -34,6 +36,7 @@ pub enum ErrorKind {
     LimitExceeded,
     MissingAuthenticationToken,
     PointInTimeRecoveryUnavailable,
+    PolicyNotFound,
     ProvisionedThroughputExceeded,
     RequestLimitExceeded,
     ResourceInUse,
@@ -72,8 +75,10 @@ impl ErrorKind {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
             Self::ExpiredIterator => dynamodb!("ExpiredIteratorException"),
+            Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
+            Self::GlobalTableNotFound => dynamodb!("GlobalTableNotFoundException"),
             Self::ImportConflict => dynamodb!("ImportConflictException"),
             Self::ImportNotFound => dynamodb!("ImportNotFoundException"),
             Self::IncompleteSignature => coral!("IncompleteSignatureException"),
@@ -89,6 +94,7 @@ impl ErrorKind {
             Self::PointInTimeRecoveryUnavailable => {
                 dynamodb!("PointInTimeRecoveryUnavailableException")
             }
+            Self::PolicyNotFound => dynamodb!("PolicyNotFoundException"),
             Self::ProvisionedThroughputExceeded => {
                 dynamodb!("ProvisionedThroughputExceededException")
             }

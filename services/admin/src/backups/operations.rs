@@ -318,6 +318,7 @@ impl Admin {
             protection: false,
             tags: Default::default(),
             stream: None,
+            policy: None,
         };
         new.refuse_reserved()?;
         let jobs = self.job_records().await?;

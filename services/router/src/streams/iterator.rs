@@ -3,8 +3,7 @@
 use bytes::{BufMut, Bytes};
 use hmac::{Hmac, KeyInit, Mac};
 use model::{EncodedKey, TableDefinition};
-use paxos::GroupId;
-use protocol::changes::Place;
+use protocol::changes::{GroupId, Place};
 use sha2::Sha256;
 
 /// An iterator is good for so long, milliseconds (API reference, GetShardIterator).

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use model::KeyRange;
 use model::stream::{STREAM_KEPT_MS, Stream};
-use paxos::{GroupId, Index};
-use protocol::changes::ChangesReply;
+use protocol::changes::{ChangesReply, GroupId, Index};
 
 /// A shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +50,9 @@ pub(super) fn shards(stream: &Stream, partitions: &[ChangesReply], now_ms: u64) 
                 // What is trimmed for one descendant may not be for another.
                 shards
                     .entry(ancestor.partition)
-                    .and_modify(|known: &mut Shard| known.trimmed = known.trimmed.max(reply.trimmed))
+                    .and_modify(|known: &mut Shard| {
+                        known.trimmed = known.trimmed.max(reply.trimmed)
+                    })
                     .or_insert(shard);
                 parent = Some(ancestor.partition);
             }

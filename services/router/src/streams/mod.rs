@@ -13,12 +13,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use model::key::index_range;
 use model::stream::Stream;
 use model::{ApiError, EncodedKey, ErrorKind, IndexId, TableDefinition, json};
-use paxos::Index;
-use protocol::changes::{ChangesReply, ChangesRequest, Place};
+use protocol::changes::{ChangesReply, ChangesRequest, Index, Place};
 use protocol::item::{ItemOperation, ItemReply};
 
 use crate::answer::{Answer, comma};
-use crate::backend::{Backend, Context};
+use crate::backend::{Backend, Caller, Context};
 use crate::texts;
 use iterator::{Invalid, ShardIterator};
 use lineage::Shard;
@@ -68,10 +67,19 @@ impl<B: Backend> Reader<'_, B> {
     async fn stream(&self, arn: &str) -> Result<Found, ApiError> {
         let (name, label) = names::parse_arn(arn).ok_or_else(texts::invalid_stream_arn)?;
         let missing = || texts::stream_not_found(arn);
+        let Caller {
+            key_id,
+            action,
+            policies,
+        } = &self.context.caller;
         let table = match self.backend.table(name, self.context).await {
-            Err(error) if error.kind == ErrorKind::ResourceNotFound => return Err(missing()),
+            Err(error) if error.kind == ErrorKind::ResourceNotFound => {
+                policies.check_absent(key_id, action, name)?;
+                return Err(missing());
+            }
             table => table?,
         };
+        policies.check(key_id, action, &table)?;
         let stream = *table.streams.with_label(label).ok_or_else(missing)?;
         Ok(Found { table, stream })
     }
@@ -178,7 +186,9 @@ impl<B: Backend> Reader<'_, B> {
         let missing = || texts::shard_not_found(&wanted.shard, &wanted.arn);
         let partition = names::partition_of(&found.stream, &wanted.shard).ok_or_else(missing)?;
         let shards = self.shards(&found).await?;
-        let shard = shards.into_iter().find(|shard| shard.partition == partition);
+        let shard = shards
+            .into_iter()
+            .find(|shard| shard.partition == partition);
         let shard = shard.ok_or_else(missing)?;
         let first: Place = (shard.begins, u32::MAX);
         let (after, horizon) = match wanted.start {

@@ -1,8 +1,7 @@
 //! The names of the streams' API: ARNs, shard ids and sequence numbers, written and read. Pure.
 
 use model::stream::Stream;
-use paxos::GroupId;
-use protocol::changes::Place;
+use protocol::changes::{GroupId, Place};
 
 /// Sequence numbers begin here: they have 21 digits, as the service's do at least, and their order as texts is that of their values.
 const SEQUENCE_BASE: u128 = 100_000_000_000_000_000_000;
@@ -55,9 +54,15 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        let arn = "arn:aws:dynamodb:us-east-1:000000000000:table/music/stream/2024-01-01T00:00:00.000";
+        let arn =
+            "arn:aws:dynamodb:us-east-1:000000000000:table/music/stream/2024-01-01T00:00:00.000";
         assert_eq!(parse_arn(arn), Some(("music", "2024-01-01T00:00:00.000")));
-        for wrong in ["", "arn:", "arn:aws:dynamodb:x:y:table/music", "music/stream/x"] {
+        for wrong in [
+            "",
+            "arn:",
+            "arn:aws:dynamodb:x:y:table/music",
+            "music/stream/x",
+        ] {
             assert_eq!(parse_arn(wrong), None, "{wrong}");
         }
         let places = [(0, 0), (1, 0), (1, 7), (2, 0), (u64::MAX / 20_000, 9_999)];

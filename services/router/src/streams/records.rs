@@ -24,7 +24,11 @@ pub(super) struct Part {
 
 /// Makes one page of at most `limit` changes and `bytes_max` bytes (but one) of what the partitions gave: the changes, the place behind which the next
 /// page begins, and whether everything was seen.
-pub(super) fn merge(parts: Vec<Part>, limit: usize, bytes_max: usize) -> (Vec<Change>, Place, bool) {
+pub(super) fn merge(
+    parts: Vec<Part>,
+    limit: usize,
+    bytes_max: usize,
+) -> (Vec<Change>, Place, bool) {
     let unread = parts.iter().filter(|part| !part.end);
     // Behind this, a partition may have changes that it did not give.
     let known = unread.map(|part| part.next).min();
@@ -92,14 +96,10 @@ pub(super) fn write(
     json::write_string("1.1", answer.member("eventVersion"));
     json::write_string("aws:dynamodb", answer.member("eventSource"));
     json::write_string(region, answer.member("awsRegion"));
-    answer
-        .member("dynamodb")
-        .extend_from_slice(&shown.finish());
+    answer.member("dynamodb").extend_from_slice(&shown.finish());
     if record.by_service {
         let identity = answer.member("userIdentity");
-        identity.extend_from_slice(
-            br#"{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}"#,
-        );
+        identity.extend_from_slice(br#"{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}"#);
     }
     out.extend_from_slice(&answer.finish());
     Ok(())

@@ -73,7 +73,11 @@ impl DescribeStream {
             constraints.length("exclusiveStartShardId", id, 28, 65);
         }
         let filter = self.shard_filter.unwrap_or_default();
-        constraints.one_of("shardFilter.type", filter.kind.as_deref(), &["CHILD_SHARDS"]);
+        constraints.one_of(
+            "shardFilter.type",
+            filter.kind.as_deref(),
+            &["CHILD_SHARDS"],
+        );
         if let Some(id) = &filter.shard_id {
             constraints.length("shardFilter.shardId", id, 28, 65);
         }
