@@ -153,17 +153,6 @@ impl Constraints {
         self.one_of("select", value, SELECT);
     }
 
-    /// A text whose length lies within bounds, both inclusive.
-    pub(crate) fn length(&mut self, member: &str, text: &str, min: usize, max: usize) {
-        let length = text.chars().count();
-        if length < min {
-            self.broken(text, member, &texts::length_at_least(min));
-        }
-        if length > max {
-            self.broken(text, member, &texts::length_at_most(max));
-        }
-    }
-
     /// A number within bounds, both inclusive.
     pub(crate) fn between(&mut self, member: &str, value: Option<i64>, min: i64, max: i64) {
         let Some(value) = value else { return };
