@@ -20,8 +20,11 @@ pub enum ErrorKind {
     BackupNotFound,
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
+    ExpiredIterator,
+    DuplicateItem,
     ExportConflict,
     ExportNotFound,
+    GlobalTableNotFound,
     ImportConflict,
     ImportNotFound,
     IncompleteSignature,
@@ -33,6 +36,7 @@ pub enum ErrorKind {
     LimitExceeded,
     MissingAuthenticationToken,
     PointInTimeRecoveryUnavailable,
+    PolicyNotFound,
     ProvisionedThroughputExceeded,
     RequestLimitExceeded,
     ResourceInUse,
@@ -43,6 +47,7 @@ pub enum ErrorKind {
     TableInUse,
     TableNotFound,
     Throttling,
+    TrimmedDataAccess,
     UnknownOperation,
     UnrecognizedClient,
     Validation,
@@ -69,8 +74,11 @@ impl ErrorKind {
             Self::ContinuousBackupsUnavailable => {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
+            Self::ExpiredIterator => dynamodb!("ExpiredIteratorException"),
+            Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
+            Self::GlobalTableNotFound => dynamodb!("GlobalTableNotFoundException"),
             Self::ImportConflict => dynamodb!("ImportConflictException"),
             Self::ImportNotFound => dynamodb!("ImportNotFoundException"),
             Self::IncompleteSignature => coral!("IncompleteSignatureException"),
@@ -86,6 +94,7 @@ impl ErrorKind {
             Self::PointInTimeRecoveryUnavailable => {
                 dynamodb!("PointInTimeRecoveryUnavailableException")
             }
+            Self::PolicyNotFound => dynamodb!("PolicyNotFoundException"),
             Self::ProvisionedThroughputExceeded => {
                 dynamodb!("ProvisionedThroughputExceededException")
             }
@@ -98,6 +107,7 @@ impl ErrorKind {
             Self::TableInUse => dynamodb!("TableInUseException"),
             Self::TableNotFound => dynamodb!("TableNotFoundException"),
             Self::Throttling => "com.amazon.coral.availability#ThrottlingException",
+            Self::TrimmedDataAccess => dynamodb!("TrimmedDataAccessException"),
             Self::UnknownOperation => coral!("UnknownOperationException"),
             Self::UnrecognizedClient => coral!("UnrecognizedClientException"),
             Self::Validation => "com.amazon.coral.validate#ValidationException",
