@@ -166,7 +166,9 @@ mod tests {
     #[test]
     fn a_rebuild_keeps_to_the_room_on_disk() {
         let parent = tempfile::tempdir().unwrap();
-        let scratch = Scratch::open(parent.path(), 1 << 20).unwrap();
+        let plenty = Scratch::open(parent.path(), 1 << 30).unwrap();
+        let takes = filled(&plenty, 500).0.tree.disk_bytes();
+        let scratch = Scratch::open(parent.path(), takes + takes / 2).unwrap();
         let (one, flushed) = filled(&scratch, 500);
         assert_eq!(flushed, Ok(()));
         let (other, flushed) = filled(&scratch, 500);
