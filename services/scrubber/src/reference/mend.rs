@@ -32,7 +32,7 @@ impl Archive {
         let (entries, how) = match content {
             Some(segment) => (segment.entries, "from its segment"),
             None => (
-                self.from_logs(wanted, partition, name).await?,
+                self.segment_of_logs(wanted, partition, name).await?,
                 "from the log",
             ),
         };
@@ -44,7 +44,7 @@ impl Archive {
     }
 
     /// Writes a segment again from the first replica's log that still has exactly this one.
-    async fn from_logs(
+    async fn segment_of_logs(
         &self,
         wanted: &Wanted,
         partition: &PartitionRef,
