@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{codec, json};
 
+pub mod cancellation;
 pub mod texts;
 pub mod throttling;
 
+pub use cancellation::CancellationReason;
 pub use throttling::{ThrottlingReason, ThroughputLimit};
 
 /// Exception types of the DynamoDB API (and of the coral framework in front of it).
@@ -22,6 +24,7 @@ pub enum ErrorKind {
     ContinuousBackupsUnavailable,
     ExportConflict,
     ExportNotFound,
+    IdempotentParameterMismatch,
     ImportConflict,
     ImportNotFound,
     IncompleteSignature,
@@ -43,6 +46,9 @@ pub enum ErrorKind {
     TableInUse,
     TableNotFound,
     Throttling,
+    TransactionCanceled,
+    TransactionConflict,
+    TransactionInProgress,
     UnknownOperation,
     UnrecognizedClient,
     Validation,
@@ -71,6 +77,9 @@ impl ErrorKind {
             }
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
+            Self::IdempotentParameterMismatch => {
+                dynamodb!("IdempotentParameterMismatchException")
+            }
             Self::ImportConflict => dynamodb!("ImportConflictException"),
             Self::ImportNotFound => dynamodb!("ImportNotFoundException"),
             Self::IncompleteSignature => coral!("IncompleteSignatureException"),
@@ -98,6 +107,9 @@ impl ErrorKind {
             Self::TableInUse => dynamodb!("TableInUseException"),
             Self::TableNotFound => dynamodb!("TableNotFoundException"),
             Self::Throttling => "com.amazon.coral.availability#ThrottlingException",
+            Self::TransactionCanceled => dynamodb!("TransactionCanceledException"),
+            Self::TransactionConflict => dynamodb!("TransactionConflictException"),
+            Self::TransactionInProgress => dynamodb!("TransactionInProgressException"),
             Self::UnknownOperation => coral!("UnknownOperationException"),
             Self::UnrecognizedClient => coral!("UnrecognizedClientException"),
             Self::Validation => "com.amazon.coral.validate#ValidationException",
@@ -119,10 +131,14 @@ impl ErrorKind {
         }
     }
 
-    /// Name of the message's field: these two come from the framework in front, which writes it with a capital letter.
+    /// Name of the message's field: these come from the framework in front, or are modelled so, with a capital letter.
     fn message_field(self) -> &'static str {
         match self {
-            Self::AccessDenied | Self::Serialization => "Message",
+            Self::AccessDenied
+            | Self::IdempotentParameterMismatch
+            | Self::Serialization
+            | Self::TransactionCanceled
+            | Self::TransactionInProgress => "Message",
             _ => "message",
         }
     }
@@ -142,6 +158,9 @@ pub struct ApiError {
     /// Throttling: which limits, of what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub throttling_reasons: Vec<ThrottlingReason>,
+    /// TransactionCanceled: why, by operation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancellation_reasons: Vec<CancellationReason>,
 }
 
 impl ApiError {
@@ -152,6 +171,7 @@ impl ApiError {
             message: message.into(),
             item: None,
             throttling_reasons: Vec::new(),
+            cancellation_reasons: Vec::new(),
         }
     }
 
@@ -209,6 +229,9 @@ impl ApiError {
         }
         if !self.throttling_reasons.is_empty() {
             throttling::write_reasons(self.kind, &self.throttling_reasons, &mut out);
+        }
+        if !self.cancellation_reasons.is_empty() {
+            cancellation::write_reasons(&self.cancellation_reasons, &mut out);
         }
         if !self.message.is_empty() {
             out.extend_from_slice(b",\"");

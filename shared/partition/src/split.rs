@@ -113,6 +113,9 @@ pub fn begun_child(
     PartitionState {
         applied: committed.at,
         begins: committed.at,
+        transactions: parent
+            .transactions
+            .within(&range_of(&parent.range, split, side)),
         configuration: Configuration::founding(committed.configuration.members.clone()),
         filling: None,
         ..empty_child(parent, id, split, side)

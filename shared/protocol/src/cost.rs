@@ -6,6 +6,7 @@ use model::capacity::{self, Direction};
 use model::codec::encoded_item_size;
 
 use crate::item::{ItemFault, ItemOperation, ItemReply, WriteAction};
+use crate::transact::Transact;
 
 impl ItemOperation {
     /// What it costs at least: the smallest read, the size that is sent to be written.
@@ -19,10 +20,25 @@ impl ItemOperation {
                     WriteAction::Put(item) | WriteAction::Fill(item) => {
                         encoded_item_size(item).unwrap_or(0)
                     }
-                    WriteAction::Delete | WriteAction::Update { .. } => 0,
+                    WriteAction::Delete | WriteAction::Check | WriteAction::Update { .. } => 0,
                 };
                 (Direction::Write, capacity::write_units(bytes))
             }
+            // Two units for one: a write is prepared and committed (charged at once), a read is read twice.
+            Self::Transact(transact) => match &**transact {
+                Transact::Prepare { write, .. } => {
+                    let bytes = match &write.action {
+                        WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
+                        _ => 0,
+                    };
+                    (
+                        Direction::Write,
+                        capacity::transactional(capacity::write_units(bytes)),
+                    )
+                }
+                Transact::Commit(_) | Transact::Cancel(_) => (Direction::Write, Units::ZERO),
+                Transact::Read { .. } => (Direction::Read, capacity::read_units(0, true)),
+            },
         }
     }
 
@@ -32,6 +48,7 @@ impl ItemOperation {
             Self::Get(get) => get.strong,
             Self::Page(page) => page.strong,
             Self::Write(_) => false,
+            Self::Transact(transact) => matches!(**transact, Transact::Read { .. }),
         }
     }
 }
@@ -47,6 +64,11 @@ impl ItemReply {
                 new_size_bytes,
                 ..
             } => capacity::write_units(*old_size_bytes.max(new_size_bytes)),
+            Self::Prepared {
+                old_size_bytes,
+                new_size_bytes,
+            } => capacity::transactional(capacity::write_units(*old_size_bytes.max(new_size_bytes))),
+            Self::Versioned { size_bytes, .. } => capacity::read_units(*size_bytes, true),
             // As the write would have cost: what was to be written, or what is there, whichever is larger.
             Self::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {
                 sure.max(capacity::write_units(*size_bytes))

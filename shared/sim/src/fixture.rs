@@ -78,6 +78,7 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         begins: 0,
         parent: None,
         split: None,
+        transactions: Default::default(),
         installed: false,
         filling: None,
     }

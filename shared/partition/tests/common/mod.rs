@@ -102,6 +102,7 @@ pub fn state() -> PartitionState {
         begins: 0,
         parent: None,
         split: None,
+        transactions: Default::default(),
         installed: false,
         filling: None,
     }
