@@ -15,6 +15,7 @@ mod driver;
 mod founding;
 mod healing;
 mod lease;
+mod ledger;
 mod operate;
 mod partitions;
 mod placement;

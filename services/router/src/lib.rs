@@ -20,6 +20,7 @@ mod settings;
 mod supervisor;
 mod texts;
 mod tokens;
+mod transact;
 
 #[cfg(test)]
 mod fake;

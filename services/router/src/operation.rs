@@ -14,6 +14,8 @@ pub(crate) enum Operation {
     BatchWriteItem,
     Query,
     Scan,
+    TransactGetItems,
+    TransactWriteItems,
     DescribeEndpoints,
     /// Answered by the admin.
     Control(Control),
@@ -51,7 +53,7 @@ pub(crate) enum Control {
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 33;
+    pub(crate) const COUNT: usize = 35;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -65,6 +67,8 @@ impl Operation {
             b"BatchWriteItem" => Self::BatchWriteItem,
             b"Query" => Self::Query,
             b"Scan" => Self::Scan,
+            b"TransactGetItems" => Self::TransactGetItems,
+            b"TransactWriteItems" => Self::TransactWriteItems,
             b"DescribeEndpoints" => Self::DescribeEndpoints,
             b"CreateTable" => Self::Control(Control::CreateTable),
             b"DescribeTable" => Self::Control(Control::DescribeTable),
@@ -105,6 +109,8 @@ impl Operation {
             Self::BatchWriteItem => "BatchWriteItem",
             Self::Query => "Query",
             Self::Scan => "Scan",
+            Self::TransactGetItems => "TransactGetItems",
+            Self::TransactWriteItems => "TransactWriteItems",
             Self::DescribeEndpoints => "DescribeEndpoints",
             Self::Control(control) => match control {
                 Control::CreateTable => "CreateTable",
@@ -146,8 +152,10 @@ impl Operation {
             Self::BatchWriteItem => 5,
             Self::Query => 6,
             Self::Scan => 7,
-            Self::DescribeEndpoints => 8,
-            Self::Control(control) => 9 + control as usize,
+            Self::TransactGetItems => 8,
+            Self::TransactWriteItems => 9,
+            Self::DescribeEndpoints => 10,
+            Self::Control(control) => 11 + control as usize,
         }
     }
 
@@ -188,6 +196,8 @@ impl Operation {
             Self::BatchWriteItem,
             Self::Query,
             Self::Scan,
+            Self::TransactGetItems,
+            Self::TransactWriteItems,
             Self::DescribeEndpoints,
         ]
         .into_iter()

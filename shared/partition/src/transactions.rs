@@ -137,13 +137,10 @@ impl Transactions {
         self.pending.len() >= PENDING_MAX || self.pending_bytes >= PENDING_BYTES_MAX
     }
 
-    /// Transactions that have been pending since before this time, milliseconds since the epoch; each once, at most `max`.
-    pub fn stalled(&self, before_ms: u64, max: usize) -> Vec<TransactionRef> {
-        let old = self.pending.values().filter(|p| p.since_ms < before_ms);
-        let found: BTreeMap<TransactionId, &TransactionRef> = old
-            .map(|prepared| (prepared.transaction.id, &prepared.transaction))
-            .collect();
-        found.into_values().take(max).cloned().collect()
+    /// Items on which something has been pending since before this time, milliseconds since the epoch.
+    pub fn stalled(&self, before_ms: u64) -> impl Iterator<Item = &Prepared> {
+        let pending = self.pending.values();
+        pending.filter(move |prepared| prepared.since_ms < before_ms)
     }
 
     /// Whether a `Prepare` of this transaction may be let in at this time of the log, as far as time and the past are concerned: only if it

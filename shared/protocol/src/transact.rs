@@ -1,6 +1,6 @@
 //! Transactions (ADR 0010): what their coordinators ask of the leaders of items, and what leaders report. Owns the shapes only.
 
-use model::EncodedKey;
+use model::{EncodedKey, TableId};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{Get, Write};
@@ -76,12 +76,23 @@ impl Transact {
     }
 }
 
-/// A leader's report (subject `transactions.stalled`): these have been pending for long.
+/// An item on which a transaction has been pending for long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StalledItem {
+    /// Its table.
+    pub table: TableId,
+    /// Its encoded key.
+    pub key: EncodedKey,
+    /// The transaction.
+    pub transaction: TransactionRef,
+}
+
+/// A leader's report (subject `transactions.stalled`).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stalled {
     /// At most [`STALLED_MAX`].
-    pub transactions: Vec<TransactionRef>,
+    pub items: Vec<StalledItem>,
 }
 
-/// Most transactions in one report.
+/// Most items in one report.
 pub const STALLED_MAX: usize = 64;

@@ -8,6 +8,8 @@ mod pages;
 mod put;
 mod query;
 mod scan;
+mod transact_get;
+mod transact_write;
 mod update;
 
 use std::sync::Arc;
@@ -68,6 +70,12 @@ async fn execute_once<B: Backend>(
         Operation::BatchWriteItem => {
             batch_write::execute(json::from_slice(body)?, backend, limits, context).await
         }
+        Operation::TransactGetItems => {
+            transact_get::execute(json::from_slice(body)?, backend, limits, context).await
+        }
+        Operation::TransactWriteItems => {
+            transact_write::execute(json::from_slice(body)?, backend, context).await
+        }
         Operation::DescribeEndpoints | Operation::Control(_) => Err(texts::unknown_operation()),
     }
 }
@@ -125,6 +133,11 @@ fn fault_error(fault: ItemFault) -> ApiError {
         ItemFault::NotHere { .. } | ItemFault::WrongRange { .. } | ItemFault::NotReady => {
             texts::unavailable()
         }
+        // Of transactions only, which look at them first.
+        ItemFault::Conflict { .. } => ApiError::transaction_conflict(),
+        ItemFault::Untimely { now_ms } => {
+            texts::internal(format!("untimely, the leader's time is {now_ms}"))
+        }
         // routing makes the error of it, which names the table
         ItemFault::Throttled { direction } => texts::internal(format!("throttled: {direction:?}")),
     }
@@ -132,7 +145,11 @@ fn fault_error(fault: ItemFault) -> ApiError {
 
 /// Whether a batch leaves the item unprocessed: it was certainly not done, and may be done later.
 fn leaves_unprocessed(error: &ApiError) -> bool {
-    error.is_throttling() || error.kind == ErrorKind::ServiceUnavailable
+    error.is_throttling()
+        || matches!(
+            error.kind,
+            ErrorKind::ServiceUnavailable | ErrorKind::TransactionConflict
+        )
 }
 
 /// The answer to a single write.

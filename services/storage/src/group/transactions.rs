@@ -4,7 +4,7 @@
 use partition::{PartitionError, Transacted};
 use protocol::item::ItemReply;
 use protocol::subjects;
-use protocol::transact::{STALLED_MAX, Stalled, Transact};
+use protocol::transact::{STALLED_MAX, Stalled, StalledItem, Transact};
 
 use super::admission::Charge;
 use super::{Group, Store};
@@ -83,16 +83,25 @@ impl Group {
             return;
         }
         let before_ms = env.unix_ms.saturating_sub(STALLED_AFTER_MS);
-        let transactions = known.stalled(before_ms, STALLED_MAX);
-        if transactions.is_empty() {
+        let table = store.partition.state().table.id;
+        let items: Vec<StalledItem> = known
+            .stalled(before_ms)
+            .take(STALLED_MAX)
+            .map(|prepared| StalledItem {
+                table,
+                key: prepared.key.clone(),
+                transaction: prepared.transaction.clone(),
+            })
+            .collect();
+        if items.is_empty() {
             return;
         }
         tracing::info!(
             partition = self.id.0,
-            transactions = transactions.len(),
+            items = items.len(),
             "transactions are pending for long, the routers are told"
         );
-        let report = Stalled { transactions };
+        let report = Stalled { items };
         // It is repeated until they have ended.
         if let Err(error) = env.node.mesh.cast(subjects::TRANSACTIONS_STALLED, &report) {
             tracing::debug!(%error, "stalled transactions can't be reported");
