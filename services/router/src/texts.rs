@@ -113,7 +113,9 @@ pub(crate) fn several_operations_on_one_item() -> ApiError {
     invalid("Transaction request cannot include multiple operations on one item")
 }
 pub(crate) fn not_one_operation(operations: &str) -> ApiError {
-    invalid(format!("TransactItems can only contain one of {operations}"))
+    invalid(format!(
+        "TransactItems can only contain one of {operations}"
+    ))
 }
 pub(crate) fn transaction_in_progress() -> ApiError {
     ApiError::new(

@@ -5,6 +5,5 @@ mod ledger;
 mod recovery;
 mod run;
 
-pub(crate) use ledger::Ledger;
 pub(crate) use recovery::Recovery;
 pub(crate) use run::{Finished, Part, WriteRequest, write};

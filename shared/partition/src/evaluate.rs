@@ -171,7 +171,10 @@ pub(crate) fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply>
 }
 
 /// What the write comes to. The inner error is an answer that changes nothing.
-pub(crate) fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, PartitionError> {
+pub(crate) fn plan(
+    write: &Write,
+    before: &mut Before,
+) -> Result<Result<Plan, ItemFault>, PartitionError> {
     if let Some(condition) = &write.condition {
         match condition.evaluate(before.item()?) {
             Ok(true) => {}

@@ -276,9 +276,7 @@ impl<C> Partition<C> {
                 }
             }
             CommandKind::Prepare(prepared) => {
-                self.state
-                    .transactions
-                    .prepare(*prepared, command.time_ms);
+                self.state.transactions.prepare(*prepared, command.time_ms);
             }
             CommandKind::Finish(settle) => {
                 let time_ms = self.state.time_ms;

@@ -226,7 +226,8 @@ impl<C> Partition<C> {
                 pending.filter(|id| *id != settle.id)
             }
         };
-        self.flights.push(command.clone(), key, after, caller, ENDED);
+        self.flights
+            .push(command.clone(), key, after, caller, ENDED);
         self.flights.finish_newest(settle.id);
         if let Some(id) = held {
             self.flights.lock_newest(id);
@@ -256,7 +257,9 @@ impl<C> Partition<C> {
             return Ok(conflict_with(None));
         }
         let item = self.lookup(base, &get.key)?;
-        let size_bytes = item.as_ref().map_or(Ok(0), |item| encoded_item_size(item))?;
+        let size_bytes = item
+            .as_ref()
+            .map_or(Ok(0), |item| encoded_item_size(item))?;
         let item = match (item, &get.projection) {
             _ if unchanged_since.is_some() => None,
             (Some(item), Some(projection)) => {

@@ -113,6 +113,26 @@ impl<'de> Deserialize<'de> for Transactions {
 }
 
 impl Transactions {
+    /// For a copy; empty if there is nothing to know.
+    pub fn encode(&self) -> Bytes {
+        if self.is_empty() {
+            return Bytes::new();
+        }
+        // Lists of numbers and bytes: nothing that could fail.
+        rmp_serde::to_vec_named(self).unwrap_or_default().into()
+    }
+
+    /// What `encode` wrote.
+    ///
+    /// # Errors
+    /// Says why it is something else.
+    pub fn decode(encoded: &[u8]) -> Result<Self, String> {
+        match encoded {
+            [] => Ok(Self::default()),
+            encoded => rmp_serde::from_slice(encoded).map_err(|error| error.to_string()),
+        }
+    }
+
     /// Whether there is nothing to know.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.finished.is_empty() && self.floor_ms == 0

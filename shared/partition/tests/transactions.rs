@@ -104,7 +104,10 @@ fn is_conflict(reply: &ItemReply) -> bool {
 fn what_is_pending_shows_after_the_commit_and_keeps_others_out_until_then() {
     let mut leader = Leader::new();
     assert!(is_written(&leader.write(&put("b", &[("n", number(1))]))));
-    let changed = change("b", Some(update("SET n = n + :one", &[(":one", number(1))])));
+    let changed = change(
+        "b",
+        Some(update("SET n = n + :one", &[(":one", number(1))])),
+    );
     let reply = leader.prepare(1, &changed);
     assert!(is_prepared(&reply), "{reply:?}");
     assert_eq!(leader.get("b").unwrap()["n"], number(1));
@@ -165,7 +168,10 @@ fn conditions_are_evaluated_when_prepared_and_a_check_writes_nothing() {
     };
     match leader.prepare(2, &again) {
         ItemReply::Fault(ItemFault::ConditionFailed { item, .. }) => {
-            assert_eq!(item, Some(encode_item(&common::item("b", &[("n", number(5))]))));
+            assert_eq!(
+                item,
+                Some(encode_item(&common::item("b", &[("n", number(5))])))
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -219,7 +225,9 @@ fn what_is_in_flight_counts_like_what_is_applied() {
 #[test]
 fn a_commit_that_is_cut_after_its_write_is_repeated_without_harm() {
     let mut leader = Leader::new();
-    assert!(is_prepared(&leader.prepare(1, &put("b", &[("n", number(1))]))));
+    assert!(is_prepared(
+        &leader.prepare(1, &put("b", &[("n", number(1))]))
+    ));
     let tree = leader.tree.clone();
     let end = leader
         .partition
@@ -273,6 +281,8 @@ fn pending_items_survive_flush_and_restart_and_move_with_their_keys() {
     let stored = rmp_serde::to_vec_named(&batch_state).expect("encodes");
     let state: partition::PartitionState = rmp_serde::from_slice(&stored).expect("decodes");
     assert_eq!(state, batch_state);
+    let copied = partition::Transactions::decode(&state.transactions.encode());
+    assert_eq!(copied, Ok(state.transactions.clone()));
 
     let split = Split {
         point: key("k"),
@@ -284,9 +294,8 @@ fn pending_items_survive_flush_and_restart_and_move_with_their_keys() {
         at: state.applied,
         configuration: state.configuration.clone(),
     };
-    let child = |side| {
-        partition::split::begun_child(&state, paxos::GroupId(20), &split, &committed, side)
-    };
+    let child =
+        |side| partition::split::begun_child(&state, paxos::GroupId(20), &split, &committed, side);
     let (left, right) = (
         child(partition::split::Side::Left).transactions,
         child(partition::split::Side::Right).transactions,
@@ -321,12 +330,13 @@ fn a_prepare_that_comes_too_late_or_from_a_wrong_clock_is_refused() {
             .prepare(&tree, (&transaction, &write), now_ms, 1)
             .expect("healthy")
     };
-    let untimely = |transacted: &Transacted<u64>| {
-        matches!(transacted, Transacted::Answer(_, ItemReply::Fault(ItemFault::Untimely { now_ms })) if *now_ms >= 100_000)
-    };
+    let untimely = |transacted: &Transacted<u64>| matches!(transacted, Transacted::Answer(_, ItemReply::Fault(ItemFault::Untimely { now_ms })) if *now_ms >= 100_000);
     assert!(untimely(&at(200_000, 100_000)));
     assert!(untimely(&at(100_000 - AGE_MS_MAX - 1, 100_000)));
-    assert!(untimely(&at(80_000, 80_000)), "the log's time never goes back");
+    assert!(
+        untimely(&at(80_000, 80_000)),
+        "the log's time never goes back"
+    );
     assert!(matches!(at(100_000, 100_000), Transacted::Propose(_)));
 }
 

@@ -67,7 +67,9 @@ impl ItemReply {
             Self::Prepared {
                 old_size_bytes,
                 new_size_bytes,
-            } => capacity::transactional(capacity::write_units(*old_size_bytes.max(new_size_bytes))),
+            } => {
+                capacity::transactional(capacity::write_units(*old_size_bytes.max(new_size_bytes)))
+            }
             Self::Versioned { size_bytes, .. } => capacity::read_units(*size_bytes, true),
             // As the write would have cost: what was to be written, or what is there, whichever is larger.
             Self::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {

@@ -183,9 +183,7 @@ impl Client {
             ItemFault::ConditionFailed { .. }
             | ItemFault::Throttled { .. }
             | ItemFault::Conflict { .. }
-            | ItemFault::Untimely { .. } => {
-                Next::Done(Ok(ItemReply::Fault(fault)))
-            }
+            | ItemFault::Untimely { .. } => Next::Done(Ok(ItemReply::Fault(fault))),
             ItemFault::Api(error) => Next::Done(Err(error)),
             ItemFault::NotHere { partition: hint } => {
                 if let Some(hint) = hint {

@@ -150,9 +150,7 @@ impl Coordinator {
             }
             // Nobody else can commit it, and this one never will.
             (Phase::Preparing { .. }, Input::OutOfTime) => self.settle(false, Verdict::Failed),
-            (Phase::Deciding, Input::Decided(Some(true))) => {
-                self.settle(true, Verdict::Committed)
-            }
+            (Phase::Deciding, Input::Decided(Some(true))) => self.settle(true, Verdict::Committed),
             (Phase::Withdrawing, Input::Decided(Some(true))) => {
                 self.settle(true, Verdict::Committed)
             }

@@ -39,11 +39,7 @@ pub fn definition(created_ms: u64, uuid: String) -> TableDefinition {
         created_ms,
         uuid,
         deletion_protection: true,
-        table_class: None,
-        tags: BTreeMap::new(),
-        throughput_changes: Default::default(),
-        on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..TableDefinition::default()
     }
 }
 
@@ -269,12 +265,7 @@ mod tests {
 
     #[test]
     fn records_come_back_as_they_were_stored() {
-        for state in [
-            State::Open,
-            State::Committed,
-            State::Done,
-            State::Cancelled,
-        ] {
+        for state in [State::Open, State::Committed, State::Done, State::Cancelled] {
             let encoded = record(state).encode("n").unwrap();
             let decoded = Record::decode(&encoded);
             assert_eq!(decoded, Some(("n".to_owned(), record(state))));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use model::error::texts::{ITEM_SIZE, KEY_SCHEMA};
-use model::{ApiError, EncodedKey, ErrorKind, Item, TableDefinition, Units, codec, json, key, size};
+use model::{
+    ApiError, EncodedKey, ErrorKind, Item, TableDefinition, Units, codec, json, key, size,
+};
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
 use super::{Limits, leaves_unprocessed, usable_table, written};

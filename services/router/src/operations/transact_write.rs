@@ -171,9 +171,7 @@ fn constrain(constraints: &mut Constraints, number: usize, kind: Kind, write: &T
     constraints.member_table_name(&member("tableName"), write.table_name.as_deref());
     constraints.member_on_failure(
         &member("returnValuesOnConditionCheckFailure"),
-        write
-            .return_values_on_condition_check_failure
-            .as_deref(),
+        write.return_values_on_condition_check_failure.as_deref(),
     );
     match kind {
         Kind::Put => constraints.present(&member("item"), write.item.is_some()),
@@ -193,7 +191,9 @@ fn read(request: TransactWriteItem) -> Result<Operation, ApiError> {
     let kind = {
         let mut kinds = kinds(&request).map(|(kind, _)| kind);
         let first = kinds.next();
-        first.filter(|_| kinds.next().is_none()).ok_or_else(several)?
+        first
+            .filter(|_| kinds.next().is_none())
+            .ok_or_else(several)?
     };
     let writes = [
         request.condition_check,

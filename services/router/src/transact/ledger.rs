@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use expression::Condition;
 use model::{ApiError, AttributeValue, EncodedKey, Item, TableDefinition, key};
-use protocol::item::{
-    Get, ItemFault, ItemOperation, ItemReply, ReturnValues, Write, WriteAction,
-};
+use protocol::item::{Get, ItemFault, ItemOperation, ItemReply, ReturnValues, Write, WriteAction};
 use protocol::transact::TransactionId;
 use transactions::{Record, State, ledger};
 

@@ -136,8 +136,7 @@ async fn recover<B: Backend>(
     record: Record,
     transaction: TransactionRef,
 ) {
-    let (course, actions) =
-        Coordinator::recover(record.participants.len(), record.decided());
+    let (course, actions) = Coordinator::recover(record.participants.len(), record.decided());
     let state = record.state;
     let run = Run::recover(ledger.clone(), (name, record), transaction, context());
     let (verdict, close) = run.drive(course, actions).await;

@@ -106,11 +106,7 @@ struct Learned {
 }
 
 impl<B: Backend> Run<B> {
-    fn begin(
-        ledger: Ledger<B>,
-        request: WriteRequest,
-        context: Context,
-    ) -> Result<Self, ApiError> {
+    fn begin(ledger: Ledger<B>, request: WriteRequest, context: Context) -> Result<Self, ApiError> {
         let id = TransactionId(rand::random(), rand::random());
         let name = match &request.token {
             Some(token) => record_name(token.as_bytes()),

@@ -300,5 +300,6 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         begins: state.begins,
         parent: state.parent,
         split: state.split.clone(),
+        transactions: state.transactions.encode(),
     }
 }

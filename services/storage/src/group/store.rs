@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use btree::ReplicaTree;
 use bytes::Bytes;
+use model::EncodedKey;
 use partition::{Partition, PartitionState};
 use paxos::{GroupId, Millis, NodeId};
-use model::EncodedKey;
 use protocol::item::Write;
 use protocol::transact::Transact;
 

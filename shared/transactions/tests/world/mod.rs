@@ -8,13 +8,9 @@ use expression::{Placeholders, parse_update};
 use model::codec::{decode_item, encode_item};
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
 use model::{AttributeValue, Item, KeyRange, Number, TableDefinition, TableId};
-use partition::{
-    BTree, BTreeError, Evaluated, Limits, Partition, PartitionState, Transacted,
-};
+use partition::{BTree, BTreeError, Evaluated, Limits, Partition, PartitionState, Transacted};
 use paxos::{Ballot, Configuration, Entry, NodeId, Payload};
-use protocol::item::{
-    Get, ItemFault, ItemOperation, ItemReply, ReturnValues, Write, WriteAction,
-};
+use protocol::item::{Get, ItemFault, ItemOperation, ItemReply, ReturnValues, Write, WriteAction};
 use protocol::transact::{Settle, Transact, TransactionId, TransactionRef};
 use transactions::{Action, Coordinator, Input, State, Verdict, Vote};
 
@@ -214,14 +210,7 @@ fn table() -> TableDefinition {
         },
         billing: BillingMode::PayPerRequest,
         status: TableStatus::Active,
-        created_ms: 0,
-        uuid: String::new(),
-        deletion_protection: false,
-        table_class: None,
-        tags: BTreeMap::new(),
-        throughput_changes: Default::default(),
-        on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..TableDefinition::default()
     }
 }
 
@@ -282,15 +271,17 @@ fn get(item: &str) -> Get {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let state = || PartitionState::empty(
-            Configuration::default(),
-            KeyRange {
-                start: Bytes::new(),
-                end: Bytes::new(),
-            },
-            table(),
-            Vec::new(),
-        );
+        let state = || {
+            PartitionState::empty(
+                Configuration::default(),
+                KeyRange {
+                    start: Bytes::new(),
+                    end: Bytes::new(),
+                },
+                table(),
+                Vec::new(),
+            )
+        };
         let shards = (0..SHARDS).map(|_| Shard {
             partition: Partition::new(state(), Limits::default()),
             tree: Tree::default(),
@@ -341,7 +332,11 @@ impl World {
     fn call(&mut self, purpose: Purpose, item: &str, operation: ItemOperation) {
         let call = self.fresh();
         self.calls.insert(call, purpose);
-        let copies = if self.faults && self.rng.chance(40) { 2 } else { 1 };
+        let copies = if self.faults && self.rng.chance(40) {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             if let Some(delay) = self.delay() {
                 let (shard, operation) = (shard_of(item), operation.clone());
@@ -475,7 +470,10 @@ impl World {
         let (commands, reply) = match operation {
             ItemOperation::Get(get) => (Vec::new(), Some(partition.get(tree, get).expect("reads"))),
             ItemOperation::Write(write) => {
-                match partition.evaluate(tree, write, now, call).expect("evaluates") {
+                match partition
+                    .evaluate(tree, write, now, call)
+                    .expect("evaluates")
+                {
                     Evaluated::Propose(command) => (vec![command], None),
                     Evaluated::Waits => (Vec::new(), None),
                     Evaluated::Answer(_, reply) => (Vec::new(), Some(reply)),
@@ -615,7 +613,11 @@ impl World {
                     let write = append(&items[operation], number);
                     let prepare = Transact::Prepare { transaction, write };
                     let prepare = ItemOperation::Transact(Box::new(prepare));
-                    self.call(Purpose::Prepare(number, operation), &items[operation], prepare);
+                    self.call(
+                        Purpose::Prepare(number, operation),
+                        &items[operation],
+                        prepare,
+                    );
                 }
                 Action::Settle { operation, commits } => {
                     let end = Settle {
@@ -633,7 +635,11 @@ impl World {
                 Action::Decide | Action::Withdraw | Action::Close { .. } => {
                     let call = self.fresh();
                     self.calls.insert(call, Purpose::Decide(number));
-                    let copies = if self.faults && self.rng.chance(40) { 2 } else { 1 };
+                    let copies = if self.faults && self.rng.chance(40) {
+                        2
+                    } else {
+                        1
+                    };
                     for _ in 0..copies {
                         if let Some(delay) = self.delay() {
                             let event = Event::Ledger {
@@ -883,7 +889,10 @@ impl World {
             let there: Vec<usize> = operation.appends.iter().map(times).collect();
             let all = there.iter().all(|times| *times == 1);
             let none = there.iter().all(|times| *times == 0);
-            assert!(all || none, "seed {seed}: {number} is there in part: {there:?}");
+            assert!(
+                all || none,
+                "seed {seed}: {number} is there in part: {there:?}"
+            );
             match self.verdicts.get(number) {
                 Some(Verdict::Committed) => assert!(all, "seed {seed}: {number} is lost"),
                 Some(Verdict::Cancelled | Verdict::Failed) => {
