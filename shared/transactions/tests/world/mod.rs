@@ -331,12 +331,10 @@ impl World {
 
     fn call(&mut self, purpose: Purpose, item: &str, operation: ItemOperation) {
         let call = self.fresh();
+        // A single write has nothing by which a repeated message could be told.
+        let repeats = self.faults && !matches!(operation, ItemOperation::Write(_));
         self.calls.insert(call, purpose);
-        let copies = if self.faults && self.rng.chance(40) {
-            2
-        } else {
-            1
-        };
+        let copies = if repeats && self.rng.chance(40) { 2 } else { 1 };
         for _ in 0..copies {
             if let Some(delay) = self.delay() {
                 let (shard, operation) = (shard_of(item), operation.clone());
