@@ -23,6 +23,9 @@ use crate::consumed::Detail;
 use crate::operation::Operation;
 use crate::texts;
 
+/// Whether transactions are served.
+const TRANSACTIONS: bool = true;
+
 /// Bounds that operations need.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -70,13 +73,16 @@ async fn execute_once<B: Backend>(
         Operation::BatchWriteItem => {
             batch_write::execute(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::TransactGetItems => {
+        Operation::TransactGetItems if TRANSACTIONS => {
             transact_get::execute(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::TransactWriteItems => {
+        Operation::TransactWriteItems if TRANSACTIONS => {
             transact_write::execute(json::from_slice(body)?, backend, context).await
         }
-        Operation::DescribeEndpoints | Operation::Control(_) => Err(texts::unknown_operation()),
+        Operation::TransactGetItems
+        | Operation::TransactWriteItems
+        | Operation::DescribeEndpoints
+        | Operation::Control(_) => Err(texts::unknown_operation()),
     }
 }
 
