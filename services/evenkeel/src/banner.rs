@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The text: endpoint, data folder, and a line to paste.
-pub fn text(endpoint: SocketAddr, data: &Path) -> String {
+/// The text: endpoint, data folder, the console (its address, and the token to sign in with), and a line to paste.
+pub fn text(endpoint: SocketAddr, data: &Path, console: Option<(SocketAddr, &str)>) -> String {
+    let console = console.map_or(String::new(), |(address, token)| {
+        format!("  console   http://{address}/console (to sign in: {token})\n")
+    });
     let url = format!("http://{endpoint}");
     format!(
-        "Evenkeel {version} is ready: 3 storage nodes in 3 zones, memds, GAC, archiver, admin, scrubber and router in this process.
+        "Evenkeel {version} is ready: 3 storage nodes in 3 zones, memds, GAC, archiver, admin, scrubber, canary and router in this process.
 
   endpoint  {url}
-  data      {data}
+{console}  data      {data}
   keys      any access key is accepted (dev only)
 
 Try it:
@@ -29,7 +32,9 @@ mod tests {
 
     #[test]
     fn names_the_endpoint_and_the_folder() {
-        let text = text(([127, 0, 0, 1], 8123).into(), Path::new("/tmp/x"));
+        let console = Some((([127, 0, 0, 1], 8124).into(), "secret"));
+        let text = text(([127, 0, 0, 1], 8123).into(), Path::new("/tmp/x"), console);
+        assert!(text.contains("  console   http://127.0.0.1:8124/console (to sign in: secret)\n"));
         assert!(text.contains("--endpoint-url http://127.0.0.1:8123\n"));
         assert!(text.contains("data      /tmp/x\n"));
     }

@@ -12,6 +12,7 @@ use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
 use protocol::subjects;
 use protocol::transact::Transact;
 
+use crate::access::Policies;
 use crate::texts;
 
 /// What travels with one request.
@@ -21,6 +22,24 @@ pub(crate) struct Context {
     pub(crate) deadline: Deadline,
     /// The client's trace.
     pub(crate) trace: TraceContext,
+    /// Who asks.
+    pub(crate) caller: Caller,
+}
+
+/// Who asks, and for what.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// Access key id.
+    pub(crate) key_id: String,
+    /// Name of the operation.
+    pub(crate) action: &'static str,
+    pub(crate) policies: Arc<Policies>,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} for {}", self.action, self.key_id)
+    }
 }
 
 /// Storage and control plane.
@@ -145,6 +164,8 @@ impl Backend for MeshBackend {
             operation: MAKE_LEDGER.to_owned(),
             body: bytes::Bytes::from_static(b"{}"),
             principal: String::new(),
+            caller_arn: String::new(),
+            identity: Default::default(),
         };
         if let ApiReply::Error(error) = self.control(call, context).await? {
             return Err(error);

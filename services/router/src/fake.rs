@@ -16,7 +16,7 @@ use protocol::item::{
 use protocol::transact::Transact;
 use tokio::sync::{Notify, watch};
 
-use crate::backend::{Backend, Context};
+use crate::backend::{Backend, Caller, Context};
 
 /// The backend.
 #[derive(Clone, Default)]
@@ -42,6 +42,11 @@ pub(crate) fn context() -> Context {
     Context {
         deadline: Deadline::after(Duration::from_secs(5)),
         trace: TraceContext::default(),
+        caller: Caller {
+            key_id: "AKIDEXAMPLE".to_owned(),
+            action: "GetItem",
+            policies: Arc::default(),
+        },
     }
 }
 

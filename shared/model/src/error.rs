@@ -22,9 +22,11 @@ pub enum ErrorKind {
     BackupNotFound,
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
+    DuplicateItem,
     ExportConflict,
     ExportNotFound,
     IdempotentParameterMismatch,
+    GlobalTableNotFound,
     ImportConflict,
     ImportNotFound,
     IncompleteSignature,
@@ -36,6 +38,7 @@ pub enum ErrorKind {
     LimitExceeded,
     MissingAuthenticationToken,
     PointInTimeRecoveryUnavailable,
+    PolicyNotFound,
     ProvisionedThroughputExceeded,
     RequestLimitExceeded,
     ResourceInUse,
@@ -75,11 +78,13 @@ impl ErrorKind {
             Self::ContinuousBackupsUnavailable => {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
+            Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
             Self::IdempotentParameterMismatch => {
                 dynamodb!("IdempotentParameterMismatchException")
             }
+            Self::GlobalTableNotFound => dynamodb!("GlobalTableNotFoundException"),
             Self::ImportConflict => dynamodb!("ImportConflictException"),
             Self::ImportNotFound => dynamodb!("ImportNotFoundException"),
             Self::IncompleteSignature => coral!("IncompleteSignatureException"),
@@ -95,6 +100,7 @@ impl ErrorKind {
             Self::PointInTimeRecoveryUnavailable => {
                 dynamodb!("PointInTimeRecoveryUnavailableException")
             }
+            Self::PolicyNotFound => dynamodb!("PolicyNotFoundException"),
             Self::ProvisionedThroughputExceeded => {
                 dynamodb!("ProvisionedThroughputExceededException")
             }

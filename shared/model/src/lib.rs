@@ -9,6 +9,7 @@ pub mod index;
 pub mod json;
 pub mod key;
 pub mod number;
+pub mod policy;
 pub mod size;
 pub mod table;
 pub mod throughput;

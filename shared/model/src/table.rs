@@ -151,9 +151,21 @@ pub struct TableDefinition {
     /// Secondary indexes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<IndexDefinition>,
+    /// Who may do what to it, if somebody has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_policy: Option<Box<ResourcePolicy>>,
     /// What it holds the entries of, if it is no table of a client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index_of: Option<Box<IndexOf>>,
+}
+
+/// A table's policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcePolicy {
+    /// Tells one policy from those before it; never used twice for a table.
+    pub revision: String,
+    /// The document, as it was put.
+    pub document: String,
 }
 
 /// History of throughput changes that DescribeTable shows.

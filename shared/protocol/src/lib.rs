@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod batch;
+pub mod canary;
 pub mod control;
 pub mod cost;
 pub mod directory;

@@ -2,11 +2,13 @@
 //! Owns no metric of any service; never decides whether a service is healthy.
 
 mod counters;
+mod families;
 mod http;
 mod logs;
 mod process;
 
 pub use counters::{Values, export};
-pub use http::{Health, HttpServer, serve_http};
+pub use families::{Families, Name, Sample, Samples, export_families};
+pub use http::{Health, HttpServer, serve_http, serve_http_with};
 pub use logs::{init, init_at};
 pub use process::{incarnation, runtime, wait_for_shutdown};

@@ -11,7 +11,7 @@ use protocol::item::{Get, ItemFault, ItemOperation, ItemReply};
 use protocol::transact::Transact;
 
 use super::transact_write::{BYTES_MAX, OPERATIONS_MAX, sums};
-use super::{Limits, usable_table};
+use super::{Limits, usable_table_for};
 use crate::answer::{Answer, comma, write_item};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
@@ -76,7 +76,7 @@ pub(super) async fn execute<B: Backend>(
     let mut places = Vec::with_capacity(operations.len());
     let mut reasons = Vec::with_capacity(operations.len());
     for operation in operations {
-        let table = usable_table(backend, &operation.table, context).await?;
+        let table = usable_table_for("GetItem", backend, &operation.table, context).await?;
         let placed = key::key_from_key(&table, &operation.key).and_then(|key| {
             parameters::check_key_paths(&table, None, operation.projection.as_ref())?;
             Ok(key)

@@ -8,7 +8,7 @@ use model::error::texts::ITEM_SIZE;
 use model::{ApiError, EncodedKey, Item, TableDefinition, Units, capacity, codec, key, size};
 use protocol::item::{ReturnValues, Write, WriteAction};
 
-use super::{encode, usable_table};
+use super::{encode, usable_table_for};
 use crate::answer::Answer;
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
@@ -36,6 +36,16 @@ enum Kind {
 }
 
 impl Kind {
+    /// The permission that it needs.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Check => "ConditionCheckItem",
+            Self::Put => "PutItem",
+            Self::Delete => "DeleteItem",
+            Self::Update => "UpdateItem",
+        }
+    }
+
     fn member(self) -> &'static str {
         match self {
             Self::Check => "conditionCheck",
@@ -85,7 +95,8 @@ pub(super) async fn execute<B: Backend>(
     let mut seen = HashSet::with_capacity(operations.len());
     let mut bytes = 0;
     for operation in operations {
-        let table = usable_table(backend, &operation.table, context).await?;
+        let table =
+            usable_table_for(operation.kind.action(), backend, &operation.table, context).await?;
         let is_put = operation.kind == Kind::Put;
         bytes += if is_put {
             size::item_size(&operation.item)

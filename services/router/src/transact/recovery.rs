@@ -17,7 +17,7 @@ use transactions::{Coordinator, Record, State};
 
 use super::ledger::Ledger;
 use super::run::{Run, settle};
-use crate::backend::{Backend, Context, MeshBackend};
+use crate::backend::{Backend, Caller, Context, MeshBackend};
 
 /// Time for one transaction. A leader reports it again if that was not enough.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
@@ -89,6 +89,12 @@ fn context() -> Context {
     Context {
         deadline: Deadline::after(RECOVERY_MAX),
         trace: TraceContext::default(),
+        // Nobody's request.
+        caller: Caller {
+            key_id: String::new(),
+            action: "",
+            policies: Arc::default(),
+        },
     }
 }
 
