@@ -148,7 +148,7 @@ impl Inner {
             WriteAction::Put(item) | WriteAction::Fill(item) => {
                 Some(codec::decode_item(&item).unwrap())
             }
-            WriteAction::Delete => None,
+            WriteAction::Delete | WriteAction::Expire { .. } => None,
             WriteAction::Check => panic!("checks are transactions'"),
             WriteAction::Update { key_item, update } => {
                 let base = old
@@ -269,6 +269,7 @@ impl Backend for Fake {
             ItemOperation::Page(_) => panic!("pages go through `page`"),
             // Tested where there are partitions.
             ItemOperation::Transact(_) => Err(ApiError::new(ErrorKind::ServiceUnavailable, "")),
+            ItemOperation::Changes(_) => panic!("it has no change records"),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod admission;
 mod archive;
+mod changes;
 mod flush;
 mod healing;
 mod requests;
@@ -371,6 +372,7 @@ impl Group {
         self.tick_flush(env);
         self.report_stalled(env);
         self.tick_split(env)?;
+        self.tick_upkeep(env)?;
         self.heal(env)
     }
 }

@@ -22,6 +22,7 @@ pub enum ErrorKind {
     BackupNotFound,
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
+    ExpiredIterator,
     DuplicateItem,
     ExportConflict,
     ExportNotFound,
@@ -52,6 +53,7 @@ pub enum ErrorKind {
     TransactionCanceled,
     TransactionConflict,
     TransactionInProgress,
+    TrimmedDataAccess,
     UnknownOperation,
     UnrecognizedClient,
     Validation,
@@ -78,6 +80,7 @@ impl ErrorKind {
             Self::ContinuousBackupsUnavailable => {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
+            Self::ExpiredIterator => dynamodb!("ExpiredIteratorException"),
             Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
@@ -116,6 +119,7 @@ impl ErrorKind {
             Self::TransactionCanceled => dynamodb!("TransactionCanceledException"),
             Self::TransactionConflict => dynamodb!("TransactionConflictException"),
             Self::TransactionInProgress => dynamodb!("TransactionInProgressException"),
+            Self::TrimmedDataAccess => dynamodb!("TrimmedDataAccessException"),
             Self::UnknownOperation => coral!("UnknownOperationException"),
             Self::UnrecognizedClient => coral!("UnrecognizedClientException"),
             Self::Validation => "com.amazon.coral.validate#ValidationException",

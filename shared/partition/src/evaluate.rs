@@ -7,6 +7,7 @@ use model::error::texts;
 use model::size::{ITEM_BYTES_MAX, item_size};
 use model::table::TableStatus;
 use model::{ApiError, ErrorKind, Item};
+use protocol::changes::Tracking;
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
 
 use crate::flight::Lock;
@@ -102,11 +103,17 @@ impl<C> Partition<C> {
                 attributes,
                 ..
             }) => {
+                let by_service = matches!(write.action, WriteAction::Expire { .. });
                 let WriteParts {
                     command,
                     key,
                     after,
-                } = self.write_command(&write.key, &before, item.as_deref(), new_size, now_ms);
+                } = self.write_command(
+                    (&write.key, by_service),
+                    &before,
+                    (item.as_deref(), new_size),
+                    now_ms,
+                );
                 let reply = ItemReply::Written {
                     attributes,
                     old_size_bytes: before.size,
@@ -128,24 +135,37 @@ pub(crate) struct WriteParts {
 }
 
 impl<C> Partition<C> {
-    /// Whether a bound on writes in flight, or not flushed yet, is reached.
+    /// Whether a bound on writes in flight, or not flushed yet, or on change records is reached.
     pub(crate) fn is_overloaded(&self) -> bool {
         self.flights.len() >= self.limits.in_flight_max
             || self.flights.bytes() >= self.limits.in_flight_bytes_max
             || self.overlay.bytes() >= self.limits.overlay_bytes_max
+            || self.changes_are_full()
     }
 
-    /// Makes the command of every write to an item, single or of a transaction.
+    /// Makes the command of every write to an item, single or of a transaction: one that leaves a change record, if somebody wants it and the
+    /// item changes.
     pub(crate) fn write_command(
         &mut self,
-        key: &[u8],
+        (key, by_service): (&[u8], bool),
         before: &Before,
-        item: Option<&[u8]>,
-        new_size: u64,
+        (item, new_size): (Option<&[u8]>, u64),
         now_ms: u64,
     ) -> WriteParts {
         let time_ms = self.stamp(now_ms);
-        let command = command::encode_write(time_ms, key, item, before.size, new_size);
+        let (old, sizes) = (before.bytes.as_deref(), (before.size, new_size));
+        let command = match self.state.table.change_images() {
+            Some(wanted) if old != item => {
+                let tracking = Tracking {
+                    stream: wanted.stream,
+                    by_service,
+                    // Of what is removed nothing else says its key attributes.
+                    old: old.filter(|_| wanted.old_image || item.is_none()),
+                };
+                command::encode_change(time_ms, key, item, sizes, &tracking)
+            }
+            _ => command::encode_write(time_ms, key, item, before.size, new_size),
+        };
         let key = command::key_of(&command, key.len());
         let after = item.map(|_| command::image_of(&command, &key));
         WriteParts {
@@ -209,6 +229,25 @@ pub(crate) fn plan(
             }
             Err(error) => Ok(Err(malformed(error))),
         },
+        WriteAction::Expire { attribute, now_s } => {
+            let expired = match before.bytes {
+                Some(_) => model::ttl::is_expired(before.item()?, attribute, *now_s),
+                None => false,
+            };
+            Ok(match expired {
+                true => Ok(Plan {
+                    item: None,
+                    new_size: 0,
+                    attributes: None,
+                    checks: false,
+                }),
+                // It was changed, or is gone, since the leader saw it.
+                false => Err(ItemFault::ConditionFailed {
+                    item: None,
+                    size_bytes: 0,
+                }),
+            })
+        }
         WriteAction::Delete => Ok(Ok(Plan {
             item: None,
             new_size: 0,

@@ -9,6 +9,7 @@
 //! [`Partition::flushed`].
 
 pub mod btree;
+pub mod change;
 pub mod command;
 pub mod error;
 mod evaluate;
@@ -24,6 +25,7 @@ mod splitting;
 pub mod state;
 mod transacting;
 pub mod transactions;
+mod walk;
 
 pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;

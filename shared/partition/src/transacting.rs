@@ -187,7 +187,12 @@ impl<C> Partition<C> {
             Outcome::Put(item) => (Some(item.clone()), encoded_item_size(item)?),
             Outcome::Keep | Outcome::Delete => (None, 0),
         };
-        let written = self.write_command(&settle.key, &before, item.as_deref(), new_size, now_ms);
+        let written = self.write_command(
+            (&settle.key, false),
+            &before,
+            (item.as_deref(), new_size),
+            now_ms,
+        );
         let WriteParts {
             command,
             key,

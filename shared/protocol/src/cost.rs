@@ -14,13 +14,18 @@ impl ItemOperation {
         match self {
             Self::Get(get) => (Direction::Read, capacity::read_units(0, get.strong)),
             Self::Page(page) => (Direction::Read, capacity::read_units(0, page.strong)),
+            // Streams have limits of their own.
+            Self::Changes(_) => (Direction::Read, Units::ZERO),
             Self::Write(write) => {
                 let bytes = match &write.action {
                     // A malformed item is refused when it is evaluated.
                     WriteAction::Put(item) | WriteAction::Fill(item) => {
                         encoded_item_size(item).unwrap_or(0)
                     }
-                    WriteAction::Delete | WriteAction::Check | WriteAction::Update { .. } => 0,
+                    WriteAction::Delete
+                    | WriteAction::Check
+                    | WriteAction::Expire { .. }
+                    | WriteAction::Update { .. } => 0,
                 };
                 (Direction::Write, capacity::write_units(bytes))
             }
@@ -47,6 +52,7 @@ impl ItemOperation {
         match self {
             Self::Get(get) => get.strong,
             Self::Page(page) => page.strong,
+            Self::Changes(_) => true,
             Self::Write(_) => false,
             Self::Transact(transact) => matches!(**transact, Transact::Read { .. }),
         }
@@ -59,6 +65,7 @@ impl ItemReply {
         match self {
             Self::Item { size_bytes, .. } => capacity::read_units(*size_bytes, strong),
             Self::Page(page) => capacity::read_units(page.bytes_read, strong),
+            Self::Changes(_) => Units::ZERO,
             Self::Written {
                 old_size_bytes,
                 new_size_bytes,

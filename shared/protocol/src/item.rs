@@ -7,6 +7,7 @@ use model::{ApiError, EncodedKey, KeyRange};
 use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::{ChangesReply, ChangesRequest};
 use crate::directory::PartitionInfo;
 use crate::transact::{Transact, TransactionRef};
 
@@ -35,6 +36,8 @@ pub enum ItemOperation {
     Page(Box<Page>),
     /// One item's part in a transaction.
     Transact(Box<Transact>),
+    /// Read change records.
+    Changes(Box<ChangesRequest>),
 }
 
 /// Read one item.
@@ -79,6 +82,13 @@ pub enum WriteAction {
     Delete,
     /// Nothing but the condition: a ConditionCheck of a transaction.
     Check,
+    /// Remove the item if its time to live is over: by the service itself.
+    Expire {
+        /// The attribute that says when.
+        attribute: String,
+        /// Seconds since the epoch.
+        now_s: u64,
+    },
     /// Change the item, or make it from its key.
     Update {
         /// Encoded item that holds the key attributes only.
@@ -174,6 +184,8 @@ pub enum ItemReply {
         /// The version of the item that this is.
         version: u64,
     },
+    /// To `Changes`.
+    Changes(Box<ChangesReply>),
     /// Not done, or not known to be done: see the fault.
     Fault(ItemFault),
 }

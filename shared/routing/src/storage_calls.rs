@@ -241,7 +241,7 @@ fn is_write(operation: &ItemOperation) -> bool {
     match operation {
         ItemOperation::Write(_) => true,
         ItemOperation::Transact(transact) => matches!(**transact, Transact::Prepare { .. }),
-        ItemOperation::Get(_) | ItemOperation::Page(_) => false,
+        ItemOperation::Get(_) | ItemOperation::Page(_) | ItemOperation::Changes(_) => false,
     }
 }
 
@@ -249,7 +249,7 @@ fn need(operation: &ItemOperation) -> Need {
     let strong = match operation {
         ItemOperation::Get(get) => get.strong,
         ItemOperation::Page(page) => page.strong,
-        ItemOperation::Write(_) | ItemOperation::Transact(_) => true,
+        ItemOperation::Write(_) | ItemOperation::Changes(_) | ItemOperation::Transact(_) => true,
     };
     if strong { Need::Leader } else { Need::Nearest }
 }

@@ -89,6 +89,7 @@ async fn execute_once<B: Backend>(
         Operation::TransactGetItems
         | Operation::TransactWriteItems
         | Operation::DescribeEndpoints
+        | Operation::Streams(_)
         | Operation::Control(_) => Err(texts::unknown_operation()),
     }
 }

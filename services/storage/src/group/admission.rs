@@ -269,6 +269,7 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
         ItemOperation::Get(get) => &get.key,
         ItemOperation::Write(write) => &write.key,
         ItemOperation::Transact(transact) => transact.key(),
+        ItemOperation::Changes(request) => &request.key,
         ItemOperation::Page(page) => page.after.as_ref().unwrap_or(match page.reverse {
             true => &page.range.end,
             false => &page.range.start,

@@ -12,6 +12,7 @@ use protocol::item::Write;
 use protocol::transact::Transact;
 
 use super::admission::{Admission, Charge};
+use super::changes::Upkeep;
 use super::flush::Flush;
 use super::split::Splitting;
 use crate::inbox::Caller;
@@ -52,6 +53,8 @@ pub(crate) struct Store {
     pub(super) writes: Vec<(Change, Caller, Charge)>,
     /// What requests may spend.
     pub(super) admission: Admission,
+    /// What a leader does by itself.
+    pub(super) upkeep: Upkeep,
     /// Commands evaluated in this turn, to be proposed together.
     pub(super) commands: Vec<Bytes>,
     pub(super) flush: Flush,
@@ -78,6 +81,7 @@ impl Store {
             tree: Arc::new(tree),
             writes: Vec::new(),
             admission: Admission::default(),
+            upkeep: Upkeep::default(),
             commands: Vec::new(),
             flush: Flush::Idle,
             unflushed_since: None,
