@@ -365,19 +365,19 @@ impl<B: Backend> Run<B> {
         let Some(participant) = self.record.participants.get(operation) else {
             return true;
         };
-        settle(
+        let settled = settle(
             self.ledger.backend(),
             (participant.table, &participant.key),
             (&self.transaction, commits),
             &self.context,
-        )
-        .await
-        .map_or(false, |()| true)
-            || {
-                let error = texts::unavailable();
+        );
+        match settled.await {
+            Ok(()) => true,
+            Err(error) => {
                 self.pause(repeated, &error).await;
                 false
             }
+        }
     }
 
     /// Notes in the record that all is done, or deletes it.
