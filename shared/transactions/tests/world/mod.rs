@@ -497,7 +497,7 @@ impl World {
                     Transacted::Answer(_, reply) => (Vec::new(), Some(reply)),
                 }
             }
-            ItemOperation::Page(_) => panic!("nobody asks for pages"),
+            ItemOperation::Page(_) | ItemOperation::Changes(_) => panic!("nobody asks for these"),
         };
         if !commands.is_empty() {
             let first = shard.applied + shard.proposed.len() as u64 + 1;
