@@ -292,6 +292,7 @@ fn pending_items_survive_flush_and_restart_and_move_with_their_keys() {
     };
     let committed = CommittedSplit {
         at: state.applied,
+        time_ms: state.time_ms,
         configuration: state.configuration.clone(),
     };
     let child =
