@@ -6,15 +6,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use model::json::from_slice;
 use model::{ApiError, TableDefinition};
-use protocol::control::{ApiCall, ApiReply};
+use protocol::control::{ApiCall, ApiReply, MAKE_LEDGER};
 use serde_json::{Value, json};
 
+use crate::absent;
 use crate::backups::restore_summary;
 use crate::driver::Admin;
 use crate::records::{TableRecord, table_name_of};
 use crate::requests::{CreateTable, ListTables, NamedTable, UpdateTable};
 use crate::tagging::{Resource, Tagging, check_tag_count};
 use crate::texts;
+use crate::time_to_live;
 
 /// Answers one call.
 pub(crate) async fn answer(admin: &Arc<Admin>, call: ApiCall) -> ApiReply {
@@ -31,6 +33,7 @@ pub(crate) async fn answer(admin: &Arc<Admin>, call: ApiCall) -> ApiReply {
 
 async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError> {
     let body = &call.body;
+    admin.check_access(call).await?;
     match call.operation.as_str() {
         "CreateTable" => create_table(admin, from_slice(body)?).await,
         "DescribeTable" => describe_table(admin, from_slice(body)?).await,
@@ -40,11 +43,16 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "TagResource" => tag(admin, from_slice(body)?).await,
         "UntagResource" => untag(admin, from_slice(body)?).await,
         "ListTagsOfResource" => list_tags(admin, from_slice(body)?).await,
+        "PutResourcePolicy" => admin.put_resource_policy(from_slice(body)?, call).await,
+        "GetResourcePolicy" => admin.get_resource_policy(from_slice(body)?).await,
+        "DeleteResourcePolicy" => admin.delete_resource_policy(from_slice(body)?).await,
         "DescribeLimits" => Ok(admin.settings.quotas.describe()),
         "DescribeTimeToLive" => {
-            find(admin, from_slice(body)?).await?;
-            Ok(json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "DISABLED" } }))
+            let definition = find(admin, from_slice(body)?).await?;
+            Ok(time_to_live::describe(&definition))
         }
+        "UpdateTimeToLive" => time_to_live::update(admin, from_slice(body)?, now_ms()).await,
+        "ListStreams" => admin.list_streams(from_slice(body)?).await,
         "DescribeContinuousBackups" => {
             let body = from_slice(body)?;
             admin.describe_continuous_backups(body, now_ms()).await
@@ -71,6 +79,16 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "ImportTable" => admin.import_table(from_slice(body)?, now_ms()).await,
         "DescribeImport" => admin.describe_import(from_slice(body)?).await,
         "ListImports" => admin.list_imports(from_slice(body)?).await,
+        MAKE_LEDGER => {
+            admin.make_ledger(now_ms()).await?;
+            admin
+                .drive(transactions::ledger::TABLE, admin.answer_wait())
+                .await;
+            Ok(Value::Null)
+        }
+        operation if absent::OPERATIONS.contains(&operation) => {
+            absent::answer(admin, operation, from_slice(body)?).await
+        }
         _ => Err(texts::unknown_operation()),
     }
 }
@@ -98,7 +116,8 @@ impl Admin {
         table
     }
 
-    fn answer_wait(&self) -> Duration {
+    /// How long an answer waits for a change to be carried out.
+    pub(crate) fn answer_wait(&self) -> Duration {
         Duration::from_millis(self.settings.answer_wait_ms)
     }
 }
@@ -133,6 +152,7 @@ async fn list_tables(admin: &Admin, body: ListTables) -> Result<Value, ApiError>
     let mut names: Vec<String> = tables
         .into_iter()
         .map(|stored| stored.value.definition.name)
+        .filter(|name| name != transactions::ledger::TABLE)
         .collect();
     names.sort();
     if let Some(after) = after {

@@ -1,6 +1,7 @@
 //! The control plane: tables, their placement, and the orders that make it real. Owns the system table's content; never sits in the
 //! path of an item request: while every admin is down, tables keep serving.
 
+mod absent;
 mod agreement;
 mod api;
 mod autoadmin;
@@ -16,18 +17,22 @@ mod driver;
 mod founding;
 mod healing;
 mod lease;
+mod ledger;
 mod operate;
 mod partitions;
 mod placement;
 mod records;
 mod requests;
 mod reservations;
+mod resource_policies;
 mod service;
 mod settings;
 mod splitting;
+mod streams;
 mod tagging;
 mod texts;
 mod throughput;
+mod time_to_live;
 mod update;
 mod views;
 mod vitality;

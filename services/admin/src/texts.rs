@@ -47,6 +47,39 @@ pub(crate) fn unsupported(parameter: &str) -> ApiError {
     invalid(format!("{parameter} is not supported yet by Evenkeel"))
 }
 
+// ---- streams and time to live ----
+
+pub(crate) fn stream_without_view() -> ApiError {
+    invalid("StreamSpecification: StreamViewType must be specified when StreamEnabled is true")
+}
+pub(crate) fn view_without_stream() -> ApiError {
+    invalid("StreamSpecification: StreamViewType must not be specified when StreamEnabled is false")
+}
+pub(crate) fn stream_is_enabled(table: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Table already has an enabled stream: TableName: {table}"
+    ))
+}
+pub(crate) fn stream_is_disabled(table: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Table has no stream to disable: TableName: {table}"
+    ))
+}
+pub(crate) fn ttl_is_enabled() -> ApiError {
+    ApiError::validation("TimeToLive is already enabled")
+}
+pub(crate) fn ttl_is_disabled() -> ApiError {
+    ApiError::validation("TimeToLive is already disabled")
+}
+pub(crate) fn ttl_on_other_attribute(current: &str) -> ApiError {
+    ApiError::validation(format!(
+        "TimeToLive is active on a different AttributeName: current AttributeName is {current}"
+    ))
+}
+pub(crate) fn ttl_changed_lately() -> ApiError {
+    ApiError::validation("Time to live has been modified multiple times within a fixed interval")
+}
+
 // ---- keys ----
 
 pub(crate) fn undefined_keys(keys: &[&str], definitions: &[&str]) -> ApiError {
@@ -227,6 +260,37 @@ pub(crate) fn duplicate_tags() -> ApiError {
 }
 pub(crate) fn reserved_tag() -> ApiError {
     invalid("Tag keys that start with 'aws:' are reserved for system use")
+}
+
+// ---- what there is none of ----
+
+pub(crate) fn global_table_not_found(name: &str) -> ApiError {
+    ApiError::new(
+        ErrorKind::GlobalTableNotFound,
+        format!("Global table not found: Global table with name: '{name}' does not exist."),
+    )
+}
+pub(crate) fn no_kinesis_destination(doing: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Table is not in a valid state to {doing} Kinesis Streaming Destination: KinesisStreamingDestination must be          ACTIVE to perform {doing} operation."
+    ))
+}
+
+// ---- policies ----
+
+pub(crate) fn policy_not_found(arn: &str) -> ApiError {
+    ApiError::new(
+        ErrorKind::PolicyNotFound,
+        format!("Resource-based policy not found for the provided ResourceArn: {arn}"),
+    )
+}
+pub(crate) fn bad_policy(why: &str) -> ApiError {
+    ApiError::validation(format!("Invalid policy document: {why}"))
+}
+pub(crate) fn locks_itself_out(action: &str) -> ApiError {
+    ApiError::validation(format!(
+        "The policy denies {action} to you, who attach it: set ConfirmRemoveSelfResourceAccess if that is meant"
+    ))
 }
 
 // ---- the mesh ----

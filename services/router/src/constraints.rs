@@ -75,6 +75,41 @@ impl Constraints {
         }
     }
 
+    /// A table's name somewhere in a transaction.
+    pub(crate) fn member_table_name(&mut self, member: &str, name: Option<&str>) {
+        match name {
+            None => self.present(member, false),
+            Some(name) => self.name(member, table_of(name)),
+        }
+    }
+
+    /// `ReturnValuesOnConditionCheckFailure` somewhere in a transaction.
+    pub(crate) fn member_on_failure(&mut self, member: &str, value: Option<&str>) {
+        self.one_of(member, value, ON_FAILURE);
+    }
+
+    /// `ClientRequestToken`.
+    pub(crate) fn token(&mut self, token: Option<&str>, max: usize) {
+        let Some(token) = token else { return };
+        if token.is_empty() {
+            self.broken(token, "clientRequestToken", &texts::length_at_least(1));
+        }
+        if token.len() > max {
+            self.broken(token, "clientRequestToken", &texts::length_at_most(max));
+        }
+    }
+
+    /// How many operations there are in `TransactItems`; none: it is missing.
+    pub(crate) fn operations(&mut self, count: Option<usize>, max: usize) {
+        match count {
+            None => self.present("transactItems", false),
+            Some(0) => self.hidden(true, "transactItems", &texts::length_at_least(1)),
+            Some(count) => {
+                self.hidden(count > max, "transactItems", &texts::length_at_most(max));
+            }
+        }
+    }
+
     /// `IndexName`.
     pub(crate) fn index_name(&mut self, name: Option<&str>) {
         if let Some(name) = name {
@@ -94,6 +129,21 @@ impl Constraints {
         }
     }
 
+    /// A collection that is too short; `value` as it is shown.
+    pub(crate) fn length_at_least(&mut self, value: &str, member: &str, min: usize) {
+        self.broken(value, member, &texts::length_at_least(min));
+    }
+
+    /// A text of bounded length; its value is not shown when it is too long.
+    pub(crate) fn length(&mut self, member: &str, value: &str, min: usize, max: usize) {
+        if value.len() < min {
+            self.broken(value, member, &texts::length_at_least(min));
+        }
+        if value.len() > max {
+            self.hidden(true, member, &texts::length_at_most(max));
+        }
+    }
+
     /// Names of the tables of a batch.
     pub(crate) fn table_names<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {
@@ -104,7 +154,8 @@ impl Constraints {
         }
     }
 
-    fn one_of(&mut self, member: &str, value: Option<&str>, set: &[&str]) {
+    /// A member that takes only the values of a set.
+    pub(crate) fn one_of(&mut self, member: &str, value: Option<&str>, set: &[&str]) {
         if let Some(value) = value
             && !set.contains(&value)
         {

@@ -2,6 +2,7 @@
 //! partition and asks its storage node; passes control-plane calls on to the admin. Holds caches only, never data; never
 //! evaluates an expression (storage leaders do).
 
+mod access;
 mod admission;
 mod answer;
 mod auth;
@@ -9,6 +10,7 @@ mod backend;
 mod constraints;
 mod consumed;
 mod http;
+mod legacy;
 mod metrics;
 mod operation;
 mod operations;
@@ -18,9 +20,11 @@ mod request_id;
 mod requests;
 mod server;
 mod settings;
+mod streams;
 mod supervisor;
 mod texts;
 mod tokens;
+mod transact;
 
 #[cfg(test)]
 mod fake;

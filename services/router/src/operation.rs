@@ -1,7 +1,11 @@
 //! The operations of the API, as `X-Amz-Target` names them. Never does anything itself.
 
+use crate::streams::StreamOperation;
+
 /// Version prefix of every target.
 const PREFIX: &[u8] = b"DynamoDB_20120810.";
+/// Same, of the targets of DynamoDB Streams.
+const STREAMS_PREFIX: &[u8] = b"DynamoDBStreams_20120810.";
 
 /// An operation that this endpoint knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +18,13 @@ pub(crate) enum Operation {
     BatchWriteItem,
     Query,
     Scan,
+    ExecuteStatement,
+    BatchExecuteStatement,
+    TransactGetItems,
+    TransactWriteItems,
     DescribeEndpoints,
+    /// Reads of streams.
+    Streams(StreamOperation),
     /// Answered by the admin.
     Control(Control),
 }
@@ -32,6 +42,8 @@ pub(crate) enum Control {
     UntagResource,
     ListTagsOfResource,
     DescribeTimeToLive,
+    UpdateTimeToLive,
+    ListStreams,
     DescribeContinuousBackups,
     UpdateContinuousBackups,
     CreateBackup,
@@ -46,15 +58,47 @@ pub(crate) enum Control {
     ImportTable,
     DescribeImport,
     ListImports,
+    PutResourcePolicy,
+    GetResourcePolicy,
+    DeleteResourcePolicy,
+    CancelBulkOperation,
+    CreateGlobalTable,
+    DescribeBulkOperation,
+    DescribeContributorInsights,
+    DescribeGlobalTable,
+    DescribeGlobalTableSettings,
+    DescribeKinesisStreamingDestination,
+    DescribeTableReplicaAutoScaling,
+    DisableKinesisStreamingDestination,
+    EnableKinesisStreamingDestination,
+    ListBulkOperations,
+    ListContributorInsights,
+    ListGlobalTables,
+    SearchVectors,
+    StartBulkPutItems,
+    UpdateContributorInsights,
+    UpdateGlobalTable,
+    UpdateGlobalTableSettings,
+    UpdateKinesisStreamingDestination,
+    UpdateTableReplicaAutoScaling,
 }
 
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 33;
+    pub(crate) const COUNT: usize = 65;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
+        if let Some(name) = target.strip_prefix(STREAMS_PREFIX) {
+            return Some(match name {
+                b"DescribeStream" => Self::Streams(StreamOperation::DescribeStream),
+                b"GetShardIterator" => Self::Streams(StreamOperation::GetShardIterator),
+                b"GetRecords" => Self::Streams(StreamOperation::GetRecords),
+                b"ListStreams" => Self::Control(Control::ListStreams),
+                _ => return None,
+            });
+        }
         let name = target.strip_prefix(PREFIX)?;
         Some(match name {
             b"GetItem" => Self::GetItem,
@@ -65,6 +109,10 @@ impl Operation {
             b"BatchWriteItem" => Self::BatchWriteItem,
             b"Query" => Self::Query,
             b"Scan" => Self::Scan,
+            b"TransactGetItems" => Self::TransactGetItems,
+            b"TransactWriteItems" => Self::TransactWriteItems,
+            b"ExecuteStatement" => Self::ExecuteStatement,
+            b"BatchExecuteStatement" => Self::BatchExecuteStatement,
             b"DescribeEndpoints" => Self::DescribeEndpoints,
             b"CreateTable" => Self::Control(Control::CreateTable),
             b"DescribeTable" => Self::Control(Control::DescribeTable),
@@ -76,6 +124,7 @@ impl Operation {
             b"UntagResource" => Self::Control(Control::UntagResource),
             b"ListTagsOfResource" => Self::Control(Control::ListTagsOfResource),
             b"DescribeTimeToLive" => Self::Control(Control::DescribeTimeToLive),
+            b"UpdateTimeToLive" => Self::Control(Control::UpdateTimeToLive),
             b"DescribeContinuousBackups" => Self::Control(Control::DescribeContinuousBackups),
             b"UpdateContinuousBackups" => Self::Control(Control::UpdateContinuousBackups),
             b"CreateBackup" => Self::Control(Control::CreateBackup),
@@ -90,6 +139,41 @@ impl Operation {
             b"ImportTable" => Self::Control(Control::ImportTable),
             b"DescribeImport" => Self::Control(Control::DescribeImport),
             b"ListImports" => Self::Control(Control::ListImports),
+            b"PutResourcePolicy" => Self::Control(Control::PutResourcePolicy),
+            b"GetResourcePolicy" => Self::Control(Control::GetResourcePolicy),
+            b"DeleteResourcePolicy" => Self::Control(Control::DeleteResourcePolicy),
+            b"CancelBulkOperation" => Self::Control(Control::CancelBulkOperation),
+            b"CreateGlobalTable" => Self::Control(Control::CreateGlobalTable),
+            b"DescribeBulkOperation" => Self::Control(Control::DescribeBulkOperation),
+            b"DescribeContributorInsights" => Self::Control(Control::DescribeContributorInsights),
+            b"DescribeGlobalTable" => Self::Control(Control::DescribeGlobalTable),
+            b"DescribeGlobalTableSettings" => Self::Control(Control::DescribeGlobalTableSettings),
+            b"DescribeKinesisStreamingDestination" => {
+                Self::Control(Control::DescribeKinesisStreamingDestination)
+            }
+            b"DescribeTableReplicaAutoScaling" => {
+                Self::Control(Control::DescribeTableReplicaAutoScaling)
+            }
+            b"DisableKinesisStreamingDestination" => {
+                Self::Control(Control::DisableKinesisStreamingDestination)
+            }
+            b"EnableKinesisStreamingDestination" => {
+                Self::Control(Control::EnableKinesisStreamingDestination)
+            }
+            b"ListBulkOperations" => Self::Control(Control::ListBulkOperations),
+            b"ListContributorInsights" => Self::Control(Control::ListContributorInsights),
+            b"ListGlobalTables" => Self::Control(Control::ListGlobalTables),
+            b"SearchVectors" => Self::Control(Control::SearchVectors),
+            b"StartBulkPutItems" => Self::Control(Control::StartBulkPutItems),
+            b"UpdateContributorInsights" => Self::Control(Control::UpdateContributorInsights),
+            b"UpdateGlobalTable" => Self::Control(Control::UpdateGlobalTable),
+            b"UpdateGlobalTableSettings" => Self::Control(Control::UpdateGlobalTableSettings),
+            b"UpdateKinesisStreamingDestination" => {
+                Self::Control(Control::UpdateKinesisStreamingDestination)
+            }
+            b"UpdateTableReplicaAutoScaling" => {
+                Self::Control(Control::UpdateTableReplicaAutoScaling)
+            }
             _ => return None,
         })
     }
@@ -105,7 +189,14 @@ impl Operation {
             Self::BatchWriteItem => "BatchWriteItem",
             Self::Query => "Query",
             Self::Scan => "Scan",
+            Self::TransactGetItems => "TransactGetItems",
+            Self::TransactWriteItems => "TransactWriteItems",
+            Self::ExecuteStatement => "ExecuteStatement",
+            Self::BatchExecuteStatement => "BatchExecuteStatement",
             Self::DescribeEndpoints => "DescribeEndpoints",
+            Self::Streams(StreamOperation::DescribeStream) => "DescribeStream",
+            Self::Streams(StreamOperation::GetShardIterator) => "GetShardIterator",
+            Self::Streams(StreamOperation::GetRecords) => "GetRecords",
             Self::Control(control) => match control {
                 Control::CreateTable => "CreateTable",
                 Control::DescribeTable => "DescribeTable",
@@ -117,6 +208,8 @@ impl Operation {
                 Control::UntagResource => "UntagResource",
                 Control::ListTagsOfResource => "ListTagsOfResource",
                 Control::DescribeTimeToLive => "DescribeTimeToLive",
+                Control::UpdateTimeToLive => "UpdateTimeToLive",
+                Control::ListStreams => "ListStreams",
                 Control::DescribeContinuousBackups => "DescribeContinuousBackups",
                 Control::UpdateContinuousBackups => "UpdateContinuousBackups",
                 Control::CreateBackup => "CreateBackup",
@@ -131,6 +224,31 @@ impl Operation {
                 Control::ImportTable => "ImportTable",
                 Control::DescribeImport => "DescribeImport",
                 Control::ListImports => "ListImports",
+                Control::PutResourcePolicy => "PutResourcePolicy",
+                Control::GetResourcePolicy => "GetResourcePolicy",
+                Control::DeleteResourcePolicy => "DeleteResourcePolicy",
+                Control::CancelBulkOperation => "CancelBulkOperation",
+                Control::CreateGlobalTable => "CreateGlobalTable",
+                Control::DescribeBulkOperation => "DescribeBulkOperation",
+                Control::DescribeContributorInsights => "DescribeContributorInsights",
+                Control::DescribeGlobalTable => "DescribeGlobalTable",
+                Control::DescribeGlobalTableSettings => "DescribeGlobalTableSettings",
+                Control::DescribeKinesisStreamingDestination => {
+                    "DescribeKinesisStreamingDestination"
+                }
+                Control::DescribeTableReplicaAutoScaling => "DescribeTableReplicaAutoScaling",
+                Control::DisableKinesisStreamingDestination => "DisableKinesisStreamingDestination",
+                Control::EnableKinesisStreamingDestination => "EnableKinesisStreamingDestination",
+                Control::ListBulkOperations => "ListBulkOperations",
+                Control::ListContributorInsights => "ListContributorInsights",
+                Control::ListGlobalTables => "ListGlobalTables",
+                Control::SearchVectors => "SearchVectors",
+                Control::StartBulkPutItems => "StartBulkPutItems",
+                Control::UpdateContributorInsights => "UpdateContributorInsights",
+                Control::UpdateGlobalTable => "UpdateGlobalTable",
+                Control::UpdateGlobalTableSettings => "UpdateGlobalTableSettings",
+                Control::UpdateKinesisStreamingDestination => "UpdateKinesisStreamingDestination",
+                Control::UpdateTableReplicaAutoScaling => "UpdateTableReplicaAutoScaling",
             },
         }
     }
@@ -147,13 +265,18 @@ impl Operation {
             Self::Query => 6,
             Self::Scan => 7,
             Self::DescribeEndpoints => 8,
-            Self::Control(control) => 9 + control as usize,
+            Self::ExecuteStatement => 9,
+            Self::BatchExecuteStatement => 10,
+            Self::Streams(streams) => 11 + streams as usize,
+            Self::TransactGetItems => 14,
+            Self::TransactWriteItems => 15,
+            Self::Control(control) => 16 + control as usize,
         }
     }
 
     /// All of them, by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        const CONTROL: [Control; 24] = [
+        const CONTROL: [Control; 49] = [
             Control::CreateTable,
             Control::DescribeTable,
             Control::ListTables,
@@ -164,6 +287,8 @@ impl Operation {
             Control::UntagResource,
             Control::ListTagsOfResource,
             Control::DescribeTimeToLive,
+            Control::UpdateTimeToLive,
+            Control::ListStreams,
             Control::DescribeContinuousBackups,
             Control::UpdateContinuousBackups,
             Control::CreateBackup,
@@ -178,6 +303,29 @@ impl Operation {
             Control::ImportTable,
             Control::DescribeImport,
             Control::ListImports,
+            Control::PutResourcePolicy,
+            Control::GetResourcePolicy,
+            Control::DeleteResourcePolicy,
+            Control::CancelBulkOperation,
+            Control::CreateGlobalTable,
+            Control::DescribeBulkOperation,
+            Control::DescribeContributorInsights,
+            Control::DescribeGlobalTable,
+            Control::DescribeGlobalTableSettings,
+            Control::DescribeKinesisStreamingDestination,
+            Control::DescribeTableReplicaAutoScaling,
+            Control::DisableKinesisStreamingDestination,
+            Control::EnableKinesisStreamingDestination,
+            Control::ListBulkOperations,
+            Control::ListContributorInsights,
+            Control::ListGlobalTables,
+            Control::SearchVectors,
+            Control::StartBulkPutItems,
+            Control::UpdateContributorInsights,
+            Control::UpdateGlobalTable,
+            Control::UpdateGlobalTableSettings,
+            Control::UpdateKinesisStreamingDestination,
+            Control::UpdateTableReplicaAutoScaling,
         ];
         [
             Self::GetItem,
@@ -189,6 +337,13 @@ impl Operation {
             Self::Query,
             Self::Scan,
             Self::DescribeEndpoints,
+            Self::ExecuteStatement,
+            Self::BatchExecuteStatement,
+            Self::Streams(StreamOperation::DescribeStream),
+            Self::Streams(StreamOperation::GetShardIterator),
+            Self::Streams(StreamOperation::GetRecords),
+            Self::TransactGetItems,
+            Self::TransactWriteItems,
         ]
         .into_iter()
         .chain(CONTROL.into_iter().map(Self::Control))
@@ -204,7 +359,13 @@ mod tests {
         let mut seen = 0;
         for (index, operation) in Operation::all().enumerate() {
             assert_eq!(operation.index(), index);
-            let target = format!("DynamoDB_20120810.{}", operation.name());
+            let prefix = match operation {
+                Operation::Streams(_) | Operation::Control(super::Control::ListStreams) => {
+                    "DynamoDBStreams_20120810"
+                }
+                _ => "DynamoDB_20120810",
+            };
+            let target = format!("{prefix}.{}", operation.name());
             assert_eq!(Operation::from_target(target.as_bytes()), Some(operation));
             seen += 1;
         }
@@ -219,6 +380,8 @@ mod tests {
             "DynamoDB_20111205.GetItem",
             "DynamoDB_20120810.getItem",
             "DynamoDB_20120810.",
+            "DynamoDB_20120810.GetRecords",
+            "DynamoDBStreams_20120810.GetItem",
         ] {
             assert_eq!(Operation::from_target(target.as_bytes()), None, "{target}");
         }

@@ -183,6 +183,7 @@ impl Env {
                     self.inbox.release(bytes);
                 }
                 Caller::Order(caller) => caller.answer(&reply),
+                Caller::Service => {}
             }
         }
     }

@@ -40,6 +40,8 @@ pub(crate) enum Caller {
     },
     /// The admin, for `SetTable`.
     Order(OrderCaller),
+    /// The node itself: nobody waits.
+    Service,
 }
 
 /// Everything else that happens to a shard.

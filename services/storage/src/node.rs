@@ -498,6 +498,7 @@ pub(crate) fn tree_options(settings: &StorageSettings) -> TreeOptions {
 pub(crate) fn partition_limits(settings: &StorageSettings) -> PartitionLimits {
     PartitionLimits {
         overlay_bytes_max: settings.limits.overlay_bytes_max,
+        change_bytes_max: settings.changes.bytes_max,
         ..PartitionLimits::default()
     }
 }

@@ -11,6 +11,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::{Value, json};
 
 use super::{App, handle};
+use crate::access::Policies;
 use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::fake::Fake;
@@ -50,7 +51,13 @@ fn settings() -> RouterSettings {
 
 async fn send_to(settings: &RouterSettings, admission: &Admission, request: TestRequest) -> Answer {
     let keys = Keys::load(settings).unwrap();
-    let app = web::Data::new(App::new(settings, keys, admission.clone(), Fake::new()));
+    let app = web::Data::new(App::new(
+        settings,
+        keys,
+        Policies::default(),
+        admission.clone(),
+        Fake::new(),
+    ));
     let service = init_service(
         actix_web::App::new()
             .app_data(app)

@@ -5,9 +5,12 @@ mod batch_write;
 mod delete;
 mod get;
 mod pages;
+mod partiql;
 mod put;
 mod query;
 mod scan;
+mod transact_get;
+mod transact_write;
 mod update;
 
 use std::sync::Arc;
@@ -16,10 +19,13 @@ use model::{ApiError, ErrorKind, Item, TableDefinition, Units, json, table::Tabl
 use protocol::item::{ItemFault, ItemReply, ReturnValues};
 
 use crate::answer::Answer;
-use crate::backend::{Backend, Context};
+use crate::backend::{Backend, Caller, Context};
 use crate::consumed::Detail;
 use crate::operation::Operation;
 use crate::texts;
+
+/// Whether transactions are served.
+const TRANSACTIONS: bool = false;
 
 /// Bounds that operations need.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +74,23 @@ async fn execute_once<B: Backend>(
         Operation::BatchWriteItem => {
             batch_write::execute(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::DescribeEndpoints | Operation::Control(_) => Err(texts::unknown_operation()),
+        Operation::ExecuteStatement => {
+            partiql::execute(json::from_slice(body)?, backend, context).await
+        }
+        Operation::BatchExecuteStatement => {
+            partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
+        }
+        Operation::TransactGetItems if TRANSACTIONS => {
+            transact_get::execute(json::from_slice(body)?, backend, limits, context).await
+        }
+        Operation::TransactWriteItems if TRANSACTIONS => {
+            transact_write::execute(json::from_slice(body)?, backend, context).await
+        }
+        Operation::TransactGetItems
+        | Operation::TransactWriteItems
+        | Operation::DescribeEndpoints
+        | Operation::Streams(_)
+        | Operation::Control(_) => Err(texts::unknown_operation()),
     }
 }
 
@@ -78,7 +100,27 @@ async fn usable_table<B: Backend>(
     name: &str,
     context: &Context,
 ) -> Result<Arc<TableDefinition>, ApiError> {
-    let table = backend.table(name, context).await?;
+    usable_table_for(context.caller.action, backend, name, context).await
+}
+
+/// Same, where the caller needs the permission for another action than the operation's.
+async fn usable_table_for<B: Backend>(
+    action: &str,
+    backend: &B,
+    name: &str,
+    context: &Context,
+) -> Result<Arc<TableDefinition>, ApiError> {
+    let Caller {
+        key_id, policies, ..
+    } = &context.caller;
+    let table = match backend.table(name, context).await {
+        Err(error) if error.kind == ErrorKind::ResourceNotFound => {
+            policies.check_absent(key_id, action, name)?;
+            return Err(error);
+        }
+        table => table?,
+    };
+    policies.check(key_id, action, &table)?;
     match table.status {
         TableStatus::Active | TableStatus::Updating => Ok(table),
         TableStatus::Creating | TableStatus::Deleting => Err(ApiError::resource_not_found()),
@@ -125,6 +167,11 @@ fn fault_error(fault: ItemFault) -> ApiError {
         ItemFault::NotHere { .. } | ItemFault::WrongRange { .. } | ItemFault::NotReady => {
             texts::unavailable()
         }
+        // Of transactions only, which look at them first.
+        ItemFault::Conflict { .. } => ApiError::transaction_conflict(),
+        ItemFault::Untimely { now_ms } => {
+            texts::internal(format!("untimely, the leader's time is {now_ms}"))
+        }
         // routing makes the error of it, which names the table
         ItemFault::Throttled { direction } => texts::internal(format!("throttled: {direction:?}")),
     }
@@ -132,7 +179,11 @@ fn fault_error(fault: ItemFault) -> ApiError {
 
 /// Whether a batch leaves the item unprocessed: it was certainly not done, and may be done later.
 fn leaves_unprocessed(error: &ApiError) -> bool {
-    error.is_throttling() || error.kind == ErrorKind::ServiceUnavailable
+    error.is_throttling()
+        || matches!(
+            error.kind,
+            ErrorKind::ServiceUnavailable | ErrorKind::TransactionConflict
+        )
 }
 
 /// The answer to a single write.
