@@ -66,6 +66,8 @@ pub const ADMIN_NUDGE: &str = "admin.nudge";
 pub const ADMIN_OPERATE: &str = "admin.operate";
 /// "Forget all routes that you have cached", to every routing client (routers, admins), one way: `operate::ForgetRoutes`.
 pub const ROUTES_FORGET: &str = "routes.forget";
+/// Transactions that have been pending for long, from the items' leaders to one of the routers (queue group), one way: `transact::Stalled`.
+pub const TRANSACTIONS_STALLED: &str = "transactions.stalled";
 /// Tables' tokens from one GAC instance: `tokens::TokenRequest` → `tokens::TokenReply`.
 pub fn gac_tokens(instance: u64) -> String {
     format!("gac.{instance}.tokens")

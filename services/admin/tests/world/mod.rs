@@ -577,7 +577,7 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 WriteAction::Delete => {
                     items.remove(&write.key);
                 }
-                WriteAction::Update { .. } | WriteAction::Expire { .. } => {
+                WriteAction::Update { .. } | WriteAction::Expire { .. } | WriteAction::Check => {
                     panic!("the admin never updates in place")
                 }
             }
@@ -602,5 +602,6 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
             })
         }
         ItemOperation::Changes(_) => panic!("the admin reads no change records"),
+        ItemOperation::Transact(_) => panic!("the admin has no transactions"),
     }
 }
