@@ -5,6 +5,7 @@ mod counters;
 mod http;
 mod logs;
 mod process;
+pub mod traces;
 
 pub use counters::{Values, export};
 pub use http::{Health, HttpServer, serve_http};
