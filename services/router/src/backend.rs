@@ -10,6 +10,7 @@ use protocol::control::{ApiCall, ApiReply};
 use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
 use protocol::subjects;
 
+use crate::marks::Marks;
 use crate::texts;
 
 /// What travels with one request.
@@ -17,8 +18,10 @@ use crate::texts;
 pub(crate) struct Context {
     /// By when it must be answered.
     pub(crate) deadline: Deadline,
-    /// The client's trace.
+    /// The request's trace: what is done for it is part of this span.
     pub(crate) trace: TraceContext,
+    /// What it passes on its way.
+    pub(crate) marks: Marks,
 }
 
 /// Storage and control plane.

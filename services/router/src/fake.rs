@@ -41,6 +41,7 @@ pub(crate) fn context() -> Context {
     Context {
         deadline: Deadline::after(Duration::from_secs(5)),
         trace: TraceContext::default(),
+        marks: crate::marks::Marks::default(),
     }
 }
 

@@ -9,6 +9,7 @@ mod backend;
 mod constraints;
 mod consumed;
 mod http;
+mod marks;
 mod metrics;
 mod operation;
 mod operations;

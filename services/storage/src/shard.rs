@@ -174,9 +174,9 @@ impl Shard {
 
     fn event(&mut self, event: Event, context: &mut Context<Self>) {
         match event {
-            Event::Persisted(id, token, bytes) => {
+            Event::Persisted(id, token, bytes, sync) => {
                 self.env.appended(bytes);
-                self.with_group(id, |group, env| group.persisted(env, token));
+                self.with_group(id, |group, env| group.persisted(env, token, sync));
             }
             Event::Messages(messages) => {
                 for message in messages {
@@ -322,9 +322,12 @@ impl Shard {
     fn request(&mut self, request: Request) {
         let Request {
             call,
-            caller,
+            mut caller,
             deadline,
         } = request;
+        if let Some(traced) = caller.traced() {
+            traced.evaluated_ns = self.env.unix_ns;
+        }
         if deadline.is_some_and(|deadline| deadline.unix_ms() <= self.env.unix_ms) {
             self.env.node.metrics.expired.inc();
             // Nobody waits; the answer only gives the room back.

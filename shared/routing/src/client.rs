@@ -13,6 +13,7 @@ use protocol::directory::{Lookup, LookupAnswer, PartitionInfo, TableRef};
 use protocol::health::Heartbeat;
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
+use telemetry::traces::Recorder;
 use tokio::sync::Semaphore;
 
 use crate::lookups::Lookups;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) misses: Arc<Misses>,
     pub(crate) reach: Arc<RwLock<Reach>>,
     pub(crate) started: Instant,
+    pub(crate) recorder: Recorder,
     pub(crate) calls: Semaphore,
     _heartbeats: Subscription,
 }
@@ -92,8 +94,10 @@ impl Client {
     /// Starts a client on the bus: listens to heartbeats to find the memds fleet, and serves until the last clone is dropped.
     pub async fn start(mesh: Mesh, settings: ClientSettings) -> Result<Self, MeshError> {
         let routes = Arc::new(RwLock::new(Routes::new(settings.routes.clone())));
+        let recorder = telemetry::traces::of(&mesh);
         let lookups = Arc::new(Lookups::new(
             mesh.clone(),
+            recorder.clone(),
             routes.clone(),
             settings.zone.clone(),
         ));
@@ -120,6 +124,7 @@ impl Client {
             misses: Arc::default(),
             reach,
             started,
+            recorder,
             calls,
             _heartbeats: heartbeats,
         };
@@ -136,7 +141,6 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
-        let _ = trace;
         if name.starts_with(SYSTEM_PREFIX) {
             return Err(crate::errors::no_table());
         }
@@ -150,10 +154,10 @@ impl Client {
         let known = self.shared.routes.read().table(name);
         if let Some(table) = known {
             lookup.known_table_version = table.version;
-            self.shared.lookups.refresh(lookup);
+            self.shared.lookups.refresh(lookup, *trace);
             return Ok(table);
         }
-        match self.resolve(&lookup, deadline).await? {
+        match self.resolve(&lookup, deadline, *trace).await? {
             Resolved::Positive(LookupAnswer::Found {
                 table: Some(table), ..
             }) => Ok(Arc::new(*table)),
@@ -204,8 +208,7 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<Vec<Arc<PartitionInfo>>, ApiError> {
-        let _ = trace;
-        self.covering(table.id, range, deadline).await
+        self.covering(table.id, range, deadline, *trace).await
     }
 
     /// Whether at least one memds node reports ready: a router without one can only serve what it has cached.
@@ -297,6 +300,7 @@ impl Client {
         id: TableId,
         key: &EncodedKey,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<PartitionInfo>, ApiError> {
         let (known, version) = {
             let routes = self.shared.routes.read();
@@ -310,10 +314,10 @@ impl Client {
             known_id: known.as_ref().map(|p| p.partition),
         };
         if let Some(info) = known {
-            self.shared.lookups.refresh(lookup);
+            self.shared.lookups.refresh(lookup, trace);
             return Ok(info);
         }
-        self.locate_anew(id, lookup, deadline).await
+        self.locate_anew(id, lookup, deadline, trace).await
     }
 
     async fn locate_anew(
@@ -321,8 +325,9 @@ impl Client {
         id: TableId,
         lookup: Lookup,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<PartitionInfo>, ApiError> {
-        match self.resolve(&lookup, deadline).await? {
+        match self.resolve(&lookup, deadline, trace).await? {
             Resolved::Positive(LookupAnswer::Found {
                 partition: Some(info),
                 ..
@@ -346,6 +351,7 @@ impl Client {
         id: TableId,
         key: &EncodedKey,
         stale: Option<GroupId>,
+        trace: TraceContext,
     ) -> Result<(), ApiError> {
         let known = self.shared.routes.read().partition(id, key);
         let known = known.filter(|info| Some(info.partition) == stale);
@@ -356,7 +362,7 @@ impl Client {
             known_partition: known.as_ref().map(|p| (p.generation, p.ballot)),
             known_id: known.map(|p| p.partition),
         };
-        match self.ask_once(&lookup).await {
+        match self.ask_once(&lookup, trace).await {
             Some(Resolved::NoTable) => {
                 self.forget_table(id);
                 Err(crate::errors::no_table())

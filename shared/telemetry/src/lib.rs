@@ -5,9 +5,11 @@ mod counters;
 mod http;
 mod logs;
 mod process;
+mod settings;
 pub mod traces;
 
 pub use counters::{Values, export};
 pub use http::{Health, HttpServer, serve_http};
 pub use logs::{init, init_at};
 pub use process::{incarnation, runtime, wait_for_shutdown};
+pub use settings::TelemetrySettings;

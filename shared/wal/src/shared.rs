@@ -57,6 +57,9 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) sync_us: AtomicU64,
+    /// When the last write with a sync began and ended, Unix nanoseconds.
+    pub(crate) sync_began_ns: AtomicU64,
+    pub(crate) sync_ended_ns: AtomicU64,
     pub(crate) overloaded: AtomicU64,
 }
 

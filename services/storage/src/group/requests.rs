@@ -165,7 +165,10 @@ impl Group {
         }
         let (mut answers, mut evaluated_all) = (Vec::new(), Ok(()));
         let mut left = writes.drain(..);
-        for (write, caller, charge) in left.by_ref() {
+        for (write, mut caller, charge) in left.by_ref() {
+            if let Some(traced) = caller.traced() {
+                traced.evaluated_ns = env.unix_ns;
+            }
             let evaluated = store
                 .partition
                 .evaluate(&*store.tree, &write, env.unix_ms, caller);
