@@ -16,8 +16,10 @@ use router::{RouterSettings, TokenSettings};
 use scrubber::ScrubberSettings;
 use serde::Deserialize;
 use storage::StorageSettings;
+use telemetry::TelemetrySettings;
 
 use crate::banner;
+use crate::tracing_ui::TracingUi;
 
 /// Options of `evenkeel dev`.
 #[derive(clap::Args)]
@@ -34,6 +36,15 @@ pub struct Options {
     /// Address of /healthz, /readyz and /metrics (host:port); off by default.
     #[arg(long)]
     http: Option<SocketAddr>,
+    /// Address of the tracing pages (Jaeger's); another port if it is taken.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:16686")]
+    traces: SocketAddr,
+    /// Address at which the traces of your own programs are taken, too (OTLP over gRPC; usually port 4317); another port if it is taken.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    otlp: SocketAddr,
+    /// Trace nothing, and serve no tracing pages.
+    #[arg(long)]
+    no_traces: bool,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -50,7 +61,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         endpoint,
         &data,
         LocalBus::exclusive(lock),
-        options.http,
+        &options,
         given,
     ))
 }
@@ -85,6 +96,7 @@ struct Given {
     archiver: ArchiverSettings,
     archive: ArchiveSettings,
     scrubber: ScrubberSettings,
+    telemetry: TelemetrySettings,
 }
 
 #[derive(Deserialize)]
@@ -161,13 +173,26 @@ fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
     }
 }
 
+/// Traces to the own pages, unless another place is named or none is wanted.
+async fn trace(options: &Options, given: &Given) -> anyhow::Result<Option<TracingUi>> {
+    let given = &given.telemetry.traces;
+    if options.no_traces || !given.endpoint.is_empty() {
+        telemetry::traces::init(given);
+        return Ok(None);
+    }
+    let ui = TracingUi::start(options.traces, options.otlp).await?;
+    telemetry::traces::init(&ui.settings(given));
+    Ok(Some(ui))
+}
+
 async fn serve(
     endpoint: SocketAddr,
     data: &Path,
     bus: LocalBus,
-    http: Option<SocketAddr>,
+    options: &Options,
     given: Given,
 ) -> anyhow::Result<()> {
+    let tracing_ui = trace(options, &given).await?;
     let stats = bus.stats().clone();
     telemetry::export("evenkeel_mesh", "Messages between services.", move || {
         stats.values()
@@ -212,14 +237,17 @@ async fn serve(
     )
     .await?;
     let health = telemetry::Health::default();
-    let health_server = match http {
+    let health_server = match options.http {
         Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),
         None => None,
     };
     health
         .ready
         .store(true, std::sync::atomic::Ordering::Relaxed);
-    println!("{}", banner::text(router.address(), data));
+    println!(
+        "{}",
+        banner::text(router.address(), data, tracing_ui.as_ref())
+    );
 
     telemetry::wait_for_shutdown().await;
     println!("Stopping …");

@@ -4,6 +4,7 @@ mod banner;
 mod ctl;
 mod dev;
 mod recover;
+mod tracing_ui;
 
 use std::process::ExitCode;
 

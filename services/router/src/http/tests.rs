@@ -50,7 +50,13 @@ fn settings() -> RouterSettings {
 
 async fn send_to(settings: &RouterSettings, admission: &Admission, request: TestRequest) -> Answer {
     let keys = Keys::load(settings).unwrap();
-    let app = web::Data::new(App::new(settings, keys, admission.clone(), Fake::new()));
+    let app = web::Data::new(App::new(
+        settings,
+        keys,
+        admission.clone(),
+        Fake::new(),
+        Default::default(),
+    ));
     let service = init_service(
         actix_web::App::new()
             .app_data(app)

@@ -85,9 +85,8 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     pub(crate) fn new(settings: &TraceSettings) -> Self {
-        let ratio = settings.sample_ratio.clamp(0.0, 1.0);
         Self {
-            below: (ratio * 2_f64.powi(64)) as u128,
+            below: (settings.ratio() * 2_f64.powi(64)) as u128,
             slow_ns: settings.slow_ms.saturating_mul(1_000_000),
             sampled: Allowance::new(settings.sampled_per_second_max),
             all: Allowance::new(settings.kept_per_second_max),
@@ -137,7 +136,7 @@ mod tests {
 
     fn sampler(ratio: f64) -> Sampler {
         Sampler::new(&TraceSettings {
-            sample_ratio: ratio,
+            sample_ratio: Some(ratio),
             slow_ms: 100,
             sampled_per_second_max: 2,
             kept_per_second_max: 4,

@@ -13,6 +13,9 @@ pub enum Protocol {
     Http,
 }
 
+/// Part of all requests that are sampled unless it is said.
+const SAMPLE_RATIO: f64 = 0.01;
+
 /// Settings of traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,8 +24,9 @@ pub struct TraceSettings {
     pub endpoint: String,
     /// How they go there.
     pub protocol: Protocol,
-    /// Part of all requests whose traces are kept, 0 to 1; decided by the trace id, so that all services (and a client that does likewise) agree.
-    pub sample_ratio: f64,
+    /// Part of all requests whose traces are kept, 0 to 1; none = 0.01. Decided by the trace id, so that all routers (and a client that does
+    /// likewise) agree.
+    pub sample_ratio: Option<f64>,
     /// Requests that take longer are kept whatever the ratio, milliseconds; as failed and throttled ones are.
     pub slow_ms: u64,
     /// Traces that a router keeps a second because they were sampled …
@@ -46,7 +50,7 @@ impl Default for TraceSettings {
         Self {
             endpoint: String::new(),
             protocol: Protocol::default(),
-            sample_ratio: 0.01,
+            sample_ratio: None,
             slow_ms: 500,
             sampled_per_second_max: 200,
             kept_per_second_max: 400,
@@ -56,5 +60,12 @@ impl Default for TraceSettings {
             batch_ms: 500,
             export_ms_max: 5_000,
         }
+    }
+}
+
+impl TraceSettings {
+    /// The part of all requests that is sampled.
+    pub(crate) fn ratio(&self) -> f64 {
+        self.sample_ratio.unwrap_or(SAMPLE_RATIO).clamp(0.0, 1.0)
     }
 }
