@@ -15,6 +15,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use paxos::{GroupId, Input, Millis};
 use protocol::archive::LedLog;
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
+use telemetry::traces;
 use tokio::sync::oneshot;
 
 use crate::env::Env;
@@ -325,9 +326,10 @@ impl Shard {
             mut caller,
             deadline,
         } = request;
-        if let Some(traced) = caller.traced() {
+        let _line = caller.traced().map(|traced| {
             traced.evaluated_ns = self.env.unix_ns;
-        }
+            traces::enter(traced.context)
+        });
         if deadline.is_some_and(|deadline| deadline.unix_ms() <= self.env.unix_ms) {
             self.env.node.metrics.expired.inc();
             // Nobody waits; the answer only gives the room back.

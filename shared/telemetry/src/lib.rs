@@ -10,6 +10,6 @@ pub mod traces;
 
 pub use counters::{Values, export};
 pub use http::{Health, HttpServer, serve_http};
-pub use logs::{init, init_at};
+pub use logs::{init, init_at, levels, set_levels};
 pub use process::{incarnation, runtime, wait_for_shutdown};
 pub use settings::TelemetrySettings;

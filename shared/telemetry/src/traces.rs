@@ -7,6 +7,7 @@
 //!
 //! Never blocks or fails a request: what does not fit into a queue is dropped and counted.
 
+mod current;
 mod export;
 mod flow;
 mod ids;
@@ -17,6 +18,7 @@ mod sampling;
 mod settings;
 mod span;
 
+pub use current::{Entered, Within, current, enter, within};
 pub use flow::Flow;
 pub use ids::{amazon_trace, new_trace_id, random_u64, request_id, trace_of_request_id};
 pub use record::{Answered, Appended, Applied, Call, Lookup, Record, Served};

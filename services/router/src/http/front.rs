@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mesh::Deadline;
 use model::{ApiError, json};
 use protocol::control::{ApiCall, ApiReply};
-use telemetry::traces::Recorder;
+use telemetry::traces::{self, Recorder};
 
 use super::body::{self, BodyError, BodyLimits};
 use super::response::{self, Style};
@@ -122,9 +122,11 @@ pub(crate) async fn handle<B: Backend>(
         None => Err(Refusal::Api(texts::router_busy("requests in flight"))),
         Some(admitted) => {
             let _counted = app.metrics.begin();
-            serve(&request, payload, &app, operation, admitted, &traced).await
+            let served = serve(&request, payload, &app, operation, admitted, &traced);
+            traces::within(traced.context, std::pin::pin!(served)).await
         }
     };
+    let _line = traces::enter(traced.context);
     match result {
         Ok(body) => {
             app.metrics.count(operation, None, start.elapsed());
