@@ -48,9 +48,11 @@ def wait_until(what, condition, timeout_s=30.0, every_s=0.05):
 
 
 def free_port(count=1):
-    """First of `count` neighbouring ports that nobody listens on. Below the range that outgoing connections draw from."""
+    """First of `count` neighbouring ports that nobody listens on. Below the range that outgoing connections draw from, and within
+    EVENKEEL_TEST_PORTS: two runs at a time with ranges of their own can't take what the other is about to use."""
+    low, high = (int(end) for end in os.environ.get("EVENKEEL_TEST_PORTS", "20000-32000").split("-"))
     for _ in range(200):
-        port = random.randrange(20_000, 32_000 - count)
+        port = random.randrange(low, high - count)
         probes = []
         try:
             for number in range(port, port + count):

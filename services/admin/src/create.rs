@@ -132,6 +132,7 @@ impl Admin {
             throughput_changes: Default::default(),
             on_demand_max: new.maximum,
             warm: new.warm,
+            ..TableDefinition::default()
         };
         let (quotas, region) = (&settings.quotas, &settings.region);
         quotas.check_table(region, None, &definition)?;

@@ -267,7 +267,7 @@ pub(crate) fn system_table() -> TableDefinition {
         tags: BTreeMap::new(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

@@ -58,7 +58,7 @@ fn table(id: u64) -> TableDefinition {
         tags: Default::default(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

@@ -151,7 +151,7 @@ fn definition(id: u64) -> TableDefinition {
         tags: Default::default(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

@@ -80,7 +80,7 @@ impl Fake {
             tags: BTreeMap::new(),
             throughput_changes: Default::default(),
             on_demand_max: Default::default(),
-            warm: Default::default(),
+            ..Default::default()
         };
         inner.tables.insert(name.to_owned(), Arc::new(definition));
     }

@@ -44,7 +44,7 @@ fn definition() -> TableDefinition {
         tags: [("team".to_owned(), "\u{1F3AC} \"x\"".to_owned())].into(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

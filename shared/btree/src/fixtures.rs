@@ -55,7 +55,7 @@ pub fn state(applied: Index) -> PartitionState {
             tags: BTreeMap::new(),
             throughput_changes: Default::default(),
             on_demand_max: Default::default(),
-            warm: Default::default(),
+            ..Default::default()
         },
         members: vec![],
         time_ms: 0,

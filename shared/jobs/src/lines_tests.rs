@@ -30,7 +30,7 @@ pub(crate) fn table(partition: ScalarType, sort: Option<ScalarType>) -> TableDef
         tags: Default::default(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

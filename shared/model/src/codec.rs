@@ -49,7 +49,8 @@ mod tag {
 #[error("not an encoded item: {0}")]
 pub struct CodecError(pub &'static str);
 
-type Result<T> = std::result::Result<T, CodecError>;
+/// What reading an encoded item gives.
+pub type Result<T> = std::result::Result<T, CodecError>;
 
 const CUT: CodecError = CodecError("it ends too early");
 const UNORDERED: CodecError = CodecError("names or set elements are not in order");

@@ -174,7 +174,33 @@ fn encode_checked(table: &TableDefinition, item: &Item) -> Result<EncodedKey, Ap
         Some(sort) => Some(item.get(&sort.name).ok_or_else(missing)?),
         None => None,
     };
-    encode_key(table.id, IndexId(0), partition, sort)
+    encode_item_key(table, partition, sort)
+}
+
+/// Encodes the key of an item of a table from its values.
+pub fn encode_item_key(
+    table: &TableDefinition,
+    partition: &AttributeValue,
+    sort: Option<&AttributeValue>,
+) -> Result<EncodedKey, ApiError> {
+    let mut key = item_collection(table, partition)?;
+    if let Some(sort) = sort {
+        put_sort(sort, &mut key)?;
+    }
+    Ok(Bytes::from(key))
+}
+
+/// First bytes of the keys of a collection's items. Where a table has local secondary indexes, items and entries of each index follow each
+/// other in a collection, told apart by a byte: 0 for items.
+fn item_collection(
+    table: &TableDefinition,
+    partition: &AttributeValue,
+) -> Result<Vec<u8>, ApiError> {
+    let mut key = collection(table.id, IndexId(0), partition)?;
+    if table.has_local_indexes() {
+        key.push(0);
+    }
+    Ok(key)
 }
 
 /// The key attributes of an item (what LastEvaluatedKey and UpdateItem on a new item need).
@@ -213,7 +239,7 @@ pub fn collection_prefix(
     collection(table, index, partition).map(Bytes::from)
 }
 
-fn collection(
+pub(crate) fn collection(
     table: TableId,
     index: IndexId,
     partition: &AttributeValue,
@@ -244,7 +270,7 @@ fn collection(
     Ok(key)
 }
 
-fn put_sort(sort: &AttributeValue, key: &mut Vec<u8>) -> Result<(), ApiError> {
+pub(crate) fn put_sort(sort: &AttributeValue, key: &mut Vec<u8>) -> Result<(), ApiError> {
     let bytes: &[u8] = match sort {
         AttributeValue::S(text) => text.as_bytes(),
         AttributeValue::B(bytes) => bytes,
@@ -271,7 +297,7 @@ pub fn table_of(key: &[u8]) -> Option<TableId> {
 // Ranges
 
 /// The smallest key that is greater than all keys that start with `prefix`; empty if there is none.
-fn behind_prefix(prefix: &[u8]) -> EncodedKey {
+pub(crate) fn behind_prefix(prefix: &[u8]) -> EncodedKey {
     match prefix.iter().rposition(|byte| *byte < 0xff) {
         Some(last) => {
             let mut end = prefix[..=last].to_vec();
@@ -288,7 +314,7 @@ fn behind(mut key: Vec<u8>) -> EncodedKey {
     Bytes::from(key)
 }
 
-fn prefix_range(prefix: Vec<u8>) -> KeyRange {
+pub(crate) fn prefix_range(prefix: Vec<u8>) -> KeyRange {
     let end = behind_prefix(&prefix);
     KeyRange {
         start: Bytes::from(prefix),
@@ -305,6 +331,19 @@ pub fn collection_range(
     collection(table, index, partition).map(prefix_range)
 }
 
+/// The keys of a table's items with this partition key, that satisfy a condition on the sort key if there is one.
+pub fn items_range(
+    table: &TableDefinition,
+    partition: &AttributeValue,
+    bound: Option<SortBound<'_>>,
+) -> Result<KeyRange, ApiError> {
+    let prefix = item_collection(table, partition)?;
+    match bound {
+        Some(bound) => bounded(prefix, bound),
+        None => Ok(prefix_range(prefix)),
+    }
+}
+
 /// The keys of an item collection that satisfy a condition on the sort key.
 pub fn sort_range(
     table: TableId,
@@ -312,7 +351,10 @@ pub fn sort_range(
     partition: &AttributeValue,
     bound: SortBound<'_>,
 ) -> Result<KeyRange, ApiError> {
-    let prefix = collection(table, index, partition)?;
+    bounded(collection(table, index, partition)?, bound)
+}
+
+fn bounded(prefix: Vec<u8>, bound: SortBound<'_>) -> Result<KeyRange, ApiError> {
     let with = |sort: &AttributeValue| {
         let mut key = prefix.clone();
         put_sort(sort, &mut key)?;
@@ -349,7 +391,7 @@ pub fn index_range(table: TableId, index: IndexId) -> KeyRange {
     prefix_range(index_prefix(table, index))
 }
 
-fn index_prefix(table: TableId, index: IndexId) -> Vec<u8> {
+pub(crate) fn index_prefix(table: TableId, index: IndexId) -> Vec<u8> {
     let mut prefix = table.0.to_be_bytes().to_vec();
     prefix.extend_from_slice(&index.0.to_be_bytes());
     prefix

@@ -5,6 +5,7 @@
 pub mod capacity;
 pub mod codec;
 pub mod error;
+pub mod index;
 pub mod json;
 pub mod key;
 pub mod number;

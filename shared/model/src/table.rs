@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::index::{IndexDefinition, IndexOf};
 use crate::throughput::{OnDemandThroughput, UnitRates};
 
 /// Number of a table, unique for ever within a mesh. Below 16: system tables.
@@ -28,9 +29,10 @@ impl TableId {
 pub struct IndexId(pub u16);
 
 /// The types a key attribute can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ScalarType {
     /// String.
+    #[default]
     S,
     /// Number.
     N,
@@ -50,7 +52,7 @@ impl ScalarType {
 }
 
 /// A key attribute: its name and type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyAttribute {
     /// Attribute name.
     pub name: String,
@@ -59,7 +61,7 @@ pub struct KeyAttribute {
 }
 
 /// Partition (HASH) key and, if there is one, sort (RANGE) key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySchema {
     /// Partition key.
     pub partition: KeyAttribute,
@@ -69,7 +71,7 @@ pub struct KeySchema {
 }
 
 /// How a table is paid for, and so how it is throttled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BillingMode {
     /// Fixed read and write units a second.
     Provisioned {
@@ -79,11 +81,12 @@ pub enum BillingMode {
         write_units: u64,
     },
     /// Follows the traffic.
+    #[default]
     PayPerRequest,
 }
 
 /// Where a table is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableStatus {
     /// Partitions are being placed.
     Creating,
@@ -92,6 +95,7 @@ pub enum TableStatus {
     /// Partitions are being dropped.
     Deleting,
     /// Ready.
+    #[default]
     Active,
 }
 
@@ -108,7 +112,7 @@ impl TableStatus {
 }
 
 /// A table as the data plane needs it, kept by the admin in the system tables and replicated with each partition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableDefinition {
     /// Number of the table.
     pub id: TableId,
@@ -144,6 +148,12 @@ pub struct TableDefinition {
     /// Warm throughput as far as it was asked for or earned; what the billing mode gives comes on top (`warm_rates`).
     #[serde(default)]
     pub warm: UnitRates,
+    /// Secondary indexes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<IndexDefinition>,
+    /// What it holds the entries of, if it is no table of a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index_of: Option<Box<IndexOf>>,
 }
 
 /// History of throughput changes that DescribeTable shows.
@@ -225,7 +235,7 @@ impl TableDefinition {
             }
         }
         let mut table = json!({
-            "AttributeDefinitions": self.keys.attribute_definitions(),
+            "AttributeDefinitions": self.attribute_definitions(),
             "TableName": self.name,
             "KeySchema": self.keys.describe(),
             "TableStatus": self.status.as_str(),
@@ -256,6 +266,9 @@ impl TableDefinition {
                 });
             }
             BillingMode::Provisioned { .. } => {}
+        }
+        if let Some(indexes) = self.describe_local_indexes(region) {
+            table["LocalSecondaryIndexes"] = indexes;
         }
         if let Some(class) = &self.table_class {
             table["TableClassSummary"] = json!({ "TableClass": class });

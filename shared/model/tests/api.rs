@@ -225,7 +225,7 @@ fn table() -> TableDefinition {
             ..Default::default()
         },
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

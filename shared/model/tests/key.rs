@@ -36,7 +36,7 @@ fn table(partition: ScalarType, sort: Option<ScalarType>) -> TableDefinition {
         tags: Default::default(),
         throughput_changes: ThroughputChanges::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

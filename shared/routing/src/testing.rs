@@ -27,7 +27,7 @@ pub(crate) fn table(id: u64, name: &str, version: u64) -> TableDefinition {
         tags: Default::default(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

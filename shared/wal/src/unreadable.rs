@@ -8,6 +8,8 @@ use std::path::Path;
 
 /// Bytes that are given up together: a block of the disk.
 const BLOCK_BYTES: usize = 4096;
+/// Bytes that are read at a time.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// A file's bytes. What the disk did not give is zero, and in `gaps`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,36 +31,54 @@ pub(crate) fn read(path: &Path) -> io::Result<Content> {
     })
 }
 
+/// Blocks of zeros are not copied: a segment is prepared with them to its full length, and memory that nobody touches costs nothing.
 fn read_with(
     len: usize,
     mut read: impl FnMut(&mut [u8], usize) -> io::Result<()>,
 ) -> io::Result<Content> {
-    let mut bytes = vec![0; len];
-    match read(&mut bytes, 0) {
-        Ok(()) => {
-            let gaps = Vec::new();
-            return Ok(Content { bytes, gaps });
-        }
-        Err(error) if !is_of_the_disk(&error) => return Err(error),
-        Err(_) => {}
-    }
-    let mut gaps: Vec<Range<usize>> = Vec::new();
-    for (number, block) in bytes.chunks_mut(BLOCK_BYTES).enumerate() {
-        let at = number * BLOCK_BYTES;
-        match read(block, at) {
-            Ok(()) => {}
+    let mut content = Content {
+        bytes: vec![0; len],
+        gaps: Vec::new(),
+    };
+    let mut buffer = vec![0; PIECE_BYTES.min(len)];
+    for from in (0..len).step_by(PIECE_BYTES) {
+        let piece = &mut buffer[..PIECE_BYTES.min(len - from)];
+        match read(piece, from) {
+            Ok(()) => content.keep(piece, from),
             Err(error) if is_of_the_disk(&error) => {
-                block.fill(0);
-                let end = at + block.len();
-                match gaps.last_mut() {
-                    Some(gap) if gap.end == at => gap.end = end,
-                    _ => gaps.push(at..end),
+                for at in (from..from + piece.len()).step_by(BLOCK_BYTES) {
+                    let block = &mut piece[at - from..];
+                    let block_len = block.len().min(BLOCK_BYTES);
+                    let block = &mut block[..block_len];
+                    match read(block, at) {
+                        Ok(()) => content.keep(block, at),
+                        Err(error) if is_of_the_disk(&error) => content.miss(at..at + block_len),
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(Content { bytes, gaps })
+    Ok(content)
+}
+
+impl Content {
+    fn keep(&mut self, piece: &[u8], from: usize) {
+        for (number, block) in piece.chunks(BLOCK_BYTES).enumerate() {
+            if block.iter().any(|byte| *byte != 0) {
+                let at = from + number * BLOCK_BYTES;
+                self.bytes[at..at + block.len()].copy_from_slice(block);
+            }
+        }
+    }
+
+    fn miss(&mut self, block: Range<usize>) {
+        match self.gaps.last_mut() {
+            Some(gap) if gap.end == block.start => gap.end = block.end,
+            _ => self.gaps.push(block),
+        }
+    }
 }
 
 /// EIO, EBADMSG, ENODATA: what file systems say of blocks that the disk, or a checksum below us, refuses.
@@ -120,6 +140,32 @@ mod tests {
         assert_eq!(content.gaps, std::slice::from_ref(&gap));
         for (at, byte) in content.bytes.iter().enumerate() {
             assert_eq!(*byte == 0, gap.contains(&at));
+        }
+    }
+
+    #[test]
+    fn files_longer_than_a_piece_come_whole_with_gaps_across_pieces() {
+        let len = 2 * PIECE_BYTES + BLOCK_BYTES + 1;
+        let gap = PIECE_BYTES - BLOCK_BYTES..PIECE_BYTES + BLOCK_BYTES;
+        let byte = |at: usize| match (at / BLOCK_BYTES).is_multiple_of(3) {
+            true => 0,
+            false => (at % 251) as u8,
+        };
+        let content = read_with(len, |buffer, at| {
+            for (offset, slot) in buffer.iter_mut().enumerate() {
+                *slot = byte(at + offset);
+            }
+            match at < gap.end && at + buffer.len() > gap.start {
+                true => Err(io::Error::from_raw_os_error(5)),
+                false => Ok(()),
+            }
+        });
+        let content = content.unwrap();
+        assert_eq!(content.gaps, std::slice::from_ref(&gap));
+        assert_eq!(content.bytes.len(), len);
+        for (at, found) in content.bytes.iter().enumerate() {
+            let expected = if gap.contains(&at) { 0 } else { byte(at) };
+            assert_eq!(*found, expected, "byte {at}");
         }
     }
 

@@ -334,11 +334,19 @@ pub(crate) fn relieve(
                 partition,
                 from,
                 to,
-            } => orders.push(Directive {
-                to: from,
-                partition,
-                order: Order::TransferLeadership { partition, to },
-            }),
+            } => {
+                tracing::info!(
+                    partition = partition.0,
+                    from = from.0,
+                    to = to.0,
+                    "a node under pressure hands a partition over"
+                );
+                orders.push(Directive {
+                    to: from,
+                    partition,
+                    order: Order::TransferLeadership { partition, to },
+                });
+            }
             Relief::Replica {
                 partition,
                 from,

@@ -297,7 +297,7 @@ mod tests {
             tags: BTreeMap::new(),
             throughput_changes: Default::default(),
             on_demand_max: Default::default(),
-            warm: Default::default(),
+            ..Default::default()
         }
     }
 

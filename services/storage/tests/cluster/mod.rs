@@ -430,7 +430,7 @@ pub fn table() -> TableDefinition {
         tags: BTreeMap::new(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

@@ -175,6 +175,31 @@ pub fn empty_key(what: &str, name: &str) -> String {
          {what} value. Key: {name}"
     )
 }
+/// A key attribute of an index with a wrong type, in an item that is put.
+pub fn index_key_type(name: &str, expected: &str, actual: &str, index: &str) -> String {
+    format!(
+        "{INVALID}Type mismatch for Index Key {name} Expected: {expected} Actual: {actual} IndexName: {index}"
+    )
+}
+/// An empty key attribute of an index, in an item that is put. `what` is `string` or `binary`.
+pub fn index_key_empty(what: &str, index: &str, name: &str) -> String {
+    format!(
+        "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The \
+         AttributeValue for a key attribute cannot contain an empty {what} value. IndexName: {index}, IndexKey: {name}"
+    )
+}
+/// An update that gives a key attribute of an index a wrong type.
+pub const INDEX_KEY_UPDATE_TYPE: &str =
+    "The update expression attempted to update the secondary index key to unsupported type";
+/// An update that makes a key attribute of an index empty.
+pub fn index_key_update_empty(what: &str) -> String {
+    format!(
+        "The update expression attempted to update the secondary index key to a value that is not supported. The \
+         AttributeValue for a key attribute cannot contain an empty {what} value."
+    )
+}
+/// An item collection of a table with local secondary indexes has 10 GB.
+pub const COLLECTION_SIZE: &str = "Item collection size limit exceeded.";
 
 // Items
 

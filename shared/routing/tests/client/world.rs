@@ -50,7 +50,7 @@ pub fn music() -> TableDefinition {
         tags: Default::default(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
 

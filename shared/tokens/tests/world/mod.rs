@@ -317,6 +317,6 @@ fn table(rate: u64) -> TableDefinition {
         tags: Default::default(),
         throughput_changes: Default::default(),
         on_demand_max: Default::default(),
-        warm: Default::default(),
+        ..Default::default()
     }
 }
