@@ -46,15 +46,14 @@ pub fn init_at(service: &str, default_levels: &str) {
             Ok("text") => false,
             _ => !std::io::stderr().is_terminal(),
         };
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_filter_reloading()
-            .with_writer(std::io::stderr);
+        let builder = tracing_subscriber::fmt().with_writer(std::io::stderr);
         // A subscriber that a test or an embedding program set earlier stays, with its levels.
         if json {
             let format = format::format().json().flatten_event(true);
             let builder = (builder.fmt_fields(JsonFields::new()))
-                .event_format(WithTrace { format, json: true });
+                .event_format(WithTrace { format, json })
+                .with_env_filter(filter)
+                .with_filter_reloading();
             let handle = builder.reload_handle();
             if builder.try_init().is_ok() {
                 let _ = CHANGE.set(Box::new(move |filter| {
@@ -63,10 +62,10 @@ pub fn init_at(service: &str, default_levels: &str) {
             }
         } else {
             let format = format::format();
-            let builder = builder.event_format(WithTrace {
-                format,
-                json: false,
-            });
+            let builder = builder
+                .event_format(WithTrace { format, json })
+                .with_env_filter(filter)
+                .with_filter_reloading();
             let handle = builder.reload_handle();
             if builder.try_init().is_ok() {
                 let _ = CHANGE.set(Box::new(move |filter| {
