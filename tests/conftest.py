@@ -11,6 +11,17 @@ KINDS = os.environ.get("EVENKEEL_TEST_KINDS", "dev,mesh").split(",")
 _numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests marked `one_kind` are about what routers do alone: they run on the first kind of deployment only."""
+
+    def elsewhere(item):
+        kind = getattr(item, "callspec", None) and item.callspec.params.get("endpoint")
+        return item.get_closest_marker("one_kind") and kind not in (None, KINDS[0])
+
+    config.hook.pytest_deselected(items=[item for item in items if elsewhere(item)])
+    items[:] = [item for item in items if not elsewhere(item)]
+
+
 @pytest.fixture(scope="session", params=KINDS)
 def endpoint(request):
     """A running deployment of each kind, shared by all API tests."""

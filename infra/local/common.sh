@@ -11,9 +11,13 @@ bin=${EVENKEEL_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
 # 1 to 4, noted by `up` as well
 routers=${EVENKEEL_ROUTERS:-$(cat "$state/routers" 2>/dev/null || echo 2)}
 
+# 0 to 3: one a zone
+canaries=${EVENKEEL_CANARIES:-$(cat "$state/canaries" 2>/dev/null || echo 3)}
+
 # In the order in which they start; stopped in reverse.
 processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 archiver-1 archiver-2 admin admin-2 scrubber-1)
 for ((number = 1; number <= routers; number++)); do processes+=("router-$number"); done
+for ((number = 1; number <= canaries; number++)); do processes+=("canary-$number"); done
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
@@ -43,6 +47,7 @@ health_port() {
     gac-*) echo $((port + 24 + ${1##*-})) ;;
     archiver-*) echo $((port + 32 + ${1##*-})) ;;
     scrubber-*) echo $((port + 27 + ${1##*-})) ;;
+    canary-*) echo $((port + 36 + ${1##*-})) ;;
     admin) echo $((port + 30)) ;;
     admin-2) echo $((port + 31)) ;;
   esac
@@ -94,9 +99,18 @@ write_settings() { # NAME
             printf '[scrubber]\ninstance = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \
               "$number" "$(zone_of "$name")" "$state/data/$name" "$(health_port "$name")" "$state/data/archive"
             ;;
+          canary-*)
+            printf '[canary]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\naccess_key = "evenkeel"\nsecret = "evenkeel"\n' \
+              "$number" "$(zone_of "$name")" "$(health_port "$name")"
+            local router
+            for ((router = 1; router <= routers; router++)); do
+              printf '\n[[canary.endpoints]]\nzone = "%s"\nurl = "http://127.0.0.1:%s"\n' "$(zone_of "router-$router")" "$(service_port "router-$router")"
+            done
+            ;;
           admin | admin-*)
             [ "$number" = admin ] && number=1
-            printf '[admin]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n' "$number" "$(zone_of "$name")" "$(health_port "$name")"
+            printf '[admin]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[admin.console]\noperator_token = "evenkeel"\n' \
+              "$number" "$(zone_of "$name")" "$(health_port "$name")"
             ;;
           router-*)
             printf '[router]\ninstance = %s\nzone = "%s"\nlisten = "127.0.0.1:%s"\nhttp = "127.0.0.1:%s"\n\n' \

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::signature::Signer;
+use signature::Signer;
 
 /// An answer is awaited for so long.
 const ANSWER_MAX: Duration = Duration::from_secs(30);

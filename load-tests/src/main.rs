@@ -7,7 +7,6 @@ mod open_loop;
 mod page;
 mod peak;
 mod power_off;
-mod signature;
 mod table;
 
 use std::process::ExitCode;

@@ -12,9 +12,9 @@ use hdrhistogram::Histogram;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use crate::connection::Connection;
-use crate::signature::Signer;
 use crate::table;
 use report::Report;
+use signature::Signer;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

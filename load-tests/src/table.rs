@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use crate::connection::Connection;
-use crate::signature::Signer;
+use signature::Signer;
 
 /// Write units that give a new table one more partition.
 const UNITS_PER_PARTITION: u64 = 1_000;

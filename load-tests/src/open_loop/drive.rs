@@ -20,7 +20,7 @@ use super::report::{Ran, Report, Strike};
 use super::scenario::Scenario;
 use super::stream::{Stream, Surroundings};
 use crate::connection::Connection;
-use crate::signature::Signer;
+use signature::Signer;
 
 /// Between two looks of the live view and, every fourth, two samples of the metrics.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

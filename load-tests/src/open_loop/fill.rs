@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::items::Items;
 use super::scenario::TableSpec;
 use crate::connection::Connection;
-use crate::signature::Signer;
 use crate::table;
+use signature::Signer;
 
 /// Items of a batch (DynamoDB's limit).
 const BATCH: u64 = 25;

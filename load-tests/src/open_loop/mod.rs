@@ -39,7 +39,7 @@ use schedule::Rate;
 use workload::Workload;
 
 use crate::peak::Output;
-use crate::signature::Signer;
+use signature::Signer;
 
 /// What was promised did not hold.
 const BROKEN: u8 = 1;

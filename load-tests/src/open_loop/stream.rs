@@ -19,7 +19,7 @@ use super::scenario::StreamSpec;
 use super::schedule::Schedule;
 use super::workload::Action;
 use crate::connection::Connection;
-use crate::signature::Signer;
+use signature::Signer;
 
 /// The pacer looks this often whether the run was stopped.
 const NAP_MAX: Duration = Duration::from_millis(100);

@@ -48,7 +48,7 @@ pub fn thousands(number: u64) -> String {
 
 /// `2026-11-06 23:59 UTC` of seconds since 1970.
 pub fn date(seconds: u64) -> String {
-    let (_, stamp) = crate::signature::stamp(seconds);
+    let (_, stamp) = signature::stamp(seconds);
     // 20260101T000000Z
     format!(
         "{}-{}-{} {}:{} UTC",

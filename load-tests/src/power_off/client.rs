@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::sync::Mutex;
 
 use crate::connection::Connection;
-use crate::signature::Signer;
+use signature::Signer;
 
 /// For a connection to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(1);

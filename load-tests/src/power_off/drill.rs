@@ -20,8 +20,8 @@ use super::samples::{self, Sample};
 use super::topology::{Kind, Topology};
 use super::traffic::{Shared, Traffic};
 use crate::connection::Connection;
-use crate::signature::Signer;
 use crate::table;
+use signature::Signer;
 
 /// The table that is made and driven.
 pub const TABLE: &str = "power-off";

@@ -53,6 +53,8 @@ pub enum Kind {
     Admin,
     /// A router.
     Router,
+    /// A canary.
+    Canary,
 }
 
 /// A process.

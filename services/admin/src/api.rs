@@ -9,6 +9,7 @@ use model::{ApiError, TableDefinition};
 use protocol::control::{ApiCall, ApiReply};
 use serde_json::{Value, json};
 
+use crate::absent;
 use crate::backups::restore_summary;
 use crate::driver::Admin;
 use crate::records::{TableRecord, table_name_of};
@@ -31,6 +32,7 @@ pub(crate) async fn answer(admin: &Arc<Admin>, call: ApiCall) -> ApiReply {
 
 async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError> {
     let body = &call.body;
+    admin.check_access(call).await?;
     match call.operation.as_str() {
         "CreateTable" => create_table(admin, from_slice(body)?).await,
         "DescribeTable" => describe_table(admin, from_slice(body)?).await,
@@ -40,6 +42,9 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "TagResource" => tag(admin, from_slice(body)?).await,
         "UntagResource" => untag(admin, from_slice(body)?).await,
         "ListTagsOfResource" => list_tags(admin, from_slice(body)?).await,
+        "PutResourcePolicy" => admin.put_resource_policy(from_slice(body)?, call).await,
+        "GetResourcePolicy" => admin.get_resource_policy(from_slice(body)?).await,
+        "DeleteResourcePolicy" => admin.delete_resource_policy(from_slice(body)?).await,
         "DescribeLimits" => Ok(admin.settings.quotas.describe()),
         "DescribeTimeToLive" => {
             find(admin, from_slice(body)?).await?;
@@ -71,6 +76,9 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "ImportTable" => admin.import_table(from_slice(body)?, now_ms()).await,
         "DescribeImport" => admin.describe_import(from_slice(body)?).await,
         "ListImports" => admin.list_imports(from_slice(body)?).await,
+        operation if absent::OPERATIONS.contains(&operation) => {
+            absent::answer(admin, operation, from_slice(body)?).await
+        }
         _ => Err(texts::unknown_operation()),
     }
 }
@@ -98,7 +106,8 @@ impl Admin {
         table
     }
 
-    fn answer_wait(&self) -> Duration {
+    /// How long an answer waits for a change to be carried out.
+    pub(crate) fn answer_wait(&self) -> Duration {
         Duration::from_millis(self.settings.answer_wait_ms)
     }
 }

@@ -16,6 +16,7 @@ mod transfer;
 mod window;
 
 pub(crate) use archived::Archived;
+pub(crate) use arn::table_of_arn;
 pub(crate) use describe::restore_summary;
 pub(crate) use records::{Filling, JobRecord, Restored, job_key};
 pub(crate) use rounds::Board;

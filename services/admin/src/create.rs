@@ -21,6 +21,7 @@ use crate::founding::create_replica;
 use crate::placement::place;
 use crate::records::{self, Counters, PartitionRecord, Stored, TableRecord};
 use crate::requests::NewTable;
+use crate::resource_policies;
 use crate::texts;
 
 /// Tries to get numbers while other admins get some too.
@@ -129,6 +130,9 @@ impl Admin {
             deletion_protection: new.protection,
             table_class: new.class,
             tags: new.tags,
+            resource_policy: new
+                .policy
+                .map(|document| resource_policies::policy_of(document, now_ms)),
             throughput_changes: Default::default(),
             on_demand_max: new.maximum,
             warm: new.warm,

@@ -1,6 +1,7 @@
 //! The control plane: tables, their placement, and the orders that make it real. Owns the system table's content; never sits in the
 //! path of an item request: while every admin is down, tables keep serving.
 
+mod absent;
 mod agreement;
 mod api;
 mod autoadmin;
@@ -8,6 +9,7 @@ mod backups;
 mod catalog;
 mod cluster;
 mod condemn;
+mod console;
 mod constraints;
 mod create;
 mod delete;
@@ -21,6 +23,7 @@ mod placement;
 mod records;
 mod requests;
 mod reservations;
+mod resource_policies;
 mod service;
 mod settings;
 mod splitting;
@@ -32,6 +35,7 @@ mod views;
 mod vitality;
 mod warm;
 
+pub use console::{ConsoleSettings, Token};
 pub use service::{Running, start};
 pub use settings::{AdminSettings, HealingSettings, SplitSettings};
 pub use throughput::Quotas;

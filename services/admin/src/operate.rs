@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::json::JsonItem;
-use model::key::{KeyRole, check_key_value, collection_prefix, has_key_type, key_from_key};
+use model::key::{
+    KeyRole, check_key_value, collection_prefix, has_key_type, key_from_key,
+    table_range as key_table_range,
+};
 use model::{ApiError, EncodedKey, IndexId, TableDefinition, TableId};
 use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
@@ -26,6 +29,11 @@ use crate::placement::REPLICAS;
 use crate::records::{NodeRecord, SYSTEM_GROUP, SYSTEM_TABLE, Stored};
 use crate::splitting::heat_permille;
 use crate::views::throughput;
+
+/// Where the hash begins in an encoded key: behind table (8 bytes) and index (2).
+const HASH_AT: usize = 10;
+/// Bytes of it that are shown.
+const SHOWN_BYTES: usize = 8;
 
 /// Partitions in one answer.
 const PARTITIONS_MAX: usize = 1_000;
@@ -198,7 +206,21 @@ fn partition(
         heat_permille: heat_permille(seen, &admin.settings.splits),
         split: admin.split_words(id),
         children: admin.children_of(id),
+        start: bound(&info.range.start, info.table),
+        end: bound(&info.range.end, info.table),
         heard_ms: Some(view.now_ms.saturating_sub(seen.heard_ms)),
+    }
+}
+
+/// A bound of a partition for people: where its hash begins, in hexadecimal; empty at the table's own bounds.
+fn bound(key: &EncodedKey, table: TableId) -> String {
+    let of_table = key_table_range(table);
+    match key.get(HASH_AT..) {
+        Some(hash) if of_table.contains(key) => {
+            let bytes = hash.iter().take(SHOWN_BYTES);
+            bytes.map(|byte| format!("{byte:02x}")).collect()
+        }
+        _ => String::new(),
     }
 }
 
@@ -526,6 +548,17 @@ fn replace(admin: &Arc<Admin>, partition: GroupId, from: NodeId, to: NodeId) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_are_told_by_their_hash() {
+        let table = TableId(7);
+        let range = key_table_range(table);
+        assert_eq!(bound(&range.start, table), "");
+        assert_eq!(bound(&range.end, table), "");
+        let mut key = 7u64.to_be_bytes().to_vec();
+        key.extend([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0xff, 0x77]);
+        assert_eq!(bound(&key.into(), table), "80000000000000ff");
+    }
     use model::table::{KeyAttribute, ScalarType};
 
     #[test]

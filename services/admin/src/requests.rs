@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::constraints::{Constraints, table_of};
+use crate::resource_policies;
 use crate::tagging::{Tag, constrain_tags, tags};
 use crate::texts;
 use crate::throughput::{self, OnDemand, Throughput, ThroughputChange, Warm};
@@ -48,6 +49,7 @@ pub(crate) struct CreateTable {
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
     tags: Option<Vec<Tag>>,
+    resource_policy: Option<String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
@@ -63,6 +65,8 @@ pub(crate) struct NewTable {
     pub(crate) class: Option<String>,
     pub(crate) protection: bool,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Document of its policy.
+    pub(crate) policy: Option<String>,
 }
 
 impl NewTable {
@@ -94,8 +98,8 @@ impl CreateTable {
                 "GlobalSecondaryIndexes",
                 "StreamSpecification",
                 "SSESpecification",
-                "ResourcePolicy",
                 "GlobalTableSourceArn",
+                "VectorIndexes",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;
@@ -108,6 +112,9 @@ impl CreateTable {
         let definitions = self.attribute_definitions.unwrap_or_default();
         let keys = keys(&definitions, &self.key_schema.unwrap_or_default())?;
         let tags = tags(self.tags.unwrap_or_default())?;
+        if let Some(document) = &self.resource_policy {
+            resource_policies::parse(document)?;
+        }
         let new = NewTable {
             name,
             keys,
@@ -117,6 +124,7 @@ impl CreateTable {
             class: self.table_class,
             protection: self.deletion_protection_enabled.unwrap_or(false),
             tags,
+            policy: self.resource_policy,
         };
         new.refuse_reserved()?;
         Ok(new)
@@ -186,6 +194,8 @@ impl UpdateTable {
                 "ReplicaUpdates",
                 "MultiRegionConsistency",
                 "GlobalTableWitnessUpdates",
+                "DisassociationProtectionEnabled",
+                "VectorIndexUpdates",
                 "GlobalTableSettingsReplicationMode",
             ],
         )?;

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::AdminSettings;
 use crate::api;
+use crate::console::Console;
 use crate::driver::{Admin, Outcome};
 use crate::founding::{create_replica, founded_table, founding};
 use crate::operate;
@@ -45,6 +46,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Where the health endpoints and the console listen, if they do.
+    pub fn http_address(&self) -> Option<std::net::SocketAddr> {
+        self.http.as_ref().map(telemetry::HttpServer::address)
+    }
+
     /// Takes no more calls, says good-bye and stops. What is unfinished is resumed by another admin or the next start.
     pub async fn stop(self) {
         self.health.ready.store(false, Ordering::Relaxed);
@@ -67,9 +73,15 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
     let admin = Arc::new(Admin::new(settings, mesh.clone(), client));
     let health = Health::default();
     let listener = admin.clone();
+    let served = !admin.settings.http.is_empty() && admin.settings.console.enabled;
+    let console = served.then(|| Console::new(admin.clone()));
+    let shown = console.clone();
     let heartbeats = mesh
         .serve(subjects::HEALTH, None, move |delivery| {
             if let Ok(beat) = delivery.decode::<Heartbeat>() {
+                if let Some(console) = &shown {
+                    console.heard(&beat);
+                }
                 let now_ms = listener.now_ms();
                 listener.cluster.write().heard(beat, now_ms);
             }
@@ -136,15 +148,21 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
             let address = address
                 .parse()
                 .with_context(|| format!("admin.http: '{address}' is not host:port"))?;
-            Some(telemetry::serve_http(address, health.clone()).await?)
+            let routes = move |config: &mut actix_web::web::ServiceConfig| {
+                if let Some(console) = &console {
+                    console.routes(config);
+                }
+            };
+            Some(telemetry::serve_http_with(address, health.clone(), routes).await?)
         }
     };
+    let listens_at = http.as_ref().map(|http| http.address().to_string());
     let heartbeat = Heartbeat {
         service: "admin".to_owned(),
         instance: admin.settings.instance,
         zone: admin.settings.zone.clone(),
         incarnation: mesh.identity().incarnation,
-        http: admin.settings.http.clone(),
+        http: listens_at.unwrap_or_default(),
         ready: false,
         draining: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),

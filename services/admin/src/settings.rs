@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::console::ConsoleSettings;
 use crate::throughput::Quotas;
 
 /// Settings of an admin.
@@ -48,6 +49,8 @@ pub struct AdminSettings {
     /// A dropped table's name is free again even if a node that holds its replicas was silent for so long, milliseconds; the node is
     /// told when it comes back.
     pub drop_patience_ms: u64,
+    /// The operator's web page.
+    pub console: ConsoleSettings,
 }
 
 impl Default for AdminSettings {
@@ -71,6 +74,7 @@ impl Default for AdminSettings {
             quotas: Quotas::default(),
             healing: HealingSettings::default(),
             splits: SplitSettings::default(),
+            console: ConsoleSettings::default(),
         }
     }
 }

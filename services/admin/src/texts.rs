@@ -229,6 +229,37 @@ pub(crate) fn reserved_tag() -> ApiError {
     invalid("Tag keys that start with 'aws:' are reserved for system use")
 }
 
+// ---- what there is none of ----
+
+pub(crate) fn global_table_not_found(name: &str) -> ApiError {
+    ApiError::new(
+        ErrorKind::GlobalTableNotFound,
+        format!("Global table not found: Global table with name: '{name}' does not exist."),
+    )
+}
+pub(crate) fn no_kinesis_destination(doing: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Table is not in a valid state to {doing} Kinesis Streaming Destination: KinesisStreamingDestination must be          ACTIVE to perform {doing} operation."
+    ))
+}
+
+// ---- policies ----
+
+pub(crate) fn policy_not_found(arn: &str) -> ApiError {
+    ApiError::new(
+        ErrorKind::PolicyNotFound,
+        format!("Resource-based policy not found for the provided ResourceArn: {arn}"),
+    )
+}
+pub(crate) fn bad_policy(why: &str) -> ApiError {
+    ApiError::validation(format!("Invalid policy document: {why}"))
+}
+pub(crate) fn locks_itself_out(action: &str) -> ApiError {
+    ApiError::validation(format!(
+        "The policy denies {action} to you, who attach it: set ConfirmRemoveSelfResourceAccess if that is meant"
+    ))
+}
+
 // ---- the mesh ----
 
 pub(crate) fn unknown_operation() -> ApiError {

@@ -221,7 +221,7 @@ impl Desk {
         vec![
             ("partitions", health.partitions),
             ("unarchived_bytes", health.unarchived_bytes),
-            ("lag_ms", health.lag_ms),
+            ("lag_seconds", health.lag_ms / 1_000),
             ("store_up", u64::from(health.store_up)),
             ("store_conditional_put", self.probed.load(Relaxed)),
             ("alarms", self.alarms.texts().len() as u64),

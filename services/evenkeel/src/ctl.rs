@@ -2,6 +2,7 @@
 
 mod screens;
 mod table;
+mod top;
 mod trace;
 
 use std::io::Write as _;
@@ -15,7 +16,7 @@ use mesh::{BusSettings, Deadline, Identity, Mesh, TraceContext};
 use model::TableId;
 use paxos::{GroupId, NodeId};
 use protocol::operate::{
-    Answer, Command, MeshHealth, NodeStatus, PartitionStatus, ThroughputStatus,
+    Answer, Command, MeshHealth, NodeStatus, PartitionStatus, ThroughputStatus, table_sums,
 };
 use protocol::scrub::{Overview, PartitionScrub, Question};
 use protocol::subjects;
@@ -72,7 +73,19 @@ enum Output {
 #[derive(Subcommand)]
 enum Action {
     /// Whether the mesh is all right, on one screen.
+    #[command(visible_alias = "status")]
     Health,
+    /// Tables: what their partitions add up to.
+    Tables,
+    /// Nodes, tables and the most used partitions, live.
+    Top {
+        /// Show it once instead of again and again.
+        #[arg(long)]
+        once: bool,
+        /// Time between looks, seconds.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        every: u64,
+    },
     /// Storage nodes: zone, state, what they hold.
     Nodes,
     /// Partitions: leader, replicas, what is being done about them.
@@ -118,6 +131,13 @@ enum Action {
         /// Stay until it is done, and show how far it is.
         #[arg(long)]
         wait: bool,
+    },
+    /// Build a partition's replica anew where it is: from the other replicas, on a fresh B-tree.
+    Heal {
+        /// The partition's number.
+        partition: u64,
+        /// The replica's node.
+        node: u64,
     },
     /// Build a partition's replica anew on another node, in another zone than the other two.
     Replace {
@@ -251,6 +271,17 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
     match &options.action {
         Action::Health => desk.health().await,
         Action::Nodes => desk.nodes().await,
+        Action::Tables => desk.tables().await,
+        Action::Top { once, every } => desk.top(*once, Duration::from_secs(*every)).await,
+        Action::Heal { partition, node } => {
+            let (partition, node) = (GroupId(*partition), NodeId(*node));
+            let order = Command::Replace {
+                partition,
+                from: node,
+                to: node,
+            };
+            desk.order(order).await
+        }
         Action::Partitions { table } => desk.partitions(table.clone()).await,
         Action::Throughput { table } => desk.throughput(table.clone()).await,
         Action::Drain { node, wait } => {
@@ -413,6 +444,17 @@ impl Desk {
             Err(other) => self.unexpected(other),
             Ok(all) => {
                 self.print(&all, || screens::partitions(&all))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    async fn tables(&self) -> anyhow::Result<ExitCode> {
+        match self.all_partitions(None).await? {
+            Err(other) => self.unexpected(other),
+            Ok(all) => {
+                let tables = table_sums(&all);
+                self.print(&tables, || top::tables(&tables))?;
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -5,9 +5,10 @@ use std::fs::TryLockError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use admin::{AdminSettings, SplitSettings};
+use admin::{AdminSettings, ConsoleSettings, SplitSettings, Token};
 use anyhow::{Context as _, bail};
 use archiver::ArchiverSettings;
+use canary::CanarySettings;
 use gac::GacSettings;
 use memds::MemdsSettings;
 use mesh::{Identity, LocalBus, Mesh, MeshLock};
@@ -36,6 +37,9 @@ pub struct Options {
     /// Address of /healthz, /readyz and /metrics (host:port); off by default.
     #[arg(long)]
     http: Option<SocketAddr>,
+    /// Port of the console's web page; by default the one after the endpoint's, or any if that is taken.
+    #[arg(long)]
+    console_port: Option<u16>,
     /// Address of the tracing pages (Jaeger's); another port if it is taken.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:16686")]
     traces: SocketAddr,
@@ -56,12 +60,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // Said early, before anything is started; the router binds it for good.
     TcpListener::bind(endpoint)
         .with_context(|| format!("port {} on {} can't be had", options.port, options.host))?;
-    let given: Given = settings::load("dev", None)?;
+    let mut given: Given = settings::load("dev", None)?;
+    let console = console_address(options.host, options.port, options.console_port);
+    if given.admin.console.operator_token.0.is_empty() {
+        // Nobody but the reader of the terminal knows it.
+        given.admin.console.operator_token = Token(format!("{:016x}", telemetry::incarnation()));
+    }
     actix::System::with_tokio_rt(telemetry::runtime).block_on(serve(
         endpoint,
         &data,
         LocalBus::exclusive(lock),
-        &options,
+        (&options, console),
         given,
     ))
 }
@@ -84,6 +93,18 @@ fn lock_folder(folder: &Path) -> anyhow::Result<(PathBuf, MeshLock)> {
     }
 }
 
+/// Where the console listens: by default beside the endpoint; where that port is taken (several meshes on one machine), anywhere.
+fn console_address(host: IpAddr, port: u16, wanted: Option<u16>) -> SocketAddr {
+    let port = wanted.unwrap_or_else(|| {
+        let next = port.checked_add(1).unwrap_or(0);
+        match TcpListener::bind((host, next)) {
+            Ok(_) => next,
+            Err(_) => 0,
+        }
+    });
+    SocketAddr::new(host, port)
+}
+
 /// What may be set from outside, by the same environment variables as for the services: how much capacity there is, when
 /// partitions are split, and how and where logs are archived.
 #[derive(Default, Deserialize)]
@@ -97,6 +118,16 @@ struct Given {
     archive: ArchiveSettings,
     scrubber: ScrubberSettings,
     telemetry: TelemetrySettings,
+    canary: GivenCanary,
+}
+
+/// In `dev` the canary only listens, unless it is told to probe: its table would be among the developer's.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct GivenCanary {
+    probes: bool,
+    webhook: String,
+    rules: availability::Rules,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +151,7 @@ impl Default for GivenRouter {
 #[serde(default)]
 struct GivenAdmin {
     splits: SplitSettings,
+    console: ConsoleSettings,
 }
 
 #[derive(Default, Deserialize)]
@@ -129,9 +161,11 @@ struct GivenStorage {
 }
 
 /// One process: there are no other nodes that could be late with the mesh's data.
-fn admin_settings(given: &Given) -> AdminSettings {
+fn admin_settings(given: &Given, console: SocketAddr) -> AdminSettings {
     AdminSettings {
         splits: given.admin.splits.clone(),
+        http: console.to_string(),
+        console: given.admin.console.clone(),
         found_after_ms: 0,
         ..AdminSettings::default()
     }
@@ -185,11 +219,25 @@ async fn trace(options: &Options, given: &Given) -> anyhow::Result<Option<Tracin
     Ok(Some(ui))
 }
 
+fn canary_settings(given: &Given, endpoint: SocketAddr) -> CanarySettings {
+    CanarySettings {
+        probes: given.canary.probes,
+        webhook: given.canary.webhook.clone(),
+        rules: given.canary.rules.clone(),
+        endpoints: vec![canary::Endpoint {
+            zone: RouterSettings::default().zone,
+            url: format!("http://{endpoint}"),
+        }],
+        access_key: "canary".to_owned(),
+        ..CanarySettings::default()
+    }
+}
+
 async fn serve(
     endpoint: SocketAddr,
     data: &Path,
     bus: LocalBus,
-    options: &Options,
+    (options, console): (&Options, SocketAddr),
     given: Given,
 ) -> anyhow::Result<()> {
     let tracing_ui = trace(options, &given).await?;
@@ -210,7 +258,7 @@ async fn serve(
 
     // Whoever listens starts before those whom it listens to: memds misses no push, the admin no first heartbeat.
     let memds = memds::start(MemdsSettings::default(), join("memds", 1)).await?;
-    let admin = admin::start(admin_settings(&given), join("admin", 1)).await?;
+    let admin = admin::start(admin_settings(&given, console), join("admin", 1)).await?;
     let node = async |node: u64| {
         let started =
             storage::start(storage_settings(node, data, &given), join("storage", node)).await;
@@ -236,6 +284,8 @@ async fn serve(
         join("router", 1),
     )
     .await?;
+    let canary =
+        canary::start(canary_settings(&given, router.address()), join("canary", 1)).await?;
     let health = telemetry::Health::default();
     let health_server = match options.http {
         Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),
@@ -244,14 +294,19 @@ async fn serve(
     health
         .ready
         .store(true, std::sync::atomic::Ordering::Relaxed);
+    let console = admin.http_address().map(|address| {
+        let token = given.admin.console.operator_token.0.as_str();
+        (address, token)
+    });
     println!(
         "{}",
-        banner::text(router.address(), data, tracing_ui.as_ref())
+        banner::text(router.address(), data, console, tracing_ui.as_ref())
     );
 
     telemetry::wait_for_shutdown().await;
     println!("Stopping …");
     // From the client inwards; each bounds its own draining.
+    canary.stop().await;
     router.stop().await;
     scrubber.stop().await;
     gac.stop().await;

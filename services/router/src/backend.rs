@@ -10,6 +10,7 @@ use protocol::control::{ApiCall, ApiReply};
 use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
 use protocol::subjects;
 
+use crate::access::Policies;
 use crate::marks::Marks;
 use crate::texts;
 
@@ -22,6 +23,24 @@ pub(crate) struct Context {
     pub(crate) trace: TraceContext,
     /// What it passes on its way.
     pub(crate) marks: Marks,
+    /// Who asks.
+    pub(crate) caller: Caller,
+}
+
+/// Who asks, and for what.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// Access key id.
+    pub(crate) key_id: String,
+    /// Name of the operation.
+    pub(crate) action: &'static str,
+    pub(crate) policies: Arc<Policies>,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} for {}", self.action, self.key_id)
+    }
 }
 
 /// Storage and control plane.

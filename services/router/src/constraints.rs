@@ -94,6 +94,21 @@ impl Constraints {
         }
     }
 
+    /// A collection that is too short; `value` as it is shown.
+    pub(crate) fn length_at_least(&mut self, value: &str, member: &str, min: usize) {
+        self.broken(value, member, &texts::length_at_least(min));
+    }
+
+    /// A text of bounded length; its value is not shown when it is too long.
+    pub(crate) fn length(&mut self, member: &str, value: &str, min: usize, max: usize) {
+        if value.len() < min {
+            self.broken(value, member, &texts::length_at_least(min));
+        }
+        if value.len() > max {
+            self.hidden(true, member, &texts::length_at_most(max));
+        }
+    }
+
     /// Names of the tables of a batch.
     pub(crate) fn table_names<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {
@@ -104,7 +119,8 @@ impl Constraints {
         }
     }
 
-    fn one_of(&mut self, member: &str, value: Option<&str>, set: &[&str]) {
+    /// A member that takes only the values of a set.
+    pub(crate) fn one_of(&mut self, member: &str, value: Option<&str>, set: &[&str]) {
         if let Some(value) = value
             && !set.contains(&value)
         {

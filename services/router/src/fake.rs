@@ -15,7 +15,7 @@ use protocol::item::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::backend::{Backend, Context};
+use crate::backend::{Backend, Caller, Context};
 
 /// The backend.
 #[derive(Clone, Default)]
@@ -42,6 +42,11 @@ pub(crate) fn context() -> Context {
         deadline: Deadline::after(Duration::from_secs(5)),
         trace: TraceContext::default(),
         marks: crate::marks::Marks::default(),
+        caller: Caller {
+            key_id: "AKIDEXAMPLE".to_owned(),
+            action: "GetItem",
+            policies: Arc::default(),
+        },
     }
 }
 
@@ -143,7 +148,7 @@ impl Inner {
             WriteAction::Put(item) | WriteAction::Fill(item) => {
                 Some(codec::decode_item(&item).unwrap())
             }
-            WriteAction::Delete => None,
+            WriteAction::Delete | WriteAction::Expire { .. } => None,
             WriteAction::Update { key_item, update } => {
                 let base = old
                     .clone()
@@ -261,6 +266,7 @@ impl Backend for Fake {
                 inner.write(*write)
             }
             ItemOperation::Page(_) => panic!("pages go through `page`"),
+            ItemOperation::Changes(_) => panic!("it has no change records"),
         }
     }
 

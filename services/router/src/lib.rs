@@ -2,6 +2,7 @@
 //! partition and asks its storage node; passes control-plane calls on to the admin. Holds caches only, never data; never
 //! evaluates an expression (storage leaders do).
 
+mod access;
 mod admission;
 mod answer;
 mod auth;
@@ -9,10 +10,12 @@ mod backend;
 mod constraints;
 mod consumed;
 mod http;
+mod legacy;
 mod marks;
 mod metrics;
 mod operation;
 mod operations;
+mod outcomes;
 mod parameters;
 mod request_id;
 mod requests;

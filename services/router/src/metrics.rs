@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use model::{ApiError, ErrorKind};
 use prometheus::{
-    Histogram, IntCounter, IntGauge, register_histogram_vec, register_int_counter_vec,
-    register_int_gauge,
+    Histogram, IntCounter, IntCounterVec, IntGauge, register_histogram_vec,
+    register_int_counter_vec, register_int_gauge,
 };
 
 use crate::operation::Operation;
 
 /// How a request ended, as a label.
 const OUTCOMES: [&str; 4] = ["ok", "client_error", "throttled", "server_error"];
+
+/// The reason of what the router sheds, as a label.
+const BUSY: &str = "RouterBusy";
 
 /// All metrics of the router.
 pub(crate) struct Metrics {
@@ -21,6 +24,8 @@ pub(crate) struct Metrics {
     other: [IntCounter; 4],
     /// Requests being worked on.
     in_flight: IntGauge,
+    /// Refused requests by what refused them.
+    throttled: IntCounterVec,
 }
 
 /// Counts a request as being worked on until dropped (also when its client hangs up).
@@ -68,6 +73,13 @@ impl Metrics {
             "Requests being worked on"
         )
         .expect("metric names are unique");
+        let throttled = register_int_counter_vec!(
+            "evenkeel_router_throttled_total",
+            "Requests refused for lack of throughput, by the API's reason; RouterBusy: shed by the router",
+            &["reason"]
+        )
+        .expect("metric names are unique");
+        throttled.with_label_values(&[BUSY]);
         let counters =
             |name: &str| OUTCOMES.map(|outcome| requests.with_label_values(&[name, outcome]));
         let operations = Operation::all()
@@ -80,6 +92,7 @@ impl Metrics {
             operations,
             other: counters("unknown"),
             in_flight,
+            throttled,
         }
     }
 
@@ -97,6 +110,12 @@ impl Metrics {
         took: Duration,
     ) {
         let outcome = outcome(error);
+        if let Some(error) = error.filter(|error| error.is_throttling()) {
+            // The reasons are words of the API, of which there are a dozen.
+            let reason = error.throttling_reasons.first();
+            let reason = reason.map_or(BUSY, |reason| reason.reason.as_str());
+            self.throttled.with_label_values(&[reason]).inc();
+        }
         match operation.and_then(|operation| self.operations.get(operation.index())) {
             Some(metrics) => {
                 metrics.outcomes[outcome].inc();

@@ -14,6 +14,8 @@ pub(crate) enum Operation {
     BatchWriteItem,
     Query,
     Scan,
+    ExecuteStatement,
+    BatchExecuteStatement,
     DescribeEndpoints,
     /// Answered by the admin.
     Control(Control),
@@ -46,12 +48,35 @@ pub(crate) enum Control {
     ImportTable,
     DescribeImport,
     ListImports,
+    PutResourcePolicy,
+    GetResourcePolicy,
+    DeleteResourcePolicy,
+    CancelBulkOperation,
+    CreateGlobalTable,
+    DescribeBulkOperation,
+    DescribeContributorInsights,
+    DescribeGlobalTable,
+    DescribeGlobalTableSettings,
+    DescribeKinesisStreamingDestination,
+    DescribeTableReplicaAutoScaling,
+    DisableKinesisStreamingDestination,
+    EnableKinesisStreamingDestination,
+    ListBulkOperations,
+    ListContributorInsights,
+    ListGlobalTables,
+    SearchVectors,
+    StartBulkPutItems,
+    UpdateContributorInsights,
+    UpdateGlobalTable,
+    UpdateGlobalTableSettings,
+    UpdateKinesisStreamingDestination,
+    UpdateTableReplicaAutoScaling,
 }
 
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 33;
+    pub(crate) const COUNT: usize = 58;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -65,6 +90,8 @@ impl Operation {
             b"BatchWriteItem" => Self::BatchWriteItem,
             b"Query" => Self::Query,
             b"Scan" => Self::Scan,
+            b"ExecuteStatement" => Self::ExecuteStatement,
+            b"BatchExecuteStatement" => Self::BatchExecuteStatement,
             b"DescribeEndpoints" => Self::DescribeEndpoints,
             b"CreateTable" => Self::Control(Control::CreateTable),
             b"DescribeTable" => Self::Control(Control::DescribeTable),
@@ -90,6 +117,41 @@ impl Operation {
             b"ImportTable" => Self::Control(Control::ImportTable),
             b"DescribeImport" => Self::Control(Control::DescribeImport),
             b"ListImports" => Self::Control(Control::ListImports),
+            b"PutResourcePolicy" => Self::Control(Control::PutResourcePolicy),
+            b"GetResourcePolicy" => Self::Control(Control::GetResourcePolicy),
+            b"DeleteResourcePolicy" => Self::Control(Control::DeleteResourcePolicy),
+            b"CancelBulkOperation" => Self::Control(Control::CancelBulkOperation),
+            b"CreateGlobalTable" => Self::Control(Control::CreateGlobalTable),
+            b"DescribeBulkOperation" => Self::Control(Control::DescribeBulkOperation),
+            b"DescribeContributorInsights" => Self::Control(Control::DescribeContributorInsights),
+            b"DescribeGlobalTable" => Self::Control(Control::DescribeGlobalTable),
+            b"DescribeGlobalTableSettings" => Self::Control(Control::DescribeGlobalTableSettings),
+            b"DescribeKinesisStreamingDestination" => {
+                Self::Control(Control::DescribeKinesisStreamingDestination)
+            }
+            b"DescribeTableReplicaAutoScaling" => {
+                Self::Control(Control::DescribeTableReplicaAutoScaling)
+            }
+            b"DisableKinesisStreamingDestination" => {
+                Self::Control(Control::DisableKinesisStreamingDestination)
+            }
+            b"EnableKinesisStreamingDestination" => {
+                Self::Control(Control::EnableKinesisStreamingDestination)
+            }
+            b"ListBulkOperations" => Self::Control(Control::ListBulkOperations),
+            b"ListContributorInsights" => Self::Control(Control::ListContributorInsights),
+            b"ListGlobalTables" => Self::Control(Control::ListGlobalTables),
+            b"SearchVectors" => Self::Control(Control::SearchVectors),
+            b"StartBulkPutItems" => Self::Control(Control::StartBulkPutItems),
+            b"UpdateContributorInsights" => Self::Control(Control::UpdateContributorInsights),
+            b"UpdateGlobalTable" => Self::Control(Control::UpdateGlobalTable),
+            b"UpdateGlobalTableSettings" => Self::Control(Control::UpdateGlobalTableSettings),
+            b"UpdateKinesisStreamingDestination" => {
+                Self::Control(Control::UpdateKinesisStreamingDestination)
+            }
+            b"UpdateTableReplicaAutoScaling" => {
+                Self::Control(Control::UpdateTableReplicaAutoScaling)
+            }
             _ => return None,
         })
     }
@@ -105,6 +167,8 @@ impl Operation {
             Self::BatchWriteItem => "BatchWriteItem",
             Self::Query => "Query",
             Self::Scan => "Scan",
+            Self::ExecuteStatement => "ExecuteStatement",
+            Self::BatchExecuteStatement => "BatchExecuteStatement",
             Self::DescribeEndpoints => "DescribeEndpoints",
             Self::Control(control) => match control {
                 Control::CreateTable => "CreateTable",
@@ -131,6 +195,31 @@ impl Operation {
                 Control::ImportTable => "ImportTable",
                 Control::DescribeImport => "DescribeImport",
                 Control::ListImports => "ListImports",
+                Control::PutResourcePolicy => "PutResourcePolicy",
+                Control::GetResourcePolicy => "GetResourcePolicy",
+                Control::DeleteResourcePolicy => "DeleteResourcePolicy",
+                Control::CancelBulkOperation => "CancelBulkOperation",
+                Control::CreateGlobalTable => "CreateGlobalTable",
+                Control::DescribeBulkOperation => "DescribeBulkOperation",
+                Control::DescribeContributorInsights => "DescribeContributorInsights",
+                Control::DescribeGlobalTable => "DescribeGlobalTable",
+                Control::DescribeGlobalTableSettings => "DescribeGlobalTableSettings",
+                Control::DescribeKinesisStreamingDestination => {
+                    "DescribeKinesisStreamingDestination"
+                }
+                Control::DescribeTableReplicaAutoScaling => "DescribeTableReplicaAutoScaling",
+                Control::DisableKinesisStreamingDestination => "DisableKinesisStreamingDestination",
+                Control::EnableKinesisStreamingDestination => "EnableKinesisStreamingDestination",
+                Control::ListBulkOperations => "ListBulkOperations",
+                Control::ListContributorInsights => "ListContributorInsights",
+                Control::ListGlobalTables => "ListGlobalTables",
+                Control::SearchVectors => "SearchVectors",
+                Control::StartBulkPutItems => "StartBulkPutItems",
+                Control::UpdateContributorInsights => "UpdateContributorInsights",
+                Control::UpdateGlobalTable => "UpdateGlobalTable",
+                Control::UpdateGlobalTableSettings => "UpdateGlobalTableSettings",
+                Control::UpdateKinesisStreamingDestination => "UpdateKinesisStreamingDestination",
+                Control::UpdateTableReplicaAutoScaling => "UpdateTableReplicaAutoScaling",
             },
         }
     }
@@ -147,13 +236,15 @@ impl Operation {
             Self::Query => 6,
             Self::Scan => 7,
             Self::DescribeEndpoints => 8,
-            Self::Control(control) => 9 + control as usize,
+            Self::ExecuteStatement => 9,
+            Self::BatchExecuteStatement => 10,
+            Self::Control(control) => 11 + control as usize,
         }
     }
 
     /// All of them, by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        const CONTROL: [Control; 24] = [
+        const CONTROL: [Control; 47] = [
             Control::CreateTable,
             Control::DescribeTable,
             Control::ListTables,
@@ -178,6 +269,29 @@ impl Operation {
             Control::ImportTable,
             Control::DescribeImport,
             Control::ListImports,
+            Control::PutResourcePolicy,
+            Control::GetResourcePolicy,
+            Control::DeleteResourcePolicy,
+            Control::CancelBulkOperation,
+            Control::CreateGlobalTable,
+            Control::DescribeBulkOperation,
+            Control::DescribeContributorInsights,
+            Control::DescribeGlobalTable,
+            Control::DescribeGlobalTableSettings,
+            Control::DescribeKinesisStreamingDestination,
+            Control::DescribeTableReplicaAutoScaling,
+            Control::DisableKinesisStreamingDestination,
+            Control::EnableKinesisStreamingDestination,
+            Control::ListBulkOperations,
+            Control::ListContributorInsights,
+            Control::ListGlobalTables,
+            Control::SearchVectors,
+            Control::StartBulkPutItems,
+            Control::UpdateContributorInsights,
+            Control::UpdateGlobalTable,
+            Control::UpdateGlobalTableSettings,
+            Control::UpdateKinesisStreamingDestination,
+            Control::UpdateTableReplicaAutoScaling,
         ];
         [
             Self::GetItem,
@@ -189,6 +303,8 @@ impl Operation {
             Self::Query,
             Self::Scan,
             Self::DescribeEndpoints,
+            Self::ExecuteStatement,
+            Self::BatchExecuteStatement,
         ]
         .into_iter()
         .chain(CONTROL.into_iter().map(Self::Control))

@@ -11,20 +11,23 @@ use model::{ApiError, AttributeValue, Item, TableDefinition};
 use crate::requests::{Names, Values};
 use crate::texts;
 
-/// A parameter that excludes expressions, whether it is there, and what to use instead.
-pub(crate) type Legacy<'a> = (&'a str, bool, &'a str);
+/// A parameter that excludes expressions, and whether it is there.
+pub(crate) type Legacy<'a> = (&'a str, bool);
 
-/// Refuses legacy parameters: together with expressions as DynamoDB does, alone because we do not support them.
-fn refuse_legacy(legacy: &[Legacy<'_>], expressions: &[(&str, bool)]) -> Result<(), ApiError> {
-    let Some((name, _, instead)) = legacy.iter().find(|(_, present, _)| *present) else {
-        return Ok(());
+/// Refuses legacy parameters together with expressions, as DynamoDB does.
+fn refuse_mixture(legacy: &[Legacy<'_>], expressions: &[(&str, bool)]) -> Result<(), ApiError> {
+    let there = |parameters: &[(&str, bool)]| -> Vec<String> {
+        parameters
+            .iter()
+            .filter(|(_, present)| *present)
+            .map(|(name, _)| (*name).to_owned())
+            .collect()
     };
-    if expressions.iter().any(|(_, present)| *present) {
-        let old: Vec<&str> = legacy.iter().filter(|p| p.1).map(|p| p.0).collect();
-        let new: Vec<&str> = expressions.iter().filter(|p| p.1).map(|p| p.0).collect();
-        return Err(texts::mixed_parameters(&old, &new));
+    if legacy.iter().any(|(_, present)| *present) && expressions.iter().any(|(_, present)| *present)
+    {
+        return Err(texts::mixed_parameters(&there(legacy), &there(expressions)));
     }
-    Err(texts::unsupported(name, instead))
+    Ok(())
 }
 
 /// The placeholders of a request, checked in two steps as DynamoDB does: first whether they are allowed at all, then (after
@@ -42,7 +45,7 @@ impl Unchecked {
         legacy: &[Legacy<'_>],
         expressions: &[(&str, bool)],
     ) -> Result<Self, ApiError> {
-        refuse_legacy(legacy, expressions)?;
+        refuse_mixture(legacy, expressions)?;
         let mut bad_value = None;
         let values = values.map(|values| {
             let checked = values.into_iter().map(|(key, JsonValue(value))| {

@@ -1,22 +1,13 @@
-//! The shapes of data-plane requests. Parsed straight from JSON; fields that DynamoDB does not know are ignored, as it does;
-//! fields that it knows and we do not support are noticed (`Present`), so that the operations can refuse them.
+//! The shapes of data-plane requests. Parsed straight from JSON; fields that DynamoDB does not know are ignored, as it does.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use model::json::{JsonItem, JsonValue};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, Visitor};
+use serde::de::{Deserializer, Error, Visitor};
 
-/// A parameter of which only the presence matters.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Present;
-
-impl<'de> Deserialize<'de> for Present {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
-}
+use crate::legacy::{AttributeUpdates, Conditions, ExpectedAttributes};
 
 /// A whole number; fractions are cut off, as DynamoDB does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +54,8 @@ pub(crate) struct PutItem {
     pub(crate) return_consumed_capacity: Option<String>,
     pub(crate) return_item_collection_metrics: Option<String>,
     pub(crate) return_values_on_condition_check_failure: Option<String>,
-    pub(crate) expected: Option<Present>,
-    pub(crate) conditional_operator: Option<Present>,
+    pub(crate) expected: ExpectedAttributes,
+    pub(crate) conditional_operator: Option<String>,
 }
 
 /// GetItem.
@@ -77,7 +68,7 @@ pub(crate) struct GetItem {
     pub(crate) projection_expression: Option<String>,
     pub(crate) expression_attribute_names: Names,
     pub(crate) return_consumed_capacity: Option<String>,
-    pub(crate) attributes_to_get: Option<Present>,
+    pub(crate) attributes_to_get: Option<Vec<String>>,
 }
 
 /// DeleteItem.
@@ -93,8 +84,8 @@ pub(crate) struct DeleteItem {
     pub(crate) return_consumed_capacity: Option<String>,
     pub(crate) return_item_collection_metrics: Option<String>,
     pub(crate) return_values_on_condition_check_failure: Option<String>,
-    pub(crate) expected: Option<Present>,
-    pub(crate) conditional_operator: Option<Present>,
+    pub(crate) expected: ExpectedAttributes,
+    pub(crate) conditional_operator: Option<String>,
 }
 
 /// UpdateItem.
@@ -111,9 +102,9 @@ pub(crate) struct UpdateItem {
     pub(crate) return_consumed_capacity: Option<String>,
     pub(crate) return_item_collection_metrics: Option<String>,
     pub(crate) return_values_on_condition_check_failure: Option<String>,
-    pub(crate) attribute_updates: Option<Present>,
-    pub(crate) expected: Option<Present>,
-    pub(crate) conditional_operator: Option<Present>,
+    pub(crate) attribute_updates: AttributeUpdates,
+    pub(crate) expected: ExpectedAttributes,
+    pub(crate) conditional_operator: Option<String>,
 }
 
 /// Query.
@@ -133,10 +124,10 @@ pub(crate) struct Query {
     pub(crate) expression_attribute_names: Names,
     pub(crate) expression_attribute_values: Values,
     pub(crate) return_consumed_capacity: Option<String>,
-    pub(crate) attributes_to_get: Option<Present>,
-    pub(crate) key_conditions: Option<Present>,
-    pub(crate) query_filter: Option<Present>,
-    pub(crate) conditional_operator: Option<Present>,
+    pub(crate) attributes_to_get: Option<Vec<String>>,
+    pub(crate) key_conditions: Conditions,
+    pub(crate) query_filter: Conditions,
+    pub(crate) conditional_operator: Option<String>,
 }
 
 /// Scan.
@@ -156,9 +147,9 @@ pub(crate) struct Scan {
     pub(crate) expression_attribute_names: Names,
     pub(crate) expression_attribute_values: Values,
     pub(crate) return_consumed_capacity: Option<String>,
-    pub(crate) attributes_to_get: Option<Present>,
-    pub(crate) scan_filter: Option<Present>,
-    pub(crate) conditional_operator: Option<Present>,
+    pub(crate) attributes_to_get: Option<Vec<String>>,
+    pub(crate) scan_filter: Conditions,
+    pub(crate) conditional_operator: Option<String>,
 }
 
 /// BatchGetItem.
@@ -177,7 +168,7 @@ pub(crate) struct KeysAndAttributes {
     pub(crate) consistent_read: Option<bool>,
     pub(crate) projection_expression: Option<String>,
     pub(crate) expression_attribute_names: Names,
-    pub(crate) attributes_to_get: Option<Present>,
+    pub(crate) attributes_to_get: Option<Vec<String>>,
 }
 
 /// BatchWriteItem.
@@ -209,4 +200,35 @@ pub(crate) struct PutRequest {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct DeleteRequest {
     pub(crate) key: Option<JsonItem>,
+}
+
+/// ExecuteStatement.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ExecuteStatement {
+    pub(crate) statement: Option<String>,
+    pub(crate) parameters: Option<Vec<JsonValue>>,
+    pub(crate) consistent_read: Option<bool>,
+    pub(crate) next_token: Option<String>,
+    pub(crate) limit: Option<Integer>,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) return_values_on_condition_check_failure: Option<String>,
+}
+
+/// BatchExecuteStatement.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BatchExecuteStatement {
+    pub(crate) statements: Option<Vec<BatchStatement>>,
+    pub(crate) return_consumed_capacity: Option<String>,
+}
+
+/// A statement of BatchExecuteStatement.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BatchStatement {
+    pub(crate) statement: Option<String>,
+    pub(crate) parameters: Option<Vec<JsonValue>>,
+    pub(crate) consistent_read: Option<bool>,
+    pub(crate) return_values_on_condition_check_failure: Option<String>,
 }

@@ -16,10 +16,12 @@ use routing::{Client, ClientSettings};
 use telemetry::{Health, HttpServer as HealthServer};
 use tokio::sync::oneshot;
 
+use crate::access::Policies;
 use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::backend::{Backend, MeshBackend};
 use crate::http::{App, handle};
+use crate::outcomes::{Outcomes, Reporter, Watched};
 use crate::settings::RouterSettings;
 use crate::supervisor::{Drain, Ready, Supervisor};
 use crate::tokens::{Exchange, Limited, TableLine};
@@ -39,6 +41,8 @@ pub struct Running {
     listening: Vec<Subscription>,
     /// Ends with the router.
     exchange: Option<Exchange>,
+    /// Likewise.
+    reporter: Option<Reporter>,
 }
 
 impl Running {
@@ -61,7 +65,7 @@ impl Running {
             }
         }
         self.listening.clear();
-        drop(self.exchange.take());
+        drop((self.exchange.take(), self.reporter.take()));
         if let Some(health) = self.health.take() {
             health.stop().await;
         }
@@ -88,13 +92,29 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         .context("cannot listen to orders to forget routes")?;
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
+    let routes = client.clone();
+    telemetry::export(
+        "evenkeel_router_routes",
+        "The router's cache of routes.",
+        move || route_numbers(&routes),
+    );
+    let outcomes = Outcomes::new();
+    outcomes.export();
+    let reporter = outcomes.reporter(mesh.clone(), settings.zone.clone());
     let storage = MeshBackend {
         mesh: mesh.clone(),
         client,
     };
     if !settings.tokens.enforced {
         tracing::warn!("tables are not held to their throughput (router.tokens.enforced)");
-        return start_with(settings, mesh, storage, ready).await;
+        let backend = Watched {
+            backend: storage,
+            outcomes,
+        };
+        let mut running = start_with(settings, mesh, backend, ready).await?;
+        running.reporter = Some(reporter);
+        running.listening.push(forgetting);
+        return Ok(running);
     }
     let identity = mesh.identity();
     let shares = settings.tokens.core();
@@ -114,14 +134,33 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         "Tables' throughput at this router.",
         move || exported.numbers(),
     );
-    let backend = Limited {
+    let limited = Limited {
         backend: storage,
         line,
     };
+    let backend = Watched {
+        backend: limited,
+        outcomes,
+    };
     let mut running = start_with(settings, mesh, backend, ready).await?;
+    running.reporter = Some(reporter);
     running.exchange = Some(exchange);
     running.listening.push(forgetting);
     Ok(running)
+}
+
+fn route_numbers(client: &Client) -> telemetry::Values {
+    let stats = client.stats();
+    vec![
+        ("hits_total", stats.hits),
+        ("misses_total", stats.misses),
+        ("lookups_total", stats.lookups),
+        ("lookup_messages_total", stats.lookup_messages),
+        ("lookups_dropped_total", stats.lookups_dropped),
+        ("tables", stats.tables),
+        ("partitions", stats.partitions),
+        ("calls_in_flight", stats.calls_in_flight),
+    ]
 }
 
 /// Empties the route cache when the operator orders it, at most once a second: an order that comes too soon is dropped.
@@ -150,6 +189,7 @@ async fn start_with<B: Backend>(
         .local_addr()
         .context("cannot find out the own address")?;
     let keys = Keys::load(&settings)?;
+    let policies = Policies::load(&settings)?;
     let health = Health::default();
     let health_server = if settings.http.is_empty() {
         None
@@ -171,7 +211,7 @@ async fn start_with<B: Backend>(
             run(
                 &settings,
                 listener,
-                keys,
+                (keys, policies),
                 mesh,
                 backend,
                 (health, http, ready),
@@ -190,6 +230,7 @@ async fn start_with<B: Backend>(
         health: health_server,
         listening: Vec::new(),
         exchange: None,
+        reporter: None,
     })
 }
 
@@ -197,7 +238,7 @@ async fn start_with<B: Backend>(
 fn run<B: Backend>(
     settings: &RouterSettings,
     listener: TcpListener,
-    keys: Keys,
+    (keys, policies): (Keys, Policies),
     mesh: Mesh,
     backend: B,
     (health, http, ready): (Health, String, Ready),
@@ -209,8 +250,14 @@ fn run<B: Backend>(
         settings.body_bytes_in_flight_max,
     );
     let recorder = telemetry::traces::of(&mesh);
-    let app = App::new(settings, keys, admission.clone(), backend, recorder);
-    let app = web::Data::new(app);
+    let app = web::Data::new(App::new(
+        settings,
+        keys,
+        policies,
+        admission.clone(),
+        backend,
+        recorder,
+    ));
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         workers => workers,

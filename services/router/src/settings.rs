@@ -21,6 +21,9 @@ pub struct RouterSettings {
     pub access_keys: Vec<AccessKey>,
     /// File with more access keys: one `ID SECRET` a line, `#` starts a comment. Empty = none.
     pub access_keys_file: String,
+    /// JSON file with the callers' policies (docs/operations.md has the form). Empty = every caller may do what no table's policy forbids;
+    /// otherwise a caller that it does not name may do only what a table's policy allows.
+    pub access_policies_file: String,
     /// Take any access key and signature (development). An Authorization header is still demanded.
     pub accept_any_key: bool,
     /// The only region that a signature may be scoped to; empty = any.
@@ -108,6 +111,7 @@ impl Default for RouterSettings {
             zone: "az1".to_owned(),
             access_keys: Vec::new(),
             access_keys_file: String::new(),
+            access_policies_file: String::new(),
             accept_any_key: false,
             region: String::new(),
             workers: 0,

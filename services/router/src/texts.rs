@@ -59,7 +59,7 @@ pub(crate) fn constraints(count: usize, texts: &str) -> ApiError {
 
 // ---- parameters ----
 
-pub(crate) fn mixed_parameters(legacy: &[&str], expressions: &[&str]) -> ApiError {
+pub(crate) fn mixed_parameters(legacy: &[String], expressions: &[String]) -> ApiError {
     invalid(format!(
         "Can not use both expression and non-expression parameters in the same request: \
          Non-expression parameters: {{{}}} Expression parameters: {{{}}}",
@@ -67,10 +67,9 @@ pub(crate) fn mixed_parameters(legacy: &[&str], expressions: &[&str]) -> ApiErro
         expressions.join(", ")
     ))
 }
-/// Ours: DynamoDB still takes the legacy parameters.
-pub(crate) fn unsupported(parameter: &str, instead: &str) -> ApiError {
+pub(crate) fn duplicate_attribute(name: &str) -> ApiError {
     invalid(format!(
-        "One or more parameter values were invalid: {parameter} is not supported here; use {instead} instead"
+        "One or more parameter values were invalid: Duplicate value in attribute name: {name}"
     ))
 }
 pub(crate) fn return_values() -> ApiError {
@@ -119,14 +118,14 @@ pub(crate) fn select_needs_projection() -> ApiError {
         "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES",
     )
 }
-pub(crate) fn select_excludes_projection(select: &str) -> ApiError {
+pub(crate) fn select_excludes_projection(parameter: &str, select: &str) -> ApiError {
     let what = if select == "COUNT" {
         "only the Count"
     } else {
         select
     };
     invalid(format!(
-        "Cannot specify the ProjectionExpression when choosing to get {what}"
+        "Cannot specify the {parameter} when choosing to get {what}"
     ))
 }
 pub(crate) fn select_needs_index() -> ApiError {
@@ -168,6 +167,31 @@ pub(crate) fn segment_too_large(segment: i64, total: i64) -> ApiError {
         "The Segment parameter is zero-based and must be less than parameter TotalSegments: \
          Segment: {segment} is not less than TotalSegments: {total}"
     ))
+}
+
+// ---- PartiQL ----
+
+pub(crate) fn bad_next_token() -> ApiError {
+    invalid(
+        "The provided NextToken is invalid: it belongs to another statement or to other parameters",
+    )
+}
+pub(crate) fn duplicate_item() -> ApiError {
+    ApiError::new(
+        ErrorKind::DuplicateItem,
+        "Duplicate primary key exists in table",
+    )
+}
+pub(crate) fn write_to_index(index: &str) -> ApiError {
+    invalid(format!("Unsupported operation on index: {index}"))
+}
+pub(crate) fn batch_needs_key() -> ApiError {
+    invalid(
+        "Select statements within BatchExecuteStatement must specify the primary key in the where clause.",
+    )
+}
+pub(crate) fn mixed_batch() -> ApiError {
+    invalid("A batch must consist of either all reads or all writes")
 }
 
 // ---- authentication ----

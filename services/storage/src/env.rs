@@ -197,6 +197,7 @@ impl Env {
                     }
                 }
                 Caller::Order(caller) => caller.answer(&reply),
+                Caller::Service => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod archive;
+mod changes;
 mod flush;
 mod healing;
 mod requests;
@@ -95,6 +96,17 @@ impl Group {
             self.replica.status().standing,
             Standing::Leader { serving: true }
         )
+    }
+
+    /// Entries that the follower farthest behind lacks; 0 where this replica does not lead.
+    pub(crate) fn behind_entries(&self) -> u64 {
+        if !self.leads() {
+            return 0;
+        }
+        let last = self.replica.status().last.index;
+        let followers = self.replica.followers();
+        let behind = followers.iter().map(|f| last.saturating_sub(f.matched));
+        behind.max().unwrap_or(0)
     }
 
     /// The partition as this replica knows it, if it knows a leader (a log replica knows no partition).
@@ -271,7 +283,13 @@ impl Group {
         if let Some(from) = output.copy_wanted {
             self.want_copy(env, from);
         }
-        if output.role_changed.is_some() {
+        if let Some(standing) = output.role_changed {
+            let metrics = &env.node.metrics;
+            match standing {
+                Standing::Candidate => metrics.elections_started.inc(),
+                Standing::Leader { serving: true } => metrics.elections_won.inc(),
+                Standing::Leader { serving: false } | Standing::Follower => {}
+            }
             self.push_due = true;
             env.directory_changed = true;
         }
@@ -439,6 +457,7 @@ impl Group {
         }
         self.tick_flush(env);
         self.tick_split(env)?;
+        self.tick_upkeep(env)?;
         self.heal(env)
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Caller {
     },
     /// The admin, for `SetTable`.
     Order(OrderCaller),
+    /// The node itself: nobody waits.
+    Service,
 }
 
 /// How far a traced request is.

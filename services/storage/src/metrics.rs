@@ -2,12 +2,22 @@
 //! names; registers on creation, unregisters when dropped.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use paxos::GroupId;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts};
+
+use telemetry::{Families, Name, Sample};
+use wal::{SYNC_BOUNDS_US, WalMetrics};
 
 use crate::fence::Reason;
+
+const WAL_SYNC: Name = Name {
+    name: "evenkeel_storage_wal_sync_seconds",
+    help: "Duration of the write and sync of a batch of the write-ahead log.",
+};
 
 /// Metrics of one node.
 pub(crate) struct Metrics {
@@ -19,24 +29,26 @@ pub(crate) struct Metrics {
     pub(crate) disk_low: IntGauge,
     pub(crate) wal_full: IntGauge,
     pub(crate) unarchived_bytes: IntGauge,
-    pub(crate) unarchived_ms: IntGauge,
+    pub(crate) unarchived_seconds: Gauge,
     pub(crate) proposals: IntCounter,
     pub(crate) strong_reads: IntCounter,
     pub(crate) eventual_reads: IntCounter,
     pub(crate) pages: IntCounter,
     pub(crate) forwarded: IntCounter,
     pub(crate) expired: IntCounter,
+    pub(crate) expired_items: IntCounter,
+    pub(crate) changes_cut: IntCounter,
     pub(crate) throttled_reads: IntCounter,
     pub(crate) throttled_writes: IntCounter,
     pub(crate) room_read_units: IntGauge,
     pub(crate) room_write_units: IntGauge,
-    pub(crate) shed: IntGauge,
+    pub(crate) shed: IntCounter,
     pub(crate) requests_held: IntGauge,
     pub(crate) request_bytes_held: IntGauge,
-    pub(crate) dropped_messages: IntGauge,
+    pub(crate) dropped_messages: IntCounter,
     pub(crate) unsent_messages: IntCounter,
     pub(crate) overlay_bytes: IntGauge,
-    pub(crate) flush_lag_ms: IntGauge,
+    pub(crate) flush_lag_seconds: Gauge,
     pub(crate) flush_queue: IntGauge,
     pub(crate) copies_installed: IntCounter,
     pub(crate) children_installed: IntCounter,
@@ -45,14 +57,20 @@ pub(crate) struct Metrics {
     pub(crate) scrubs_running: IntGauge,
     pub(crate) scrubbed_bytes: IntCounter,
     pub(crate) turn_seconds: Histogram,
-    pub(crate) protocol_faults: IntGauge,
-    pub(crate) wal_syncs: IntGauge,
-    pub(crate) wal_sync_us: IntGauge,
-    pub(crate) wal_sync_mean_us: IntGauge,
-    pub(crate) wal_records: IntGauge,
-    pub(crate) wal_bytes: IntGauge,
+    pub(crate) protocol_faults: IntCounter,
+    pub(crate) wal_records: IntCounter,
+    pub(crate) wal_bytes: IntCounter,
     pub(crate) wal_queue: IntGauge,
     pub(crate) wal_segment_bytes: IntGauge,
+    pub(crate) elections_started: IntCounter,
+    pub(crate) elections_won: IntCounter,
+    pub(crate) leases_held: IntGauge,
+    pub(crate) replicas_unhealthy: IntGauge,
+    pub(crate) replicas_copying: IntGauge,
+    pub(crate) replication_lag_entries: IntGauge,
+    pub(crate) apply_lag_entries: IntGauge,
+    /// What the log said last.
+    pub(crate) wal: Arc<Mutex<WalMetrics>>,
     registered: Vec<Box<dyn Collector>>,
 }
 
@@ -80,6 +98,12 @@ impl Maker {
         Ok(gauge)
     }
 
+    fn real(&mut self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        let gauge = Gauge::with_opts(self.opts(name, help))?;
+        self.register(gauge.clone());
+        Ok(gauge)
+    }
+
     fn gauges(
         &mut self,
         name: &str,
@@ -95,6 +119,24 @@ impl Maker {
         let counter = IntCounter::with_opts(self.opts(name, help))?;
         self.register(counter.clone());
         Ok(counter)
+    }
+
+    /// The durations of the log's syncs, as it counts them itself.
+    fn syncs(&mut self) -> Arc<Mutex<WalMetrics>> {
+        let last: Arc<Mutex<WalMetrics>> = Arc::default();
+        let (read, node) = (last.clone(), self.node.clone());
+        let samples = move || {
+            let wal = *read.lock();
+            let histogram = Sample::Histogram {
+                bounds: SYNC_BOUNDS_US.iter().map(|&us| us as f64 / 1e6).collect(),
+                counts: wal.sync_buckets.to_vec(),
+                sum: wal.sync_us as f64 / 1e6,
+            };
+            vec![vec![(vec![("node", node.clone())], histogram)]]
+        };
+        let fixed = [("node", self.node.clone())];
+        self.register(Families::new(&[WAL_SYNC], &fixed, samples));
+        last
     }
 
     fn histogram(
@@ -142,10 +184,8 @@ impl Metrics {
                 "unarchived_bytes",
                 "Bytes of committed entries of the groups led here that are not archived.",
             )?,
-            unarchived_ms: make.gauge(
-                "unarchived_ms",
-                "Age of the oldest of them, milliseconds.",
-            )?,
+            unarchived_seconds: make
+                .real("unarchived_age_seconds", "Age of the oldest of them.")?,
             proposals: make.counter("proposals_total", "Commands proposed.")?,
             strong_reads: make.counter("strong_reads_total", "Strong reads of one item.")?,
             eventual_reads: make.counter("eventual_reads_total", "Eventual reads of one item.")?,
@@ -153,6 +193,14 @@ impl Metrics {
             forwarded: make.counter(
                 "forwarded_requests_total",
                 "Requests passed on to a node that their sender could not reach.",
+            )?,
+            expired_items: make.counter(
+                "expired_items_total",
+                "Items that leaders deleted because their time to live was over.",
+            )?,
+            changes_cut: make.counter(
+                "change_records_cut_total",
+                "Times that change records were trimmed before their time, because there were too many.",
             )?,
             expired: make.counter(
                 "expired_requests_total",
@@ -174,16 +222,13 @@ impl Metrics {
                 "room_write_units",
                 "Write units of the last second that the node had left for bursts.",
             )?,
-            shed: make.gauge(
-                "shed_requests",
-                "Requests shed since start: the shard was full.",
-            )?,
+            shed: make.counter("shed_requests_total", "Requests shed: the shard was full.")?,
             requests_held: make
                 .gauge("requests_held", "Requests queued or waiting for a commit.")?,
             request_bytes_held: make.gauge("request_bytes_held", "Bytes of those requests.")?,
-            dropped_messages: make.gauge(
-                "dropped_messages",
-                "Replication messages dropped since start: queue full.",
+            dropped_messages: make.counter(
+                "dropped_messages_total",
+                "Replication messages dropped: queue full.",
             )?,
             unsent_messages: make.counter(
                 "unsent_messages_total",
@@ -191,8 +236,8 @@ impl Metrics {
             )?,
             overlay_bytes: make
                 .gauge("overlay_bytes", "Applied writes that no B-tree holds yet.")?,
-            flush_lag_ms: make.gauge(
-                "flush_lag_ms",
+            flush_lag_seconds: make.real(
+                "flush_lag_seconds",
                 "Age of the oldest applied, unflushed write.",
             )?,
             flush_queue: make.gauge("flush_queue", "Flushes that wait for a thread.")?,
@@ -215,20 +260,43 @@ impl Metrics {
                 "Bytes of keys, items and files read for scrubs.",
             )?,
             turn_seconds: make.histogram("turn_seconds", "Duration of a shard's turn.", turns)?,
-            protocol_faults: make.gauge(
-                "protocol_faults",
+            protocol_faults: make.counter(
+                "protocol_faults_total",
                 "Messages that broke the replication protocol; must be 0.",
             )?,
-            wal_syncs: make.gauge("wal_syncs", "Syncs of the write-ahead log since start.")?,
-            wal_sync_us: make.gauge("wal_sync_us", "Time in them, microseconds.")?,
-            wal_sync_mean_us: make.gauge(
-                "wal_sync_mean_us",
-                "Mean duration of a sync in the last second, microseconds.",
-            )?,
-            wal_records: make.gauge("wal_records", "Records written since start.")?,
-            wal_bytes: make.gauge("wal_bytes", "Bytes written since start.")?,
+            wal_records: make.counter("wal_records_total", "Records written to the log.")?,
+            wal_bytes: make.counter("wal_written_bytes_total", "Bytes written to the log.")?,
             wal_queue: make.gauge("wal_queue", "Appends that wait for the log's thread.")?,
             wal_segment_bytes: make.gauge("wal_segment_bytes", "Bytes of the log on disk.")?,
+            elections_started: make.counter(
+                "elections_started_total",
+                "Elections that a replica here stood in, hand-overs included.",
+            )?,
+            elections_won: make.counter(
+                "elections_won_total",
+                "Times that a replica here became the serving leader.",
+            )?,
+            leases_held: make.gauge(
+                "leases_held",
+                "Groups whose leader here holds a lease: it may serve strong reads.",
+            )?,
+            replicas_unhealthy: make.gauge(
+                "unhealthy_replicas",
+                "Replicas that hear of no leader, and leaders without a recent quorum.",
+            )?,
+            replicas_copying: make.gauge(
+                "copying_replicas",
+                "Replicas that wait for a full copy.",
+            )?,
+            replication_lag_entries: make.gauge(
+                "replication_lag_entries",
+                "Entries that the follower that is farthest behind lacks, of all groups led here.",
+            )?,
+            apply_lag_entries: make.gauge(
+                "apply_lag_entries",
+                "Committed entries that the replica farthest behind here has not applied.",
+            )?,
+            wal: make.syncs(),
             registered: make.registered,
         })
     }

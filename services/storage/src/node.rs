@@ -416,12 +416,16 @@ impl Node {
             .collect()
     }
 
-    /// Brings the gauges up to date; `before` is what the WAL said the last time.
-    pub(crate) fn export(&self, flush_queue: usize, before: &WalMetrics) -> WalMetrics {
+    /// Brings the gauges up to date; gives what the WAL says.
+    pub(crate) fn export(&self, flush_queue: usize) -> WalMetrics {
         let numbers = self.numbers();
         let metrics = &self.metrics;
         let set = |gauge: &prometheus::IntGauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX))
+        };
+        // Of what others count since the start.
+        let raise = |counter: &prometheus::IntCounter, value: u64| {
+            counter.inc_by(value.saturating_sub(counter.get()));
         };
         set(&metrics.replicas, numbers.replicas);
         set(&metrics.leading, numbers.leading);
@@ -434,10 +438,19 @@ impl Node {
         set(&metrics.wal_full, u64::from(log_full));
         let (unarchived_bytes, unarchived_ms) = self.unarchived();
         set(&metrics.unarchived_bytes, unarchived_bytes);
-        set(&metrics.unarchived_ms, unarchived_ms);
+        metrics
+            .unarchived_seconds
+            .set(unarchived_ms as f64 / 1_000.0);
         set(&metrics.overlay_bytes, numbers.overlay_bytes);
-        set(&metrics.flush_lag_ms, numbers.flush_lag_ms);
-        set(&metrics.protocol_faults, numbers.faults);
+        metrics
+            .flush_lag_seconds
+            .set(numbers.flush_lag_ms as f64 / 1_000.0);
+        raise(&metrics.protocol_faults, numbers.faults);
+        set(&metrics.leases_held, numbers.leases);
+        set(&metrics.replicas_unhealthy, numbers.unhealthy);
+        set(&metrics.replicas_copying, numbers.copying);
+        set(&metrics.replication_lag_entries, numbers.behind_entries);
+        set(&metrics.apply_lag_entries, numbers.unapplied_entries);
         set(&metrics.flush_queue, flush_queue as u64);
         self.scrubs.tidy(self.now());
         set(&metrics.scrubs_running, self.scrubs.running());
@@ -448,26 +461,15 @@ impl Node {
         let counts = counts.fold([0; 4], |sum: [usize; 4], one| {
             std::array::from_fn(|i| sum[i] + one[i])
         });
-        let gauges = [
-            &metrics.requests_held,
-            &metrics.request_bytes_held,
-            &metrics.shed,
-            &metrics.dropped_messages,
-        ];
-        for (gauge, count) in gauges.into_iter().zip(counts) {
-            set(gauge, count as u64);
-        }
+        let [held, held_bytes, shed, dropped] = counts.map(|count| count as u64);
+        set(&metrics.requests_held, held);
+        set(&metrics.request_bytes_held, held_bytes);
+        raise(&metrics.shed, shed);
+        raise(&metrics.dropped_messages, dropped);
         let wal = self.wal.metrics();
-        let syncs = wal.syncs.saturating_sub(before.syncs);
-        let sync_us = wal.sync_us.saturating_sub(before.sync_us);
-        set(&metrics.wal_syncs, wal.syncs);
-        set(&metrics.wal_sync_us, wal.sync_us);
-        set(
-            &metrics.wal_sync_mean_us,
-            sync_us.checked_div(syncs).unwrap_or(0),
-        );
-        set(&metrics.wal_records, wal.records);
-        set(&metrics.wal_bytes, wal.bytes);
+        raise(&metrics.wal_records, wal.records);
+        raise(&metrics.wal_bytes, wal.bytes);
+        *metrics.wal.lock() = wal;
         set(&metrics.wal_queue, wal.queue_len);
         set(&metrics.wal_segment_bytes, wal.segment_bytes);
         wal
@@ -499,6 +501,7 @@ pub(crate) fn tree_options(settings: &StorageSettings) -> TreeOptions {
 pub(crate) fn partition_limits(settings: &StorageSettings) -> PartitionLimits {
     PartitionLimits {
         overlay_bytes_max: settings.limits.overlay_bytes_max,
+        change_bytes_max: settings.changes.bytes_max,
         ..PartitionLimits::default()
     }
 }

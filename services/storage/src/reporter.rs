@@ -64,7 +64,7 @@ impl Reporter {
         }
         let node = &self.node;
         let before = self.wal;
-        self.wal = node.export(self.flusher.len(), &before);
+        self.wal = node.export(self.flusher.len());
         let syncs = self.wal.syncs.saturating_sub(before.syncs);
         let sync_us = self.wal.sync_us.saturating_sub(before.sync_us);
         let sync_us = sync_us.checked_div(syncs).unwrap_or(0);

@@ -69,10 +69,20 @@ pub(crate) struct Gathered {
     pub(crate) flush_lag_ms: u64,
     pub(crate) faults: u64,
     pub(crate) tree_bytes: u64,
+    /// Groups whose leader here may serve strong reads.
+    pub(crate) leases: u64,
+    /// Replicas without a leader that they hear, and leaders without a recent quorum.
+    pub(crate) unhealthy: u64,
+    /// Replicas that wait for a full copy.
+    pub(crate) copying: u64,
+    /// Entries that the follower farthest behind lacks, of the groups led here.
+    pub(crate) behind_entries: u64,
+    /// Committed entries that the replica farthest behind has not applied.
+    pub(crate) unapplied_entries: u64,
 }
 
 impl Gathered {
-    /// Sums; the lag is the larger one.
+    /// Sums; of lags the larger one.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             replicas: self.replicas + other.replicas,
@@ -81,6 +91,11 @@ impl Gathered {
             flush_lag_ms: self.flush_lag_ms.max(other.flush_lag_ms),
             faults: self.faults + other.faults,
             tree_bytes: self.tree_bytes + other.tree_bytes,
+            leases: self.leases + other.leases,
+            unhealthy: self.unhealthy + other.unhealthy,
+            copying: self.copying + other.copying,
+            behind_entries: self.behind_entries.max(other.behind_entries),
+            unapplied_entries: self.unapplied_entries.max(other.unapplied_entries),
         }
     }
 }
@@ -342,7 +357,7 @@ impl Shard {
             ItemOperation::Get(get) if get.strong => self.env.node.metrics.strong_reads.inc(),
             ItemOperation::Get(_) => self.env.node.metrics.eventual_reads.inc(),
             ItemOperation::Page(_) => self.env.node.metrics.pages.inc(),
-            ItemOperation::Write(_) => {}
+            ItemOperation::Write(_) | ItemOperation::Changes(_) => {}
         }
         let Some(group) = self.groups.get_mut(&call.partition) else {
             let fault = ItemFault::NotHere { partition: None };
@@ -459,7 +474,14 @@ impl Shard {
         for group in self.groups.values() {
             gathered.leading += u64::from(group.leads());
             gathered.flush_lag_ms = gathered.flush_lag_ms.max(group.flush_lag_ms(self.env.now));
-            gathered.faults += group.replica.status().faults;
+            let status = group.replica.status();
+            gathered.faults += status.faults;
+            gathered.leases += u64::from(status.lease_until.is_some_and(|at| at > self.env.now));
+            gathered.unhealthy += u64::from(!status.healthy);
+            gathered.copying += u64::from(status.copying);
+            let unapplied = status.commit.saturating_sub(status.delivered);
+            gathered.unapplied_entries = gathered.unapplied_entries.max(unapplied);
+            gathered.behind_entries = gathered.behind_entries.max(group.behind_entries());
             if let Some(store) = &group.store {
                 gathered.overlay_bytes += store.partition.overlay_bytes() as u64;
                 gathered.tree_bytes += store.tree_bytes;

@@ -106,6 +106,11 @@ pub fn parse_condition(
 }
 
 impl Condition {
+    /// Of instructions whose skips lead forward.
+    pub(crate) fn of_instructions(instructions: Vec<Instruction>) -> Self {
+        Self { instructions }
+    }
+
     /// Whether it holds for `item` (an absent item is an empty one). An error is a ValidationException.
     pub fn evaluate(&self, item: &Item) -> Result<bool, ApiError> {
         let mut holds = true;
@@ -133,11 +138,20 @@ impl Condition {
 
     /// For Query's filter: it may not name an attribute of the key that the query uses.
     pub fn check_filter_keys(&self, keys: &KeySchema) -> Result<(), ApiError> {
+        self.check_filter(keys, texts::filter_on_key)
+    }
+
+    /// Same, for a `QueryFilter`.
+    pub fn check_legacy_filter_keys(&self, keys: &KeySchema) -> Result<(), ApiError> {
+        self.check_filter(keys, texts::legacy::filter_on_key)
+    }
+
+    fn check_filter(&self, keys: &KeySchema, problem: fn(&str) -> String) -> Result<(), ApiError> {
         for key in key_names(keys) {
             for test in self.tests() {
                 test.check_paths(|path| {
                     if path.head() == key {
-                        return Err(ApiError::validation(texts::filter_on_key(key)));
+                        return Err(ApiError::validation(problem(key)));
                     }
                     Ok(())
                 })?;
@@ -274,7 +288,7 @@ impl Test {
 }
 
 impl Comparison {
-    fn of(operator: &str) -> Self {
+    pub(crate) fn of(operator: &str) -> Self {
         match operator {
             "=" => Self::Equal,
             "<>" => Self::NotEqual,

@@ -173,23 +173,8 @@ fn check_form(syntax: &Syntax<'_>, piece: &Piece) -> Result<(), ApiError> {
 impl Term {
     /// The term that a test of the right form is; the attribute may stand on either side.
     fn of(test: Test) -> Result<Self, ApiError> {
-        let (path, condition) = match test {
-            Test::Compare(comparison, Operand::Path(path), Operand::Value(value)) => {
-                (path, compare(comparison, value))
-            }
-            Test::Compare(comparison, Operand::Value(value), Operand::Path(path)) => {
-                (path, compare(mirrored(comparison), value))
-            }
-            Test::Between(Operand::Path(path), Operand::Value(lower), Operand::Value(upper)) => {
-                (path, Some(SortCondition::Between(lower, upper)))
-            }
-            Test::BeginsWith(Operand::Path(path), Operand::Value(prefix)) => {
-                (path, Some(SortCondition::BeginsWith(prefix)))
-            }
-            _ => (Path::attribute(""), None),
-        };
-        match condition {
-            Some(condition) => Ok(Self {
+        match key_term(test) {
+            Some((path, condition)) => Ok(Self {
                 attribute: path.head().to_owned(),
                 condition,
             }),
@@ -216,6 +201,25 @@ impl Term {
     }
 }
 
+/// The attribute and its condition, of a test that has the form of a key condition.
+pub(crate) fn key_term(test: Test) -> Option<(Path, SortCondition)> {
+    match test {
+        Test::Compare(comparison, Operand::Path(path), Operand::Value(value)) => {
+            Some((path, compare(comparison, value)?))
+        }
+        Test::Compare(comparison, Operand::Value(value), Operand::Path(path)) => {
+            Some((path, compare(mirrored(comparison), value)?))
+        }
+        Test::Between(Operand::Path(path), Operand::Value(lower), Operand::Value(upper)) => {
+            Some((path, SortCondition::Between(lower, upper)))
+        }
+        Test::BeginsWith(Operand::Path(path), Operand::Value(prefix)) => {
+            Some((path, SortCondition::BeginsWith(prefix)))
+        }
+        _ => None,
+    }
+}
+
 fn compare(comparison: Comparison, value: AttributeValue) -> Option<SortCondition> {
     Some(match comparison {
         Comparison::Equal => SortCondition::Equal(value),
@@ -239,6 +243,20 @@ fn mirrored(comparison: Comparison) -> Comparison {
 }
 
 impl KeyTerms {
+    /// Of conditions on different attributes.
+    pub(crate) fn of_terms(terms: Vec<(String, SortCondition)>) -> Result<Self, ApiError> {
+        if !(1..=2).contains(&terms.len()) {
+            return Err(ApiError::validation(texts::KEY_TERM_COUNT));
+        }
+        let terms = terms.into_iter().map(|(attribute, condition)| Term {
+            attribute,
+            condition,
+        });
+        Ok(Self {
+            terms: terms.collect(),
+        })
+    }
+
     /// Second half of `parse_key_condition`: against the keys of the table or index.
     pub fn resolve(self, keys: &KeySchema) -> Result<KeyCondition, ApiError> {
         let count = self.terms.len();

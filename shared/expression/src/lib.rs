@@ -7,9 +7,11 @@
 
 pub mod condition;
 pub mod key_condition;
+pub mod legacy;
 mod lexer;
 mod operand;
 mod parser;
+pub mod partiql;
 pub mod path;
 pub mod placeholders;
 pub mod projection;

@@ -285,8 +285,13 @@ pub(crate) fn key_missing(attribute: &str) -> String {
 
 pub(crate) fn key_operand_type(comparison: &str, kind: &str) -> String {
     format!(
-        "One or more parameter values were invalid: ComparisonOperator {comparison} is not valid for {kind} AttributeValue type"
+        "One or more parameter values were invalid: {}",
+        key_operand_type_text(comparison, kind)
     )
+}
+
+fn key_operand_type_text(comparison: &str, kind: &str) -> String {
+    format!("ComparisonOperator {comparison} is not valid for {kind} AttributeValue type")
 }
 
 pub(crate) fn key_empty(kind: &str, attribute: &str) -> String {
@@ -310,3 +315,91 @@ pub(crate) const NUMBER_OVERFLOW: &str =
     "Number overflow. Attempting to store a number with magnitude larger than supported range";
 pub(crate) const NUMBER_UNDERFLOW: &str =
     "Number underflow. Attempting to store a number with magnitude smaller than supported range";
+
+/// Wording of the errors in legacy parameters.
+pub(crate) mod legacy {
+    use model::ApiError;
+
+    fn invalid(problem: impl AsRef<str>) -> ApiError {
+        ApiError::validation(format!(
+            "One or more parameter values were invalid: {}",
+            problem.as_ref()
+        ))
+    }
+
+    pub(crate) fn value_and_list(attribute: &str) -> ApiError {
+        invalid(format!(
+            "Value and AttributeValueList cannot be used together for Attribute: {attribute}"
+        ))
+    }
+    pub(crate) fn list_without_operator(attribute: &str) -> ApiError {
+        invalid(format!(
+            "AttributeValueList can only be used with a ComparisonOperator for Attribute: {attribute}"
+        ))
+    }
+    pub(crate) fn exists_and_operator(attribute: &str) -> ApiError {
+        invalid(format!(
+            "Exists and ComparisonOperator cannot be used together for Attribute: {attribute}"
+        ))
+    }
+    pub(crate) fn operator_without_value(operator: &str, attribute: &str) -> ApiError {
+        invalid(format!(
+            "Value or AttributeValueList must be used with ComparisonOperator: {operator} for Attribute: {attribute}"
+        ))
+    }
+    pub(crate) fn value_missing(exists: Option<bool>, attribute: &str) -> ApiError {
+        let exists = exists.map_or_else(|| "null".to_owned(), |exists| exists.to_string());
+        invalid(format!(
+            "Value must be provided when Exists is {exists} for Attribute: {attribute}"
+        ))
+    }
+    pub(crate) fn value_of_nothing(attribute: &str) -> ApiError {
+        invalid(format!(
+            "Value cannot be used when Exists is false for Attribute: {attribute}"
+        ))
+    }
+    pub(crate) fn argument_count(operator: &str) -> ApiError {
+        invalid(format!(
+            "Invalid number of argument(s) for the {operator} ComparisonOperator"
+        ))
+    }
+    pub(crate) fn argument_type(operator: &str, kind: &str) -> ApiError {
+        invalid(super::key_operand_type_text(operator, kind))
+    }
+    pub(crate) fn argument_types_differ() -> ApiError {
+        invalid("AttributeValues inside AttributeValueList must be of same type")
+    }
+    pub(crate) fn between_order() -> ApiError {
+        ApiError::validation(
+            "The BETWEEN condition was provided a range where the lower bound is greater than the upper bound",
+        )
+    }
+    pub(crate) fn not_indexable() -> ApiError {
+        ApiError::validation("Attempted conditional constraint is not an indexable operation")
+    }
+    pub(crate) fn operator_without_conditions() -> ApiError {
+        invalid("ConditionalOperator cannot be used without Filter or Expected")
+    }
+    pub(crate) fn operator_for_one() -> ApiError {
+        invalid(
+            "ConditionalOperator can only be used when Filter or Expected has at least two elements",
+        )
+    }
+    pub(crate) fn only_delete_without_value() -> ApiError {
+        invalid("Only DELETE action is allowed when no attribute value is specified")
+    }
+    pub(crate) fn delete_type(kind: &str) -> ApiError {
+        invalid(format!(
+            "DELETE action with value is not supported for the type {kind}"
+        ))
+    }
+    pub(crate) fn add_type(kind: &str) -> ApiError {
+        invalid(format!("ADD action is not supported for the type {kind}"))
+    }
+    pub(crate) fn filter_on_key(attribute: &str) -> String {
+        format!(
+            "QueryFilter can only contain non-primary key attributes: Primary key attribute: {attribute}"
+        )
+    }
+    pub(crate) const TYPE_MISMATCH: &str = "Type mismatch for attribute to update";
+}

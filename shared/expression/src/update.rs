@@ -8,7 +8,8 @@ use model::table::KeySchema;
 use model::{ApiError, AttributeValue, Item};
 use serde::{Deserialize, Serialize};
 
-use self::computation::{Budget, Computations, Instruction, add, delete, run};
+pub(crate) use self::computation::Instruction;
+use self::computation::{Budget, Computations, add, delete, run};
 use self::document::{Place, is_deeper, place, remove_all};
 use crate::condition::key_names;
 use crate::lexer::Kind;
@@ -27,6 +28,9 @@ const NESTING_MAX: usize = 32;
 pub struct Update {
     #[serde(rename = "a")]
     actions: Vec<Action>,
+    /// It comes from `AttributeUpdates`, whose errors have a wording of their own.
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
+    legacy: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,7 +98,10 @@ pub fn parse_update(text: &str, placeholders: &mut Placeholders) -> Result<Updat
             _ => Action::Remove(path),
         });
     }
-    Ok(Update { actions })
+    Ok(Update {
+        actions,
+        legacy: false,
+    })
 }
 
 fn check_action(
@@ -132,6 +139,60 @@ impl Action {
 }
 
 impl Update {
+    /// An update of `AttributeUpdates`, to be filled.
+    pub(crate) fn empty_legacy() -> Self {
+        Self {
+            actions: Vec::new(),
+            legacy: true,
+        }
+    }
+
+    /// An update that is to be filled.
+    pub(crate) fn empty() -> Self {
+        Self {
+            actions: Vec::new(),
+            legacy: false,
+        }
+    }
+
+    /// What it changes.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.actions.iter().map(Action::path)
+    }
+
+    /// Sets what a program leaves on its stack.
+    pub(crate) fn compute(&mut self, path: Path, program: Vec<Instruction>) {
+        self.actions.push(Action::Set(path, program));
+    }
+
+    pub(crate) fn set(&mut self, path: Path, value: AttributeValue) {
+        let program = vec![Instruction::Value(value)];
+        self.actions.push(Action::Set(path, program));
+    }
+
+    pub(crate) fn remove(&mut self, path: Path) {
+        self.actions.push(Action::Remove(path));
+    }
+
+    pub(crate) fn add(&mut self, path: Path, value: AttributeValue) {
+        self.actions.push(Action::Add(path, value));
+    }
+
+    pub(crate) fn delete(&mut self, path: Path, value: AttributeValue) {
+        self.actions.push(Action::Delete(path, value));
+    }
+
+    /// Appends to a list, which is made where there is none.
+    pub(crate) fn append(&mut self, path: Path, list: Vec<AttributeValue>) {
+        let program = vec![
+            Instruction::IfExists(path.clone(), 1),
+            Instruction::Value(AttributeValue::L(Vec::new())),
+            Instruction::Value(AttributeValue::L(list)),
+            Instruction::ListAppend,
+        ];
+        self.actions.push(Action::Set(path, program));
+    }
+
     /// Refuses updates of key attributes ("Cannot update attribute pk. This attribute is part of the key").
     pub fn check_keys(&self, keys: &KeySchema) -> Result<(), ApiError> {
         for action in &self.actions {
@@ -153,6 +214,16 @@ impl Update {
     /// The item after the update. `old` is the item as it is, or the item of key attributes when there is none. Does not check the
     /// 400 KB limit.
     pub fn apply(&self, old: &Item) -> Result<Updated<'_>, ApiError> {
+        self.apply_expression(old).map_err(|error| {
+            if self.legacy && error.message == texts::WRONG_DATA_TYPE {
+                ApiError::validation(texts::legacy::TYPE_MISMATCH)
+            } else {
+                error
+            }
+        })
+    }
+
+    fn apply_expression(&self, old: &Item) -> Result<Updated<'_>, ApiError> {
         let mut assignments = Vec::with_capacity(self.actions.len());
         let mut removals = Vec::new();
         let mut budget = Budget::of_item();

@@ -20,8 +20,10 @@ pub enum ErrorKind {
     BackupNotFound,
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
+    DuplicateItem,
     ExportConflict,
     ExportNotFound,
+    GlobalTableNotFound,
     ImportConflict,
     ImportNotFound,
     IncompleteSignature,
@@ -33,6 +35,7 @@ pub enum ErrorKind {
     LimitExceeded,
     MissingAuthenticationToken,
     PointInTimeRecoveryUnavailable,
+    PolicyNotFound,
     ProvisionedThroughputExceeded,
     RequestLimitExceeded,
     ResourceInUse,
@@ -69,8 +72,10 @@ impl ErrorKind {
             Self::ContinuousBackupsUnavailable => {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
+            Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
+            Self::GlobalTableNotFound => dynamodb!("GlobalTableNotFoundException"),
             Self::ImportConflict => dynamodb!("ImportConflictException"),
             Self::ImportNotFound => dynamodb!("ImportNotFoundException"),
             Self::IncompleteSignature => coral!("IncompleteSignatureException"),
@@ -86,6 +91,7 @@ impl ErrorKind {
             Self::PointInTimeRecoveryUnavailable => {
                 dynamodb!("PointInTimeRecoveryUnavailableException")
             }
+            Self::PolicyNotFound => dynamodb!("PolicyNotFoundException"),
             Self::ProvisionedThroughputExceeded => {
                 dynamodb!("ProvisionedThroughputExceededException")
             }

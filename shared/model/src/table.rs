@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::index::{IndexDefinition, IndexOf};
+use crate::stream::StreamSettings;
 use crate::throughput::{OnDemandThroughput, UnitRates};
+use crate::ttl::TimeToLive;
 
 /// Number of a table, unique for ever within a mesh. Below 16: system tables.
 #[derive(
@@ -148,12 +150,30 @@ pub struct TableDefinition {
     /// Warm throughput as far as it was asked for or earned; what the billing mode gives comes on top (`warm_rates`).
     #[serde(default)]
     pub warm: UnitRates,
+    /// Its stream.
+    #[serde(default, skip_serializing_if = "StreamSettings::is_default")]
+    pub streams: StreamSettings,
+    /// When items expire.
+    #[serde(default, skip_serializing_if = "TimeToLive::is_default")]
+    pub ttl: TimeToLive,
     /// Secondary indexes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<IndexDefinition>,
+    /// Who may do what to it, if somebody has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_policy: Option<Box<ResourcePolicy>>,
     /// What it holds the entries of, if it is no table of a client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index_of: Option<Box<IndexOf>>,
+}
+
+/// A table's policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcePolicy {
+    /// Tells one policy from those before it; never used twice for a table.
+    pub revision: String,
+    /// The document, as it was put.
+    pub document: String,
 }
 
 /// History of throughput changes that DescribeTable shows.

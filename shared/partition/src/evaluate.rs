@@ -7,6 +7,7 @@ use model::error::texts;
 use model::size::{ITEM_BYTES_MAX, item_size};
 use model::table::TableStatus;
 use model::{ApiError, ErrorKind, Item};
+use protocol::changes::Tracking;
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
 
 use crate::partition::{Evaluated, Partition};
@@ -58,6 +59,7 @@ impl<C> Partition<C> {
         if self.flights.len() >= self.limits.in_flight_max
             || self.flights.bytes() >= self.limits.in_flight_bytes_max
             || self.overlay.bytes() >= self.limits.overlay_bytes_max
+            || self.changes_are_full()
         {
             return Ok(Evaluated::Answer(
                 caller,
@@ -90,13 +92,10 @@ impl<C> Partition<C> {
                 new_size,
                 attributes,
             }) => {
-                let command = command::encode_write(
-                    self.stamp(now_ms),
-                    &write.key,
-                    item.as_deref(),
-                    before.size,
-                    new_size,
-                );
+                let time_ms = self.stamp(now_ms);
+                let sizes = (before.size, new_size);
+                let images = (before.bytes.as_deref(), item.as_deref());
+                let command = self.write_or_change(time_ms, write, images, sizes);
                 // Key and image in flight share the command's buffer.
                 let key = command::key_of(&command, write.key.len());
                 let after = item.map(|_| command::image_of(&command, &key));
@@ -109,6 +108,31 @@ impl<C> Partition<C> {
                     .push(command.clone(), key, after, caller, reply);
                 Ok(Evaluated::Propose(command))
             }
+        }
+    }
+}
+
+impl<C> Partition<C> {
+    /// The command for a write with these images and sizes, before and after: one that leaves a change record, if somebody wants it and the item
+    /// changes.
+    pub(crate) fn write_or_change(
+        &self,
+        time_ms: u64,
+        write: &Write,
+        (before, after): (Option<&[u8]>, Option<&[u8]>),
+        (old_size, new_size): (u64, u64),
+    ) -> Bytes {
+        match self.state.table.change_images() {
+            Some(wanted) if before != after => {
+                let tracking = Tracking {
+                    stream: wanted.stream,
+                    by_service: matches!(write.action, WriteAction::Expire { .. }),
+                    // Of what is removed nothing else says its key attributes.
+                    old: before.filter(|_| wanted.old_image || after.is_none()),
+                };
+                command::encode_change(time_ms, &write.key, after, (old_size, new_size), &tracking)
+            }
+            _ => command::encode_write(time_ms, &write.key, after, old_size, new_size),
         }
     }
 }
@@ -162,6 +186,24 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
             }
             Err(error) => Ok(Err(malformed(error))),
         },
+        WriteAction::Expire { attribute, now_s } => {
+            let expired = match before.bytes {
+                Some(_) => model::ttl::is_expired(before.item()?, attribute, *now_s),
+                None => false,
+            };
+            Ok(match expired {
+                true => Ok(Plan {
+                    item: None,
+                    new_size: 0,
+                    attributes: None,
+                }),
+                // It was changed, or is gone, since the leader saw it.
+                false => Err(ItemFault::ConditionFailed {
+                    item: None,
+                    size_bytes: 0,
+                }),
+            })
+        }
         WriteAction::Delete => Ok(Ok(Plan {
             item: None,
             new_size: 0,

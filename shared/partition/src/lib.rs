@@ -9,6 +9,7 @@
 //! [`Partition::flushed`].
 
 pub mod btree;
+pub mod change;
 pub mod command;
 pub mod error;
 mod evaluate;
@@ -22,6 +23,7 @@ mod read;
 pub mod split;
 mod splitting;
 pub mod state;
+mod walk;
 
 pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;

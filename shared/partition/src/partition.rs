@@ -21,6 +21,8 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Bytes of the commands in flight.
     pub in_flight_bytes_max: usize,
+    /// Bytes of change records that the indexes have not got, above which a leader takes no more writes.
+    pub change_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -29,6 +31,7 @@ impl Default for Limits {
             overlay_bytes_max: 64 << 20,
             in_flight_max: 8_192,
             in_flight_bytes_max: 32 << 20,
+            change_bytes_max: 8 << 30,
         }
     }
 }
@@ -257,11 +260,19 @@ impl<C> Partition<C> {
                     return Ok(None);
                 }
                 self.overlay.put(write.key, write.item);
+                if let Some(value) = write.change {
+                    self.add_change((index, 0), value);
+                }
             }
             CommandKind::SetTable(table) => {
                 if table.version > self.state.table.version {
                     self.state.table = *table;
                 }
+            }
+            CommandKind::Trim(trim) => self.apply_trim(&trim),
+            CommandKind::Acknowledge(upto) => {
+                let changes = &mut self.state.changes;
+                changes.acknowledged = changes.acknowledged.max(upto);
             }
             CommandKind::BeginSplit(split) => self.begin_split(*split),
             CommandKind::CommitSplit(left) => self.commit_split(index, left),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{KeyRange, TableDefinition};
 use paxos::{Ballot, Configuration, GroupId, Index};
+use protocol::changes::ChangeState;
 use protocol::directory::PlacedMember;
 use protocol::scrub::Marker;
 use protocol::split::Split;
@@ -44,6 +45,9 @@ pub struct PartitionState {
     /// of splits by version 0.1).
     #[serde(default)]
     pub begins: Index,
+    /// Change records.
+    #[serde(default, skip_serializing_if = "ChangeState::is_default")]
+    pub changes: ChangeState,
     /// The partition that this one was split off from.
     #[serde(default)]
     pub parent: Option<GroupId>,
@@ -77,6 +81,7 @@ impl PartitionState {
             bytes: 0,
             time_ms: 0,
             begins: 0,
+            changes: ChangeState::default(),
             parent: None,
             split: None,
             installed: false,

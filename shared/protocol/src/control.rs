@@ -1,6 +1,7 @@
 //! The control plane: routers → admin (API calls), admin → storage nodes (orders).
 
 use bytes::Bytes;
+use model::policy::Verdict;
 use model::{ApiError, EncodedKey, KeyRange, TableDefinition};
 use paxos::{Configuration, GroupId, NodeId, Role};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::directory::PlacedMember;
 
 /// A control-plane API call that the router authenticated, passed on as it came.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ApiCall {
     /// Operation, e.g. `CreateTable`.
     pub operation: String,
@@ -16,6 +17,12 @@ pub struct ApiCall {
     pub body: Bytes,
     /// Access key of the caller.
     pub principal: String,
+    /// ARN of the caller; empty from a router that knows of no policies.
+    #[serde(default)]
+    pub caller_arn: String,
+    /// What the caller's own policies say of this call; the table's are the admin's to look at.
+    #[serde(default)]
+    pub identity: Verdict,
 }
 
 /// The answer: JSON body or API error.

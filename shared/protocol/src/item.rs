@@ -7,6 +7,7 @@ use model::{ApiError, EncodedKey, KeyRange};
 use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::{ChangesReply, ChangesRequest};
 use crate::directory::PartitionInfo;
 
 /// A request on one partition.
@@ -32,6 +33,8 @@ pub enum ItemOperation {
     Write(Box<Write>),
     /// Read one page of a key range.
     Page(Box<Page>),
+    /// Read change records.
+    Changes(Box<ChangesRequest>),
 }
 
 /// Read one item.
@@ -74,6 +77,13 @@ pub enum WriteAction {
     Fill(Bytes),
     /// Remove the item.
     Delete,
+    /// Remove the item if its time to live is over: by the service itself.
+    Expire {
+        /// The attribute that says when.
+        attribute: String,
+        /// Seconds since the epoch.
+        now_s: u64,
+    },
     /// Change the item, or make it from its key.
     Update {
         /// Encoded item that holds the key attributes only.
@@ -153,6 +163,8 @@ pub enum ItemReply {
     },
     /// To `Page`.
     Page(PageReply),
+    /// To `Changes`.
+    Changes(Box<ChangesReply>),
     /// Not done, or not known to be done: see the fault.
     Fault(ItemFault),
 }

@@ -3,6 +3,8 @@
 
 pub mod archive;
 pub mod batch;
+pub mod canary;
+pub mod changes;
 pub mod control;
 pub mod cost;
 pub mod directory;

@@ -1,5 +1,7 @@
 //! The operator's side of the control plane: `evenkeel ctl` → the active admin.
 
+use std::collections::BTreeMap;
+
 use model::TableId;
 use paxos::{GroupId, NodeId, Role};
 use serde::{Deserialize, Serialize};
@@ -267,9 +269,63 @@ pub struct PartitionStatus {
     /// The children of the split that is under way.
     #[serde(default)]
     pub children: Vec<GroupId>,
+    /// Where it begins: the first 8 bytes of its first key's hash in hexadecimal; empty = at the table's beginning.
+    #[serde(default)]
+    pub start: String,
+    /// Where it ends, likewise; empty = at the table's end.
+    #[serde(default)]
+    pub end: String,
     /// Since its leader spoke, milliseconds; none = it never did.
     #[serde(default)]
     pub heard_ms: Option<u64>,
+}
+
+/// A table, and what its partitions add up to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TableSums {
+    /// Its name.
+    pub name: String,
+    /// Number of its partitions.
+    pub partitions: u64,
+    /// Items.
+    pub items: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Read units a second.
+    pub read_units_s: f64,
+    /// Write units a second.
+    pub write_units_s: f64,
+    /// Units a second that were refused.
+    pub refused_units_s: f64,
+    /// What its hottest partition consumes of what it may, thousandths.
+    pub heat_permille: u64,
+    /// Partitions without a leader that is heard.
+    pub without_leader: u64,
+    /// Partitions with fewer than three healthy copies.
+    pub endangered: u64,
+}
+
+/// What the partitions of each table add up to, by name.
+pub fn table_sums(partitions: &[PartitionStatus]) -> Vec<TableSums> {
+    let mut tables: BTreeMap<&str, TableSums> = BTreeMap::new();
+    for partition in partitions {
+        let sums = tables.entry(&partition.table).or_default();
+        sums.partitions += 1;
+        sums.items += partition.items;
+        sums.bytes += partition.bytes;
+        sums.read_units_s += partition.read_units_s;
+        sums.write_units_s += partition.write_units_s;
+        sums.refused_units_s += partition.refused_units_s;
+        sums.heat_permille = sums.heat_permille.max(partition.heat_permille);
+        sums.without_leader += u64::from(partition.leader.is_none());
+        sums.endangered += u64::from(partition.healthy_copies < 3);
+    }
+    let named = |(name, sums): (&str, TableSums)| TableSums {
+        name: name.to_owned(),
+        ..sums
+    };
+    tables.into_iter().map(named).collect()
 }
 
 /// A table as a GAC instance sees it. For a moment after instances came or went there may be two of a table.

@@ -77,3 +77,9 @@ pub fn gac_view(instance: u64) -> String {
 pub const ADMIN_WARM: &str = "admin.warm";
 /// Restores, exports and imports: from an archiver instance to the admins, the active one answers: `jobs::JobsReport` → `jobs::JobsReply`.
 pub const ADMIN_JOBS: &str = "admin.jobs";
+/// What became of customers' requests, from every router, one way, every few seconds: `canary::OutcomeReport`.
+pub const OUTCOMES: &str = "outcomes";
+/// Availability and alarms as one canary knows them: `canary::ViewRequest` → `canary::View`.
+pub fn canary_view(instance: u64) -> String {
+    format!("canary.{instance}.view")
+}

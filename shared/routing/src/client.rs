@@ -1,6 +1,7 @@
 //! The client's public face: tables, items, pages, partitions. Owns the shared state of all clones.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mesh::{Deadline, Mesh, MeshError, Subscription, TraceContext};
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) recorder: Recorder,
     pub(crate) calls: Semaphore,
+    /// Routes that were found in the cache, and that were not.
+    cached: [AtomicU64; 2],
     _heartbeats: Subscription,
 }
 
@@ -88,6 +91,10 @@ pub struct ClientStats {
     pub partitions: u64,
     /// Requests to storage under way.
     pub calls_in_flight: u64,
+    /// Routes to partitions that were in the cache when they were wanted.
+    pub hits: u64,
+    /// Routes to partitions that were not.
+    pub misses: u64,
 }
 
 impl Client {
@@ -126,6 +133,7 @@ impl Client {
             started,
             recorder,
             calls,
+            cached: Default::default(),
             _heartbeats: heartbeats,
         };
         Ok(Self {
@@ -291,6 +299,8 @@ impl Client {
             tables: tables as u64,
             partitions: partitions as u64,
             calls_in_flight: in_flight as u64,
+            hits: self.shared.cached[0].load(Relaxed),
+            misses: self.shared.cached[1].load(Relaxed),
         }
     }
 
@@ -314,9 +324,11 @@ impl Client {
             known_id: known.as_ref().map(|p| p.partition),
         };
         if let Some(info) = known {
+            self.shared.cached[0].fetch_add(1, Relaxed);
             self.shared.lookups.refresh(lookup, trace);
             return Ok(info);
         }
+        self.shared.cached[1].fetch_add(1, Relaxed);
         self.locate_anew(id, lookup, deadline, trace).await
     }
 

@@ -300,7 +300,7 @@ fn need(operation: &ItemOperation) -> Need {
     let strong = match operation {
         ItemOperation::Get(get) => get.strong,
         ItemOperation::Page(page) => page.strong,
-        ItemOperation::Write(_) => true,
+        ItemOperation::Write(_) | ItemOperation::Changes(_) => true,
     };
     if strong { Need::Leader } else { Need::Nearest }
 }

@@ -41,6 +41,18 @@ impl HttpServer {
 /// # Errors
 /// When the address can't be bound; the error names it.
 pub async fn serve_http(address: SocketAddr, health: Health) -> std::io::Result<HttpServer> {
+    serve_http_with(address, health, |_| ()).await
+}
+
+/// As `serve_http`, with further routes of the service's own.
+///
+/// # Errors
+/// As `serve_http`.
+pub async fn serve_http_with(
+    address: SocketAddr,
+    health: Health,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+) -> std::io::Result<HttpServer> {
     let server = ActixServer::new(move || {
         App::new()
             .app_data(web::Data::new(health.clone()))
@@ -49,6 +61,7 @@ pub async fn serve_http(address: SocketAddr, health: Health) -> std::io::Result<
             .route("/metrics", web::get().to(metrics))
             .route("/log", web::get().to(show_levels))
             .route("/log", web::put().to(change_levels))
+            .configure(routes.clone())
     })
     .workers(1)
     .disable_signals()

@@ -2,6 +2,7 @@
 //! Owns no metric of any service; never decides whether a service is healthy.
 
 mod counters;
+mod families;
 mod http;
 mod logs;
 mod process;
@@ -9,7 +10,8 @@ mod settings;
 pub mod traces;
 
 pub use counters::{Values, export};
-pub use http::{Health, HttpServer, serve_http};
+pub use families::{Families, Name, Sample, Samples, export_families};
+pub use http::{Health, HttpServer, serve_http, serve_http_with};
 pub use logs::{init, init_at, levels, set_levels};
 pub use process::{incarnation, runtime, wait_for_shutdown};
 pub use settings::TelemetrySettings;

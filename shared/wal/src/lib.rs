@@ -24,3 +24,4 @@ pub use error::{Overloaded, WalError};
 pub use identity::{DataDir, replace_file};
 pub use log::{FoundGroup, RecoveredGroup, Recovery, Wal, WalMetrics};
 pub use options::{OnFatal, WalOptions};
+pub use shared::SYNC_BOUNDS_US;

@@ -17,7 +17,7 @@ use crate::options::WalOptions;
 use crate::queue::{Change, Job, Queue};
 use crate::recovery::{self, Replayed};
 use crate::segment::{self, Owner};
-use crate::shared::{Counters, Faults, Segment, Shared, State};
+use crate::shared::{Counters, Faults, SYNC_BOUNDS_US, Segment, Shared, State};
 use crate::writer::Writer;
 use crate::{reader, record, witness};
 
@@ -135,6 +135,8 @@ pub struct WalMetrics {
     pub syncs: u64,
     /// Time spent in write and sync, microseconds.
     pub sync_us: u64,
+    /// Batches by the duration of their write and sync, see [`SYNC_BOUNDS_US`].
+    pub sync_buckets: [u64; SYNC_BOUNDS_US.len() + 1],
     /// Appends refused because the queue was full.
     pub overloaded: u64,
     /// Appends waiting now.
@@ -384,6 +386,9 @@ impl Wal {
             bytes: counters.bytes.load(Ordering::Relaxed),
             syncs: counters.syncs.load(Ordering::Relaxed),
             sync_us: counters.sync_us.load(Ordering::Relaxed),
+            sync_buckets: std::array::from_fn(|bucket| {
+                counters.sync_buckets[bucket].load(Ordering::Relaxed)
+            }),
             overloaded: counters.overloaded.load(Ordering::Relaxed),
             queue_len,
             segments: state.segments.len() as u64,

@@ -51,6 +51,11 @@ pub(crate) struct State {
     pub(crate) live: LiveRuns,
 }
 
+/// Upper bounds of the buckets of write and sync durations, microseconds; one more is for what takes longer.
+pub const SYNC_BOUNDS_US: [u64; 12] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+];
+
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) records: AtomicU64,
@@ -60,6 +65,8 @@ pub(crate) struct Counters {
     /// When the last write with a sync began and ended, Unix nanoseconds.
     pub(crate) sync_began_ns: AtomicU64,
     pub(crate) sync_ended_ns: AtomicU64,
+    /// Syncs by duration, see `SYNC_BOUNDS_US`.
+    pub(crate) sync_buckets: [AtomicU64; SYNC_BOUNDS_US.len() + 1],
     pub(crate) overloaded: AtomicU64,
 }
 

@@ -16,7 +16,7 @@ use crate::group::{Ends, Place};
 use crate::queue::{Change, Done, Job, Taken};
 use crate::record::{self, Header, Kind};
 use crate::segment::{self, Owner};
-use crate::shared::{Segment, Shared};
+use crate::shared::{SYNC_BOUNDS_US, Segment, Shared};
 use crate::spare::Spare;
 use crate::witness::{Newest, Witness};
 
@@ -185,9 +185,13 @@ impl Writer {
         counters.sync_began_ns.store(began_ns, Ordering::Relaxed);
         let ended_ns = began_ns + disk.as_nanos() as u64;
         counters.sync_ended_ns.store(ended_ns, Ordering::Relaxed);
-        counters
-            .sync_us
-            .fetch_add(disk.as_micros() as u64, Ordering::Relaxed);
+        let disk_us = disk.as_micros() as u64;
+        counters.sync_us.fetch_add(disk_us, Ordering::Relaxed);
+        if !buffer.is_empty() {
+            let bucket = SYNC_BOUNDS_US.iter().position(|&bound| disk_us <= bound);
+            counters.sync_buckets[bucket.unwrap_or(SYNC_BOUNDS_US.len())]
+                .fetch_add(1, Ordering::Relaxed);
+        }
         counters
             .bytes
             .fetch_add(buffer.len() as u64, Ordering::Relaxed);

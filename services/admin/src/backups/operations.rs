@@ -317,6 +317,7 @@ impl Admin {
             class: source.table_class.clone(),
             protection: false,
             tags: Default::default(),
+            policy: None,
         };
         new.refuse_reserved()?;
         let jobs = self.job_records().await?;

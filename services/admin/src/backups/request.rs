@@ -250,7 +250,10 @@ impl Overrides {
                 return Err(texts::index_override(member));
             }
         }
-        refuse_unsupported(&self.rest, &["SSESpecificationOverride"])
+        refuse_unsupported(
+            &self.rest,
+            &["SSESpecificationOverride", "VectorIndexOverride"],
+        )
     }
 
     /// Billing of a table that is restored from `source`.

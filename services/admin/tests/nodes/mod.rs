@@ -112,6 +112,7 @@ impl Nodes {
             operation: operation.into(),
             body: body.to_string().into(),
             principal: "test".into(),
+            ..ApiCall::default()
         };
         let deadline = Deadline::after(Duration::from_secs(10));
         let trace = TraceContext::default();

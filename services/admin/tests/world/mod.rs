@@ -341,6 +341,7 @@ impl World {
             operation: operation.into(),
             body: body.to_string().into(),
             principal: "test".into(),
+            ..ApiCall::default()
         };
         let deadline = Deadline::after(Duration::from_secs(10));
         let trace = TraceContext::default();
@@ -545,7 +546,9 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 WriteAction::Delete => {
                     items.remove(&write.key);
                 }
-                WriteAction::Update { .. } => panic!("the admin never updates in place"),
+                WriteAction::Update { .. } | WriteAction::Expire { .. } => {
+                    panic!("the admin never updates in place")
+                }
             }
             ItemReply::Written {
                 attributes: None,
@@ -567,5 +570,6 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 ..PageReply::default()
             })
         }
+        ItemOperation::Changes(_) => panic!("the admin reads no change records"),
     }
 }

@@ -52,6 +52,7 @@ impl Control {
             operation: operation.to_owned(),
             body: serde_json::to_vec(body)?.into(),
             principal: "evenkeel ctl recover".to_owned(),
+            ..ApiCall::default()
         };
         let started = Instant::now();
         loop {

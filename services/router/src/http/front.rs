@@ -1,5 +1,6 @@
 //! One request from head to answer: admission, body, authentication, dispatch, answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST};
@@ -13,10 +14,11 @@ use telemetry::traces::{self, Recorder};
 use super::body::{self, BodyError, BodyLimits};
 use super::response::{self, Style};
 use super::traced::Traced;
+use crate::access::Policies;
 use crate::admission::{Admission, Admitted};
 use crate::answer::Answer;
 use crate::auth::{self, Keys, Signed};
-use crate::backend::{Backend, Context};
+use crate::backend::{Backend, Caller, Context};
 use crate::metrics::Metrics;
 use crate::operation::Operation;
 use crate::operations::{self, Limits};
@@ -27,6 +29,7 @@ use crate::texts;
 pub(crate) struct App<B> {
     backend: B,
     keys: Keys,
+    policies: Arc<Policies>,
     admission: Admission,
     metrics: &'static Metrics,
     body: BodyLimits,
@@ -42,6 +45,7 @@ impl<B: Backend> App<B> {
     pub(crate) fn new(
         settings: &RouterSettings,
         keys: Keys,
+        policies: Policies,
         admission: Admission,
         backend: B,
         recorder: Recorder,
@@ -49,6 +53,7 @@ impl<B: Backend> App<B> {
         Self {
             backend,
             keys,
+            policies: Arc::new(policies),
             admission,
             metrics: Metrics::get(),
             body: BodyLimits {
@@ -193,8 +198,13 @@ async fn serve<B: Backend>(
         deadline: Deadline::after(time),
         trace: traced.context,
         marks: traced.authenticated(),
+        caller: Caller {
+            key_id: principal,
+            action: operation.name(),
+            policies: app.policies.clone(),
+        },
     };
-    let work = dispatch(operation, &body, request, principal, app, &context);
+    let work = dispatch(operation, &body, request, app, &context);
     // the backend keeps the deadline itself; this is for what it may miss
     let answer = tokio::time::timeout(time + Duration::from_secs(1), work)
         .await
@@ -207,7 +217,6 @@ async fn dispatch<B: Backend>(
     operation: Operation,
     body: &web::Bytes,
     request: &HttpRequest,
-    principal: String,
     app: &App<B>,
     context: &Context,
 ) -> Result<Vec<u8>, ApiError> {
@@ -220,10 +229,13 @@ async fn dispatch<B: Backend>(
             Ok(endpoints(host.unwrap_or_default()))
         }
         Operation::Control(_) => {
+            let key_id = &context.caller.key_id;
             let call = ApiCall {
                 operation: operation.name().to_owned(),
                 body: body.clone(),
-                principal,
+                principal: key_id.clone(),
+                caller_arn: app.policies.caller_arn(key_id),
+                identity: app.policies.control(key_id, operation.name(), body)?,
             };
             match app.backend.control(call, context).await? {
                 ApiReply::Ok(json) => Ok(json.into()),

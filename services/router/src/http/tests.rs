@@ -11,6 +11,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::{Value, json};
 
 use super::{App, handle};
+use crate::access::Policies;
 use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::fake::Fake;
@@ -53,6 +54,7 @@ async fn send_to(settings: &RouterSettings, admission: &Admission, request: Test
     let app = web::Data::new(App::new(
         settings,
         keys,
+        Policies::default(),
         admission.clone(),
         Fake::new(),
         Default::default(),

@@ -13,6 +13,7 @@ use crate::answer::{Answer, comma, write_item};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
 use crate::consumed::Detail;
+use crate::legacy;
 use crate::parameters::{self, Unchecked};
 use crate::requests::{BatchGetItem, KeysAndAttributes};
 use crate::texts;
@@ -32,6 +33,8 @@ struct Wanted {
     /// To repeat it in `UnprocessedKeys`.
     projection_text: Option<String>,
     names: Option<BTreeMap<String, String>>,
+    /// `AttributesToGet`, to repeat it.
+    attributes: Option<Vec<String>>,
 }
 
 pub(super) async fn execute<B: Backend>(
@@ -46,6 +49,10 @@ pub(super) async fn execute<B: Backend>(
     let tables = request.request_items.unwrap_or_default();
     constraints.table_names(tables.keys().map(String::as_str));
     for (name, table) in &tables {
+        let attributes = || format!("requestItems.{name}.member.attributesToGet");
+        if table.attributes_to_get.is_some() {
+            constraints.attributes_to_get(&attributes(), &table.attributes_to_get);
+        }
         let member = || format!("RequestItems.{name}.member.Keys");
         match table.keys.as_ref().map(Vec::len) {
             None => constraints.present(&format!("requestItems.{name}.member.keys"), false),
@@ -175,16 +182,16 @@ fn wanted(name: String, table: KeysAndAttributes) -> Result<Wanted, ApiError> {
     let placeholders = Unchecked::new(
         names.clone(),
         None,
-        &[(
-            "AttributesToGet",
-            table.attributes_to_get.is_some(),
-            "ProjectionExpression",
-        )],
+        &[("AttributesToGet", table.attributes_to_get.is_some())],
         &[("ProjectionExpression", text.is_some())],
     )?;
     let mut placeholders = placeholders.check()?;
     let projection = parameters::projection(text.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
+    let projection = match projection {
+        None => legacy::projection(table.attributes_to_get.clone())?,
+        projection => projection,
+    };
     let keys = table
         .keys
         .unwrap_or_default()
@@ -203,6 +210,7 @@ fn wanted(name: String, table: KeysAndAttributes) -> Result<Wanted, ApiError> {
         projection,
         projection_text: text,
         names,
+        attributes: table.attributes_to_get,
     })
 }
 
@@ -222,6 +230,16 @@ fn write_unprocessed(out: &mut Vec<u8>, want: &Wanted, done: &[bool]) {
     }
     if let Some(text) = &want.projection_text {
         json::write_string(text, answer.member("ProjectionExpression"));
+    }
+    if let Some(names) = &want.attributes {
+        let out = answer.member("AttributesToGet");
+        out.push(b'[');
+        let mut first = true;
+        for name in names {
+            comma(out, &mut first);
+            json::write_string(name, out);
+        }
+        out.push(b']');
     }
     if let Some(names) = &want.names {
         let mut map = Answer::with_capacity(128);

@@ -8,6 +8,7 @@ use super::{return_values, usable_table, write_answer, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
+use crate::legacy;
 use crate::parameters::{self, Unchecked, item};
 use crate::requests::DeleteItem;
 use crate::texts;
@@ -25,6 +26,8 @@ pub(super) async fn execute<B: Backend>(
     constraints
         .return_values_on_failure(request.return_values_on_condition_check_failure.as_deref());
     constraints.present("key", request.key.is_some());
+    constraints.expected(&request.expected);
+    constraints.conditional_operator(request.conditional_operator.as_deref());
     constraints.finish()?;
 
     let condition = request.condition_expression;
@@ -32,15 +35,10 @@ pub(super) async fn execute<B: Backend>(
         request.expression_attribute_names,
         request.expression_attribute_values,
         &[
-            (
-                "Expected",
-                request.expected.is_some(),
-                "ConditionExpression",
-            ),
+            ("Expected", request.expected.is_some()),
             (
                 "ConditionalOperator",
                 request.conditional_operator.is_some(),
-                "ConditionExpression",
             ),
         ],
         &[("ConditionExpression", condition.is_some())],
@@ -59,6 +57,10 @@ pub(super) async fn execute<B: Backend>(
         &mut placeholders,
     )?;
     placeholders.finish()?;
+    let condition = match condition {
+        None => legacy::expected(request.expected, request.conditional_operator.as_deref())?,
+        condition => condition,
+    };
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;

@@ -8,6 +8,7 @@ use crate::answer::Answer;
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
+use crate::legacy;
 use crate::parameters::{self, Unchecked, item};
 use crate::requests::GetItem;
 use crate::texts;
@@ -21,23 +22,24 @@ pub(super) async fn execute<B: Backend>(
     constraints.return_consumed_capacity(request.return_consumed_capacity.as_deref());
     constraints.table_name(request.table_name.as_deref());
     constraints.present("key", request.key.is_some());
+    constraints.attributes_to_get("attributesToGet", &request.attributes_to_get);
     constraints.finish()?;
 
     let projection = request.projection_expression;
     let placeholders = Unchecked::new(
         request.expression_attribute_names,
         None,
-        &[(
-            "AttributesToGet",
-            request.attributes_to_get.is_some(),
-            "ProjectionExpression",
-        )],
+        &[("AttributesToGet", request.attributes_to_get.is_some())],
         &[("ProjectionExpression", projection.is_some())],
     )?;
     let key = item(request.key)?;
     let mut placeholders = placeholders.check()?;
     let projection = parameters::projection(projection.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
+    let projection = match projection {
+        None => legacy::projection(request.attributes_to_get)?,
+        projection => projection,
+    };
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;

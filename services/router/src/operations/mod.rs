@@ -5,6 +5,7 @@ mod batch_write;
 mod delete;
 mod get;
 mod pages;
+mod partiql;
 mod put;
 mod query;
 mod scan;
@@ -16,7 +17,7 @@ use model::{ApiError, ErrorKind, Item, TableDefinition, Units, json, table::Tabl
 use protocol::item::{ItemFault, ItemReply, ReturnValues};
 
 use crate::answer::Answer;
-use crate::backend::{Backend, Context};
+use crate::backend::{Backend, Caller, Context};
 use crate::consumed::Detail;
 use crate::operation::Operation;
 use crate::texts;
@@ -68,6 +69,12 @@ async fn execute_once<B: Backend>(
         Operation::BatchWriteItem => {
             batch_write::execute(json::from_slice(body)?, backend, limits, context).await
         }
+        Operation::ExecuteStatement => {
+            partiql::execute(json::from_slice(body)?, backend, context).await
+        }
+        Operation::BatchExecuteStatement => {
+            partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
+        }
         Operation::DescribeEndpoints | Operation::Control(_) => Err(texts::unknown_operation()),
     }
 }
@@ -78,7 +85,27 @@ async fn usable_table<B: Backend>(
     name: &str,
     context: &Context,
 ) -> Result<Arc<TableDefinition>, ApiError> {
-    let table = backend.table(name, context).await?;
+    usable_table_for(context.caller.action, backend, name, context).await
+}
+
+/// Same, where the caller needs the permission for another action than the operation's.
+async fn usable_table_for<B: Backend>(
+    action: &str,
+    backend: &B,
+    name: &str,
+    context: &Context,
+) -> Result<Arc<TableDefinition>, ApiError> {
+    let Caller {
+        key_id, policies, ..
+    } = &context.caller;
+    let table = match backend.table(name, context).await {
+        Err(error) if error.kind == ErrorKind::ResourceNotFound => {
+            policies.check_absent(key_id, action, name)?;
+            return Err(error);
+        }
+        table => table?,
+    };
+    policies.check(key_id, action, &table)?;
     match table.status {
         TableStatus::Active | TableStatus::Updating => Ok(table),
         TableStatus::Creating | TableStatus::Deleting => Err(ApiError::resource_not_found()),

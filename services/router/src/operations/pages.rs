@@ -13,19 +13,30 @@ use model::json::JsonItem;
 /// Sizes of evaluated items that end a page, bytes.
 pub(super) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Checks `Select` against the other parameters; whether only counts are wanted.
+/// Which parameter a projection came from.
+pub(super) fn projection_name(legacy: bool) -> &'static str {
+    if legacy {
+        "AttributesToGet"
+    } else {
+        "ProjectionExpression"
+    }
+}
+
+/// Checks `Select` against the other parameters (`projection`: the parameter that gave one); whether only counts are wanted.
 pub(super) fn counts_only(
     select: Option<&str>,
-    projected: bool,
+    projection: Option<&str>,
     index: Option<&str>,
 ) -> Result<bool, ApiError> {
-    match select {
-        Some(select) if select != "SPECIFIC_ATTRIBUTES" && projected => {
-            Err(texts::select_excludes_projection(select))
+    match (select, projection) {
+        (Some(select), Some(parameter)) if select != "SPECIFIC_ATTRIBUTES" => {
+            Err(texts::select_excludes_projection(parameter, select))
         }
-        Some("SPECIFIC_ATTRIBUTES") if !projected => Err(texts::select_needs_projection()),
-        Some("ALL_PROJECTED_ATTRIBUTES") if index.is_none() => Err(texts::select_needs_index()),
-        select => Ok(select == Some("COUNT")),
+        (Some("SPECIFIC_ATTRIBUTES"), None) => Err(texts::select_needs_projection()),
+        (Some("ALL_PROJECTED_ATTRIBUTES"), _) if index.is_none() => {
+            Err(texts::select_needs_index())
+        }
+        (select, _) => Ok(select == Some("COUNT")),
     }
 }
 

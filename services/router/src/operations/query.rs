@@ -9,6 +9,7 @@ use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
+use crate::legacy;
 use crate::parameters::{self, Unchecked};
 use crate::requests::Query;
 use crate::texts;
@@ -27,6 +28,10 @@ pub(super) async fn execute<B: Backend>(
     constraints.index_name(request.index_name.as_deref());
     constraints.select(request.select.as_deref());
     constraints.between("limit", request.limit.map(|limit| limit.0), 1, i64::MAX);
+    constraints.attributes_to_get("attributesToGet", &request.attributes_to_get);
+    constraints.conditions("keyConditions", &request.key_conditions);
+    constraints.conditions("queryFilter", &request.query_filter);
+    constraints.conditional_operator(request.conditional_operator.as_deref());
     constraints.finish()?;
 
     let key_condition = request.key_condition_expression;
@@ -36,26 +41,13 @@ pub(super) async fn execute<B: Backend>(
         request.expression_attribute_names,
         request.expression_attribute_values,
         &[
-            (
-                "AttributesToGet",
-                request.attributes_to_get.is_some(),
-                "ProjectionExpression",
-            ),
-            (
-                "QueryFilter",
-                request.query_filter.is_some(),
-                "FilterExpression",
-            ),
+            ("AttributesToGet", request.attributes_to_get.is_some()),
+            ("QueryFilter", request.query_filter.is_some()),
             (
                 "ConditionalOperator",
                 request.conditional_operator.is_some(),
-                "FilterExpression",
             ),
-            (
-                "KeyConditions",
-                request.key_conditions.is_some(),
-                "KeyConditionExpression",
-            ),
+            ("KeyConditions", request.key_conditions.is_some()),
         ],
         &[
             ("ProjectionExpression", projection.is_some()),
@@ -73,10 +65,26 @@ pub(super) async fn execute<B: Backend>(
         parameters::condition(ConditionKind::Filter, filter.as_deref(), &mut placeholders)?;
     let projection = parameters::projection(projection.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
+    let terms = match terms {
+        None => legacy::key_conditions(request.key_conditions)?,
+        terms => terms,
+    };
+    let (filter, legacy_filter) = match filter {
+        None => {
+            let operator = request.conditional_operator.as_deref();
+            (legacy::filter(request.query_filter, operator)?, true)
+        }
+        filter => (filter, false),
+    };
+    let named = projection.is_none() && request.attributes_to_get.is_some();
+    let projection = match projection {
+        None => legacy::projection(request.attributes_to_get)?,
+        projection => projection,
+    };
     let terms = terms.ok_or_else(texts::no_key_condition)?;
     let counts_only = pages::counts_only(
         request.select.as_deref(),
-        projection.is_some(),
+        projection.as_ref().map(|_| pages::projection_name(named)),
         request.index_name.as_deref(),
     )?;
 
@@ -96,7 +104,11 @@ pub(super) async fn execute<B: Backend>(
     };
     parameters::check_key_paths(&table, None, projection.as_ref())?;
     if let Some(filter) = &filter {
-        filter.check_filter_keys(&table.keys)?;
+        if legacy_filter {
+            filter.check_legacy_filter_keys(&table.keys)?;
+        } else {
+            filter.check_filter_keys(&table.keys)?;
+        }
     }
 
     let strong = request.consistent_read.unwrap_or(false);
@@ -123,7 +135,10 @@ pub(super) async fn execute<B: Backend>(
 }
 
 /// The keys that satisfy a condition.
-fn range(table: &TableDefinition, condition: &KeyCondition) -> Result<KeyRange, ApiError> {
+pub(super) fn range(
+    table: &TableDefinition,
+    condition: &KeyCondition,
+) -> Result<KeyRange, ApiError> {
     let bound = match &condition.sort {
         None => return key::collection_range(table.id, BASE, &condition.partition),
         Some(SortCondition::Equal(value)) => SortBound::Equal(value),

@@ -9,6 +9,7 @@ use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
+use crate::legacy;
 use crate::parameters::{self, Unchecked};
 use crate::requests::Scan;
 use crate::texts;
@@ -33,6 +34,9 @@ pub(super) async fn execute<B: Backend>(
     constraints.between("limit", request.limit.map(|limit| limit.0), 1, i64::MAX);
     constraints.between("segment", segment, 0, SEGMENTS_MAX - 1);
     constraints.between("totalSegments", total, 1, SEGMENTS_MAX);
+    constraints.attributes_to_get("attributesToGet", &request.attributes_to_get);
+    constraints.conditions("scanFilter", &request.scan_filter);
+    constraints.conditional_operator(request.conditional_operator.as_deref());
     constraints.finish()?;
 
     let filter = request.filter_expression;
@@ -41,20 +45,11 @@ pub(super) async fn execute<B: Backend>(
         request.expression_attribute_names,
         request.expression_attribute_values,
         &[
-            (
-                "AttributesToGet",
-                request.attributes_to_get.is_some(),
-                "ProjectionExpression",
-            ),
-            (
-                "ScanFilter",
-                request.scan_filter.is_some(),
-                "FilterExpression",
-            ),
+            ("AttributesToGet", request.attributes_to_get.is_some()),
+            ("ScanFilter", request.scan_filter.is_some()),
             (
                 "ConditionalOperator",
                 request.conditional_operator.is_some(),
-                "FilterExpression",
             ),
         ],
         &[
@@ -68,9 +63,18 @@ pub(super) async fn execute<B: Backend>(
         parameters::condition(ConditionKind::Filter, filter.as_deref(), &mut placeholders)?;
     let projection = parameters::projection(projection.as_deref(), &mut placeholders)?;
     placeholders.finish()?;
+    let filter = match filter {
+        None => legacy::filter(request.scan_filter, request.conditional_operator.as_deref())?,
+        filter => filter,
+    };
+    let named = projection.is_none() && request.attributes_to_get.is_some();
+    let projection = match projection {
+        None => legacy::projection(request.attributes_to_get)?,
+        projection => projection,
+    };
     let counts_only = pages::counts_only(
         request.select.as_deref(),
-        projection.is_some(),
+        projection.as_ref().map(|_| pages::projection_name(named)),
         request.index_name.as_deref(),
     )?;
     let segment = match (segment, total) {

@@ -8,6 +8,7 @@ use super::{encode, return_values, usable_table, write_answer, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
 use crate::consumed::Detail;
+use crate::legacy;
 use crate::parameters::{self, Unchecked, item};
 use crate::requests::UpdateItem;
 
@@ -24,6 +25,9 @@ pub(super) async fn execute<B: Backend>(
     constraints
         .return_values_on_failure(request.return_values_on_condition_check_failure.as_deref());
     constraints.present("key", request.key.is_some());
+    constraints.attribute_updates(&request.attribute_updates);
+    constraints.expected(&request.expected);
+    constraints.conditional_operator(request.conditional_operator.as_deref());
     constraints.finish()?;
 
     let update = request.update_expression;
@@ -32,20 +36,11 @@ pub(super) async fn execute<B: Backend>(
         request.expression_attribute_names,
         request.expression_attribute_values,
         &[
-            (
-                "AttributeUpdates",
-                request.attribute_updates.is_some(),
-                "UpdateExpression",
-            ),
-            (
-                "Expected",
-                request.expected.is_some(),
-                "ConditionExpression",
-            ),
+            ("AttributeUpdates", request.attribute_updates.is_some()),
+            ("Expected", request.expected.is_some()),
             (
                 "ConditionalOperator",
                 request.conditional_operator.is_some(),
-                "ConditionExpression",
             ),
         ],
         &[
@@ -65,6 +60,14 @@ pub(super) async fn execute<B: Backend>(
         &mut placeholders,
     )?;
     placeholders.finish()?;
+    let update = match update {
+        None => legacy::update(request.attribute_updates)?,
+        update => update,
+    };
+    let condition = match condition {
+        None => legacy::expected(request.expected, request.conditional_operator.as_deref())?,
+        condition => condition,
+    };
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 use bytes::Bytes;
 use partition::PartitionState;
+use partition::change::is_change_key;
 use paxos::{GroupId, Index, NodeId};
+use protocol::changes::ChangeState;
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
 const SUFFIX: &str = "incoming";
@@ -290,7 +292,7 @@ impl<'a> Attempt<'a> {
         if ends
             .into_iter()
             .flatten()
-            .any(|key| !end.range.contains(key))
+            .any(|key| !is_change_key(key) && !end.range.contains(key))
         {
             return Err(Fault::StartOver(
                 "keys outside of the partition's range".to_owned(),
@@ -307,6 +309,11 @@ impl<'a> Attempt<'a> {
             bytes: 0,
             time_ms: end.time_ms,
             begins: end.begins,
+            changes: ChangeState {
+                count: 0,
+                bytes: 0,
+                ..end.changes.clone()
+            },
             parent: end.parent,
             split: end.split.clone(),
             // A copy brings no children along: what this replica has done, it has done.

@@ -259,6 +259,7 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
     match operation {
         ItemOperation::Get(get) => &get.key,
         ItemOperation::Write(write) => &write.key,
+        ItemOperation::Changes(request) => &request.key,
         ItemOperation::Page(page) => page.after.as_ref().unwrap_or(match page.reverse {
             true => &page.range.end,
             false => &page.range.start,

@@ -70,7 +70,7 @@ impl Group {
         let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
-            ItemOperation::Write(_) => true,
+            ItemOperation::Write(_) | ItemOperation::Changes(_) => true,
         };
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
@@ -108,6 +108,10 @@ impl Group {
         let reply = match operation {
             ItemOperation::Get(ref get) => store.partition.get(&*store.tree, get),
             ItemOperation::Page(ref page) => store.partition.page(&*store.tree, page),
+            ItemOperation::Changes(ref request) => {
+                let group = self.id;
+                store.partition.answer_changes(&*store.tree, request, group)
+            }
             ItemOperation::Write(write) => {
                 store.writes.push((write, caller, charge));
                 env.touch(self.id, &mut self.touched);

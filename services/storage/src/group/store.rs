@@ -10,6 +10,7 @@ use paxos::{GroupId, Millis, NodeId};
 use protocol::item::Write;
 
 use super::admission::{Admission, Charge};
+use super::changes::Upkeep;
 use super::flush::Flush;
 use super::split::Splitting;
 use crate::inbox::Caller;
@@ -31,6 +32,8 @@ pub(crate) struct Store {
     pub(super) writes: Vec<(Box<Write>, Caller, Charge)>,
     /// What requests may spend.
     pub(super) admission: Admission,
+    /// What a leader does by itself.
+    pub(super) upkeep: Upkeep,
     /// Commands evaluated in this turn, to be proposed together.
     pub(super) commands: Vec<Bytes>,
     pub(super) flush: Flush,
@@ -57,6 +60,7 @@ impl Store {
             tree: Arc::new(tree),
             writes: Vec::new(),
             admission: Admission::default(),
+            upkeep: Upkeep::default(),
             commands: Vec::new(),
             flush: Flush::Idle,
             unflushed_since: None,

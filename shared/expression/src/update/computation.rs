@@ -17,7 +17,7 @@ use crate::texts;
 
 /// One step of the computation of a new value, on a stack of values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) enum Instruction {
+pub(crate) enum Instruction {
     /// Pushes a value of the request.
     #[serde(rename = "v")]
     Value(AttributeValue),

@@ -100,6 +100,7 @@ pub fn state() -> PartitionState {
         bytes: 0,
         time_ms: 0,
         begins: 0,
+        changes: Default::default(),
         parent: None,
         split: None,
         installed: false,

@@ -53,16 +53,6 @@ async fn placeholders_need_an_expression_and_legacy_parameters_none() {
         "Can not use both expression and non-expression parameters in the same request: \
          Non-expression parameters: {Expected} Expression parameters: {ConditionExpression}"
     );
-    let legacy = refused(
-        &fake,
-        "GetItem",
-        with(get("a"), json!({"AttributesToGet": ["a"]})),
-    )
-    .await;
-    assert!(
-        legacy.contains("AttributesToGet is not supported"),
-        "{legacy}"
-    );
     let unused = json!({
         "ConditionExpression": "attribute_exists(a)",
         "ExpressionAttributeValues": {":v": {"S": "a"}},

@@ -1,4 +1,5 @@
-//! AWS Signature Version 4 for DynamoDB requests (AWS documentation, "Create a signed AWS API request").
+//! AWS Signature Version 4 for DynamoDB requests (AWS documentation, "Create a signed AWS API request"): the client's side, for the canary and the
+//! load driver. Owns no connection; the router checks signatures on its own.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,64 +7,103 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-const REGION: &str = "us-east-1";
+/// The headers that are signed, in the order of the canonical request.
+const SIGNED: &str = "content-type;host;x-amz-date;x-amz-target";
+/// The content type of all requests.
+pub const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 
 /// Signs requests with one access key.
 #[derive(Clone)]
 pub struct Signer {
     key: String,
     secret: String,
+    region: String,
     day: String,
     signing_key: [u8; 32],
 }
 
 fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
     // An HMAC takes keys of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length");
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return [0; 32];
+    };
     mac.update(data);
     mac.finalize().into_bytes().into()
 }
 
+/// The headers that a signature consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// `X-Amz-Date`.
+    pub date: String,
+    /// `X-Amz-Target`.
+    pub target: String,
+    /// `Authorization`.
+    pub authorization: String,
+}
+
 impl Signer {
-    /// A signer for this access key.
+    /// A signer for this access key, in `us-east-1`.
     pub fn new(key: &str, secret: &str) -> Self {
+        Self::in_region(key, secret, "us-east-1")
+    }
+
+    /// A signer for this access key.
+    pub fn in_region(key: &str, secret: &str, region: &str) -> Self {
         Self {
             key: key.to_owned(),
             secret: secret.to_owned(),
+            region: region.to_owned(),
             day: String::new(),
             signing_key: [0; 32],
         }
     }
 
-    /// Appends the whole HTTP request.
-    pub fn write_request(&mut self, out: &mut Vec<u8>, host: &str, operation: &str, body: &[u8]) {
-        let (day, time) = now();
+    /// The headers for a POST of `body` to `/` at `host`, as of now.
+    pub fn headers(&mut self, host: &str, operation: &str, body: &[u8]) -> Headers {
+        let (day, date) = now();
+        let region = &self.region;
         if day != self.day {
-            let date = mac(format!("AWS4{}", self.secret).as_bytes(), day.as_bytes());
-            let service = mac(&mac(&date, REGION.as_bytes()), b"dynamodb");
+            let by_date = mac(format!("AWS4{}", self.secret).as_bytes(), day.as_bytes());
+            let service = mac(&mac(&by_date, region.as_bytes()), b"dynamodb");
             self.signing_key = mac(&service, b"aws4_request");
             self.day = day;
         }
         let payload = hex::encode(Sha256::digest(body));
+        let target = format!("DynamoDB_20120810.{operation}");
         let canonical = format!(
-            "POST\n/\n\ncontent-type:application/x-amz-json-1.0\nhost:{host}\nx-amz-date:{time}\n\
-             x-amz-target:DynamoDB_20120810.{operation}\n\ncontent-type;host;x-amz-date;x-amz-target\n{payload}"
+            "POST\n/\n\ncontent-type:{CONTENT_TYPE}\nhost:{host}\nx-amz-date:{date}\n\
+             x-amz-target:{target}\n\n{SIGNED}\n{payload}"
         );
-        let scope = format!("{}/{REGION}/dynamodb/aws4_request", self.day);
+        let scope = format!("{}/{region}/dynamodb/aws4_request", self.day);
         let to_sign = format!(
-            "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
+            "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
             hex::encode(Sha256::digest(canonical.as_bytes()))
         );
         let signature = hex::encode(mac(&self.signing_key, to_sign.as_bytes()));
+        Headers {
+            authorization: format!(
+                "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={SIGNED}, Signature={signature}",
+                self.key
+            ),
+            date,
+            target,
+        }
+    }
+
+    /// Appends the whole HTTP request.
+    pub fn write_request(&mut self, out: &mut Vec<u8>, host: &str, operation: &str, body: &[u8]) {
+        let Headers {
+            date,
+            target,
+            authorization,
+        } = self.headers(host, operation, body);
         // Writing into a Vec can't fail.
         let _ = write!(
             out,
-            "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-amz-json-1.0\r\n\
-             X-Amz-Date: {time}\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential={}/{scope}, \
-             SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature={signature}\r\n\
-             Content-Length: {}\r\n\r\n",
-            self.key,
+            "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: {CONTENT_TYPE}\r\n\
+             X-Amz-Date: {date}\r\nX-Amz-Target: {target}\r\n\
+             Authorization: {authorization}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         out.extend_from_slice(body);

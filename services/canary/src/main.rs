@@ -1,0 +1,46 @@
+//! The canary service: `evenkeel-canary --config FILE`.
+
+use std::path::PathBuf;
+
+use canary::CanarySettings;
+use clap::Parser;
+use mesh::{BusSettings, Identity, Mesh};
+use serde::Deserialize;
+
+/// Uses the mesh as a customer does, and raises alarms about what customers see.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings file (TOML) with the sections `[bus]` and `[canary]`; the environment (EVENKEEL_CANARY__INSTANCE=2 …) has precedence.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    bus: BusSettings,
+    canary: CanarySettings,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init("canary");
+    let file: File = settings::load("canary", arguments.config.as_deref())?;
+    actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
+        let identity = Identity {
+            service: "canary".to_owned(),
+            instance: file.canary.instance,
+            incarnation: telemetry::incarnation(),
+        };
+        let mesh = Mesh::connect(&file.bus, identity).await?;
+        let stats = mesh.stats().clone();
+        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
+            stats.values()
+        });
+        let running = canary::start(file.canary, mesh).await?;
+        telemetry::wait_for_shutdown().await;
+        running.stop().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,276 @@
+//! Statements, and what they mean for a table with certain keys: which keys they read or write, and what remains as a condition.
+
+use model::table::KeySchema;
+use model::{ApiError, Item};
+
+use super::clause::{Clause, all, equals};
+use super::texts;
+use crate::condition::{Condition, Test};
+use crate::key_condition::{KeyCondition, KeyTerms, SortCondition, key_term};
+use crate::path::Path;
+use crate::projection::Projection;
+use crate::update;
+
+/// Most values of a partition key in one IN.
+const PARTITIONS_MAX: usize = 50;
+
+/// A statement.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Statement {
+    Select(Select),
+    Insert(Insert),
+    Update(Update),
+    Delete(Delete),
+}
+
+impl Statement {
+    /// What it reads or writes.
+    pub fn target(&self) -> &Target {
+        match self {
+            Self::Select(select) => &select.target,
+            Self::Insert(insert) => &insert.target,
+            Self::Update(update) => &update.target,
+            Self::Delete(delete) => &delete.target,
+        }
+    }
+
+    /// Whether it only reads.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Select(_))
+    }
+}
+
+/// `"table"."index"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Name or ARN of the table.
+    pub table: String,
+    /// Name of an index.
+    pub index: Option<String>,
+}
+
+/// SELECT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Select {
+    /// What is read.
+    pub target: Target,
+    /// None for `*`.
+    pub projection: Option<Projection>,
+    pub(super) clause: Option<Clause>,
+    /// Names, and whether they are in descending order.
+    pub(super) order: Vec<(String, bool)>,
+}
+
+/// INSERT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Insert {
+    /// What is written.
+    pub target: Target,
+    /// The new item.
+    pub item: Item,
+}
+
+/// UPDATE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// What is written.
+    pub target: Target,
+    /// What is done to the item.
+    pub update: update::Update,
+    pub(super) clause: Clause,
+    /// RETURNING.
+    pub returning: Option<WriteReturn>,
+}
+
+/// DELETE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delete {
+    /// What is written.
+    pub target: Target,
+    pub(super) clause: Clause,
+    /// RETURNING.
+    pub returning: Option<WriteReturn>,
+}
+
+/// RETURNING of UPDATE and DELETE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum WriteReturn {
+    AllOld,
+    AllNew,
+    ModifiedOld,
+    ModifiedNew,
+}
+
+/// How a SELECT reads its table or index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    /// The item collections to read, one after another; none: everything is scanned.
+    pub collections: Option<Vec<KeyCondition>>,
+    /// Condition on what is read.
+    pub filter: Option<Condition>,
+    /// Descending order.
+    pub reverse: bool,
+}
+
+/// Which item a write changes, and under what condition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyedWrite {
+    /// The key attributes.
+    pub key: Item,
+    /// Must hold for the item as it is.
+    pub condition: Option<Condition>,
+}
+
+impl Select {
+    /// How to read a table or index with these keys.
+    pub fn access(&self, keys: &KeySchema) -> Result<Access, ApiError> {
+        let partition = &keys.partition.name;
+        if let Some((other, _)) = self.order.iter().find(|(name, _)| {
+            name != partition && keys.sort.as_ref().is_none_or(|sort| sort.name != *name)
+        }) {
+            return Err(texts::order_by_other(other));
+        }
+        let Some(clause) = self.clause.clone() else {
+            if self.order.is_empty() {
+                return Ok(Access {
+                    collections: None,
+                    filter: None,
+                    reverse: false,
+                });
+            }
+            return Err(texts::order_without_where());
+        };
+        let mut rest = clause.conjuncts();
+        let Some(partitions) = take(&mut rest, |clause| equals(clause, partition)) else {
+            if !self.order.is_empty() {
+                return Err(texts::order_without_partition());
+            }
+            return Ok(Access {
+                collections: None,
+                filter: all(rest),
+                reverse: false,
+            });
+        };
+        if partitions.len() > PARTITIONS_MAX {
+            return Err(texts::too_many_in(PARTITIONS_MAX));
+        }
+        let sort = match &keys.sort {
+            Some(sort) => take(&mut rest, |clause| sort_condition(clause, &sort.name))
+                .map(|condition| (sort.name.clone(), condition)),
+            None => None,
+        };
+        let mut partitions = partitions;
+        let descending = |wanted: &str| {
+            let found = self.order.iter().find(|(name, _)| name == wanted);
+            found.is_some_and(|(_, descending)| *descending)
+        };
+        if self.order.iter().any(|(name, _)| name == partition) {
+            partitions.sort_by(|one, other| {
+                crate::operand::order(one, other).unwrap_or(std::cmp::Ordering::Equal)
+            });
+            if descending(partition) {
+                partitions.reverse();
+            }
+        }
+        let mut collections: Vec<KeyCondition> = Vec::with_capacity(partitions.len());
+        for value in partitions {
+            let mut terms = vec![(partition.clone(), SortCondition::Equal(value))];
+            terms.extend(sort.clone());
+            let collection = KeyTerms::of_terms(terms)?.resolve(keys)?;
+            // Each item is answered once.
+            if !collections.contains(&collection) {
+                collections.push(collection);
+            }
+        }
+        Ok(Access {
+            collections: Some(collections),
+            filter: all(rest),
+            reverse: keys
+                .sort
+                .as_ref()
+                .is_some_and(|sort| descending(&sort.name)),
+        })
+    }
+
+    /// The one item that it reads, if its condition is equality on the whole key and nothing else is done.
+    pub fn single_key(&self, keys: &KeySchema) -> Result<KeyedWrite, ApiError> {
+        let clause = self.clause.clone().ok_or_else(texts::key_not_given)?;
+        let (key, rest) = key_of(clause, keys)?;
+        Ok(KeyedWrite {
+            key,
+            condition: all(rest),
+        })
+    }
+}
+
+impl Insert {
+    /// There must be no such item yet.
+    pub fn condition(keys: &KeySchema) -> Option<Condition> {
+        all(vec![Clause::Test(Test::NotExists(partition_path(keys)))])
+    }
+}
+
+impl Update {
+    /// The item, which must be there.
+    pub fn keyed(&self, keys: &KeySchema) -> Result<KeyedWrite, ApiError> {
+        let (key, mut rest) = key_of(self.clause.clone(), keys)?;
+        rest.insert(0, Clause::Test(Test::Exists(partition_path(keys))));
+        Ok(KeyedWrite {
+            key,
+            condition: all(rest),
+        })
+    }
+}
+
+impl Delete {
+    /// The item; that there is none is no failure.
+    pub fn keyed(&self, keys: &KeySchema) -> Result<KeyedWrite, ApiError> {
+        let (key, rest) = key_of(self.clause.clone(), keys)?;
+        let condition = if rest.is_empty() {
+            None
+        } else {
+            let absent = Clause::Test(Test::NotExists(partition_path(keys)));
+            all(vec![Clause::Or(vec![absent, Clause::And(rest)])])
+        };
+        Ok(KeyedWrite { key, condition })
+    }
+}
+
+fn partition_path(keys: &KeySchema) -> Path {
+    Path::attribute(keys.partition.name.clone())
+}
+
+/// Equality on all key attributes, and the clauses that remain.
+fn key_of(clause: Clause, keys: &KeySchema) -> Result<(Item, Vec<Clause>), ApiError> {
+    let mut rest = clause.conjuncts();
+    let mut key = Item::new();
+    for attribute in std::iter::once(&keys.partition).chain(&keys.sort) {
+        let value = take(&mut rest, |clause| {
+            let mut values = equals(clause, &attribute.name)?;
+            (values.len() == 1).then(|| values.pop()).flatten()
+        });
+        let value = value.ok_or_else(texts::key_not_given)?;
+        key.insert(attribute.name.clone(), value);
+    }
+    Ok((key, rest))
+}
+
+fn sort_condition(clause: &Clause, attribute: &str) -> Option<SortCondition> {
+    let Clause::Test(test) = clause else {
+        return None;
+    };
+    let (path, condition) = key_term(test.clone())?;
+    (!path.is_nested() && path.head() == attribute).then_some(condition)
+}
+
+/// Takes out the first clause that gives something.
+fn take<T>(clauses: &mut Vec<Clause>, wanted: impl Fn(&Clause) -> Option<T>) -> Option<T> {
+    let (at, found) = clauses
+        .iter()
+        .enumerate()
+        .find_map(|(at, clause)| Some((at, wanted(clause)?)))?;
+    clauses.remove(at);
+    Some(found)
+}
