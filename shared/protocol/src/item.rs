@@ -176,6 +176,7 @@ impl ItemOperation {
             Self::Get(_) => "Get",
             Self::Write(_) => "Write",
             Self::Page(_) => "Page",
+            Self::Changes(_) => "Changes",
         }
     }
 }
