@@ -406,7 +406,7 @@ impl Group {
             })
         };
         let first = entries().find_map(|entries| entries.first());
-        let last = entries().filter_map(|entries| entries.last()).last();
+        let last = entries().filter_map(|entries| entries.last()).next_back();
         if let (Some(first), Some(last)) = (first, last) {
             self.noted.push_back(Noted {
                 token,

@@ -28,7 +28,7 @@ pub(super) struct Traced {
 impl Traced {
     /// At a request's head. A client's trace (`traceparent`, else `X-Amzn-Trace-Id`) is gone on with.
     pub(super) fn begin(recorder: &Recorder, request: &HttpRequest) -> Self {
-        let header = |name| {
+        let header = |name: &str| {
             let value = request.headers().get(name);
             value.and_then(|value| value.to_str().ok())
         };
