@@ -1,4 +1,4 @@
-//! `evenkeel dev`'s tracing: Jaeger's pages and an OTLP receiver, in memory (crate `otlp-embedded`). Owns their addresses and bounds; what is
+//! Tracing of `evenkeel dev`, and `evenkeel traces`: Jaeger's pages and an OTLP receiver, in memory (crate `otlp-embedded`). Owns their addresses and bounds; what is
 //! traced is the services' business.
 
 use std::net::SocketAddr;
@@ -20,6 +20,31 @@ const SAMPLED_PER_SECOND_MAX: u32 = 20;
 const BATCH_MS: u64 = 100;
 /// A laptop has little memory and dev little traffic.
 const RECORDS_MAX: usize = 4_096;
+
+/// Options of `evenkeel traces`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  evenkeel traces &\n  EVENKEEL_TELEMETRY__TRACES__ENDPOINT=http://127.0.0.1:4317 infra/local/up"
+)]
+pub struct Options {
+    /// Address of the pages.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:16686")]
+    pages: SocketAddr,
+    /// Address of the receiver (OTLP over gRPC).
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4317")]
+    otlp: SocketAddr,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    telemetry::init_at("traces", "warn");
+    telemetry::runtime().block_on(async {
+        let TracingUi { pages, receiver } = TracingUi::start(options.pages, options.otlp).await?;
+        println!("pages     http://{pages}\nreceiver  http://{receiver} (OTLP/gRPC)");
+        telemetry::wait_for_shutdown().await;
+        Ok(())
+    })
+}
 
 /// The pages and the receiver.
 pub struct TracingUi {
