@@ -12,6 +12,7 @@ use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome, Unsettled};
 use crate::records::{self, PartitionRecord, Stored, TableRecord};
 use crate::requests::TableChange;
+use crate::streams;
 use crate::texts;
 
 /// Tries to change a record that others change too.
@@ -181,6 +182,9 @@ fn apply(
     }
     if let Some(protection) = change.protection {
         definition.deletion_protection = protection;
+    }
+    if let Some(stream) = change.stream {
+        streams::apply(stream, definition, now_ms)?;
     }
     definition.version += 1;
     definition.status = TableStatus::Updating;
