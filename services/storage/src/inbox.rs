@@ -65,7 +65,7 @@ impl Caller {
     pub(crate) fn traced(&mut self) -> Option<&mut Traced> {
         match self {
             Self::Item { traced, .. } => traced.as_mut(),
-            Self::Order(_) => None,
+            Self::Order(_) | Self::Service => None,
         }
     }
 }
