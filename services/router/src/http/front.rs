@@ -197,7 +197,7 @@ async fn serve<B: Backend>(
     };
     let context = Context {
         deadline: Deadline::after(time),
-        trace: traced.context,
+        trace: traced.sent_along(),
         marks: traced.authenticated(),
         caller: Caller {
             key_id: principal,

@@ -52,6 +52,14 @@ impl Traced {
         }
     }
 
+    /// What other services are told: nothing, if nothing is traced.
+    pub(super) fn sent_along(&self) -> TraceContext {
+        match self.recorder.is_on() {
+            true => self.context,
+            false => TraceContext::default(),
+        }
+    }
+
     /// The body is there.
     pub(super) fn received(&self) {
         self.received_ns.set(self.recorder.now_ns());
