@@ -17,6 +17,7 @@ mod driver;
 mod founding;
 mod healing;
 mod lease;
+mod ledger;
 mod operate;
 mod partitions;
 mod placement;

@@ -40,15 +40,12 @@ pub struct Options {
     /// Port of the console's web page; by default the one after the endpoint's, or any if that is taken.
     #[arg(long)]
     console_port: Option<u16>,
-    /// Address of the tracing pages (Jaeger's); another port if it is taken.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:16686")]
-    traces: SocketAddr,
+    /// Trace all requests (up to 20 a second), and serve the tracing pages (Jaeger's) at this address; another port if it is taken.
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:16686")]
+    traces: Option<SocketAddr>,
     /// Address at which the traces of your own programs are taken, too (OTLP over gRPC; usually port 4317); another port if it is taken.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     otlp: SocketAddr,
-    /// Trace nothing, and serve no tracing pages.
-    #[arg(long)]
-    no_traces: bool,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -200,6 +197,14 @@ fn archive_settings(data: &Path, given: &Given) -> ArchiveSettings {
     settings
 }
 
+fn archiver_settings(data: &Path, given: &Given) -> ArchiverSettings {
+    let mut settings = given.archiver.clone();
+    if settings.jobs.rebuild_folder.as_os_str().is_empty() {
+        settings.jobs.rebuild_folder = data.join("rebuilds");
+    }
+    settings
+}
+
 fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
     ScrubberSettings {
         data_dir: data.join("scrubber"),
@@ -207,14 +212,14 @@ fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
     }
 }
 
-/// Traces to the own pages, unless another place is named or none is wanted.
+/// Traces to the own pages, if they are wanted, else to wherever the settings say.
 async fn trace(options: &Options, given: &Given) -> anyhow::Result<Option<TracingUi>> {
     let given = &given.telemetry.traces;
-    if options.no_traces || !given.endpoint.is_empty() {
+    let Some(pages) = options.traces else {
         telemetry::traces::init(given);
         return Ok(None);
-    }
-    let ui = TracingUi::start(options.traces, options.otlp).await?;
+    };
+    let ui = TracingUi::start(pages, options.otlp).await?;
     telemetry::traces::init(&ui.settings(given));
     Ok(Some(ui))
 }
@@ -267,7 +272,12 @@ async fn serve(
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;
     let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
     let archive = archive_settings(data, &given);
-    let archiver = archiver::start(given.archiver.clone(), &archive, join("archiver", 1)).await?;
+    let archiver = archiver::start(
+        archiver_settings(data, &given),
+        &archive,
+        join("archiver", 1),
+    )
+    .await?;
     let scrubber = scrubber::start(
         scrubber_settings(data, &given),
         &archive,

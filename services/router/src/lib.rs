@@ -25,6 +25,7 @@ mod streams;
 mod supervisor;
 mod texts;
 mod tokens;
+mod transact;
 
 #[cfg(test)]
 mod fake;

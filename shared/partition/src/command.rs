@@ -12,7 +12,10 @@ use paxos::{GroupId, Index};
 use protocol::changes::{ChangeRecord, Tracking, Trim, new_image_in};
 use protocol::scrub::Marker;
 use protocol::split::Split;
+use protocol::transact::Settle;
 use serde::Serialize;
+
+use crate::transactions::Prepared;
 
 /// Version of the layout that this code writes.
 pub const VERSION: u8 = 1;
@@ -24,6 +27,9 @@ const BEGIN_SPLIT: u8 = 4;
 const COMMIT_SPLIT: u8 = 5;
 const ABANDON_SPLIT: u8 = 6;
 const MARKER: u8 = 7;
+/// Of transactions.
+const PREPARE: u8 = 32;
+const FINISH: u8 = 33;
 const TRACKED_PUT: u8 = 16;
 const TRACKED_DELETE: u8 = 17;
 const TRIM: u8 = 18;
@@ -53,6 +59,10 @@ pub enum CommandKind {
     CommitSplit(GroupId),
     /// The split with this left child is given up.
     AbandonSplit(GroupId),
+    /// A transaction's outcome is pending on an item.
+    Prepare(Box<Prepared>),
+    /// A transaction has ended at an item: whatever it had pending there is gone. If it was committed, the write came just before.
+    Finish(Box<Settle>),
     /// Nothing changes; the B-tree as of here is wanted for a scrub.
     Marker(Marker),
     /// Change records go.
@@ -166,6 +176,16 @@ pub fn encode_abandon_split(time_ms: u64, left: GroupId) -> Result<Bytes, String
     encode(ABANDON_SPLIT, time_ms, &left)
 }
 
+/// Encodes what is to be pending on an item.
+pub fn encode_prepare(time_ms: u64, prepared: &Prepared) -> Result<Bytes, String> {
+    encode(PREPARE, time_ms, prepared)
+}
+
+/// Encodes the end of a transaction at an item.
+pub fn encode_finish(time_ms: u64, settle: &Settle) -> Result<Bytes, String> {
+    encode(FINISH, time_ms, settle)
+}
+
 /// Encodes a marker of a scrub.
 pub fn encode_marker(time_ms: u64, marker: &Marker) -> Result<Bytes, String> {
     encode(MARKER, time_ms, marker)
@@ -242,6 +262,8 @@ impl Command {
             BEGIN_SPLIT => CommandKind::BeginSplit(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             COMMIT_SPLIT => CommandKind::CommitSplit(decode(&bytes[HEAD_BYTES..])?),
             ABANDON_SPLIT => CommandKind::AbandonSplit(decode(&bytes[HEAD_BYTES..])?),
+            PREPARE => CommandKind::Prepare(Box::new(decode(&bytes[HEAD_BYTES..])?)),
+            FINISH => CommandKind::Finish(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             MARKER => CommandKind::Marker(decode(&bytes[HEAD_BYTES..])?),
             other => return Err(format!("kind {other} is not known")),
         };

@@ -132,6 +132,9 @@ pub fn begun_child(
     PartitionState {
         applied: committed.at,
         begins: committed.at,
+        transactions: parent
+            .transactions
+            .within(&range_of(&parent.range, split, side)),
         changes: inherited(parent, id, committed),
         configuration: Configuration::founding(committed.configuration.members.clone()),
         filling: None,
