@@ -153,7 +153,7 @@ impl Client {
         if name.starts_with(SYSTEM_PREFIX) {
             return Err(crate::errors::no_table());
         }
-        self.any_table(name, deadline).await
+        self.find_table(name, deadline, *trace).await
     }
 
     /// Definition of a table, the mesh's own included.
@@ -161,6 +161,16 @@ impl Client {
         &self,
         name: &str,
         deadline: Deadline,
+    ) -> Result<Arc<TableDefinition>, ApiError> {
+        self.find_table(name, deadline, TraceContext::default())
+            .await
+    }
+
+    async fn find_table(
+        &self,
+        name: &str,
+        deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
         let mut lookup = Lookup {
             table: TableRef::Name(name.to_owned()),
@@ -172,10 +182,10 @@ impl Client {
         let known = self.shared.routes.read().table(name);
         if let Some(table) = known {
             lookup.known_table_version = table.version;
-            self.shared.lookups.refresh(lookup, *trace);
+            self.shared.lookups.refresh(lookup, trace);
             return Ok(table);
         }
-        match self.resolve(&lookup, deadline, *trace).await? {
+        match self.resolve(&lookup, deadline, trace).await? {
             Resolved::Positive(LookupAnswer::Found {
                 table: Some(table), ..
             }) => Ok(Arc::new(*table)),
