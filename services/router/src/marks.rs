@@ -1,19 +1,26 @@
 //! What a request passes between its head and its answer, for its trace. Costs nothing when nothing is traced.
 
-use std::cell::{Cell, OnceCell};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::TableDefinition;
 use telemetry::traces;
 
 /// Marks of one request.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Marks {
     on: bool,
     /// The table line, the first time; Unix nanoseconds, 0 = not passed.
-    admission_ns: Cell<u64>,
-    admitted_ns: Cell<u64>,
-    table: OnceCell<Arc<TableDefinition>>,
+    admission_ns: AtomicU64,
+    admitted_ns: AtomicU64,
+    table: OnceLock<Arc<TableDefinition>>,
+}
+
+/// A part of a request that goes its own way has marks of its own.
+impl Clone for Marks {
+    fn clone(&self) -> Self {
+        Self::new(self.on)
+    }
 }
 
 impl Marks {
@@ -25,9 +32,9 @@ impl Marks {
         }
     }
 
-    fn mark(&self, at: &Cell<u64>) {
-        if self.on && at.get() == 0 {
-            at.set(traces::now_ns());
+    fn mark(&self, at: &AtomicU64) {
+        if self.on && at.load(Ordering::Relaxed) == 0 {
+            at.store(traces::now_ns(), Ordering::Relaxed);
         }
     }
 
@@ -55,6 +62,7 @@ impl Marks {
 
     /// When the request came to the table line and when it was through.
     pub(crate) fn admission_ns(&self) -> (u64, u64) {
-        (self.admission_ns.get(), self.admitted_ns.get())
+        let load = |at: &AtomicU64| at.load(Ordering::Relaxed);
+        (load(&self.admission_ns), load(&self.admitted_ns))
     }
 }
