@@ -25,7 +25,7 @@ use crate::operation::Operation;
 use crate::texts;
 
 /// Whether transactions are served.
-const TRANSACTIONS: bool = false;
+const TRANSACTIONS: bool = true;
 
 /// Bounds that operations need.
 #[derive(Clone, Copy, Debug)]
