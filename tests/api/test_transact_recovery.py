@@ -38,8 +38,9 @@ def test_a_router_that_dies_leaves_all_or_nothing_and_no_stuck_item(endpoint, dd
     threads = [threading.Thread(target=work, args=(n,)) for n in range(len(pairs))]
     for thread in threads:
         thread.start()
+    # The first transaction of a mesh has the ledger made.
     try:
-        harness.wait_until("transactions are under way", lambda: min(acknowledged) >= 3)
+        harness.wait_until("transactions are under way", lambda: min(acknowledged) >= 3, timeout_s=60)
         endpoint.kill(ROUTER)
     finally:
         stop.set()
