@@ -34,6 +34,8 @@ pub fn node_archive(node: NodeId) -> String {
 }
 /// An archiver's report: `archive::ArchiveReport` → `archive::ArchivePlan`. Every admin hears it, the active one answers.
 pub const ADMIN_ARCHIVE: &str = "admin.archive";
+/// A snapshot is wanted: `archive::SnapshotWish`, one way. Every archiver hears it, the one that looks after the partition takes it.
+pub const ARCHIVE_SNAPSHOTS: &str = "archive.snapshots";
 /// Lookups to one memds node: `directory::LookupRequest` → `directory::LookupReply`.
 pub fn memds_lookup(instance: u64) -> String {
     format!("memds.{instance}.lookup")
