@@ -5,10 +5,32 @@ import threading
 import pytest
 from botocore.exceptions import ClientError
 
+import harness
+import parameters
 from faults import fails, invalid
+
+# They begin to run with the row of docs/compatibility.md.
+pytestmark = pytest.mark.skipif(
+    parameters.STATES["TransactWriteItems"] != "works", reason="transactions are not served yet"
+)
 
 NONE = {"Code": "None"}
 FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ledger(ddb, simple):
+    """The first transaction of a mesh has the ledger made, which may take longer than a request."""
+
+    def works():
+        try:
+            ddb.transact_write_items(TransactItems=[put(simple, "ledger")])
+            return True
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500, error
+            return False
+
+    harness.wait_until("transactions work", works, timeout_s=60)
 
 
 def key_of(value):

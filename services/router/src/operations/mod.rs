@@ -23,9 +23,7 @@ use crate::backend::{Backend, Caller, Context};
 use crate::consumed::Detail;
 use crate::operation::Operation;
 use crate::texts;
-
-/// Whether transactions are served.
-const TRANSACTIONS: bool = false;
+use crate::transact;
 
 /// Bounds that operations need.
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +78,10 @@ async fn execute_once<B: Backend>(
         Operation::BatchExecuteStatement => {
             partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::TransactGetItems if TRANSACTIONS => {
+        Operation::TransactGetItems if transact::SERVED => {
             transact_get::execute(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::TransactWriteItems if TRANSACTIONS => {
+        Operation::TransactWriteItems if transact::SERVED => {
             transact_write::execute(json::from_slice(body)?, backend, context).await
         }
         Operation::TransactGetItems

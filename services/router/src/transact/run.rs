@@ -26,6 +26,10 @@ use crate::texts;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How often the ledger is asked for room for a record.
+const RECORD_TRIES_MAX: u32 = 10;
+/// Between two of them, while the record that is there is committed and not noted as done yet.
+const NEARLY_DONE: Duration = Duration::from_millis(20);
 /// Calls of one transaction under way at once.
 const CALLS_MAX: usize = 100;
 
@@ -72,9 +76,12 @@ pub(crate) async fn write<B: Backend>(
         let (course, actions) = Coordinator::begin(run.record.participants.len());
         let (verdict, close) = run.drive(course, actions).await;
         let result = run.result(verdict);
-        if let Some(commits) = close.filter(|_| !run.was_there_before()) {
+        match close.filter(|_| !run.was_there_before()) {
             // Nobody waits for it; recovery does what it may fail to do.
-            actix_web::rt::spawn(async move { run.close(commits).await });
+            Some(true) => drop(actix_web::rt::spawn(async move { run.close(true).await })),
+            // The client may use its token again at once.
+            Some(false) => run.close(false).await,
+            None => {}
         }
         result
     };
@@ -266,8 +273,8 @@ impl<B: Backend> Run<B> {
     /// Whether the record is there.
     async fn record_it(&self) -> bool {
         let mut replaces: Option<Record> = None;
-        // Once more, if there is one that may be replaced.
-        for _ in 0..2 {
+        // Once more, if there is one that may be replaced; and a little later, if there is one that is nearly done.
+        for _ in 0..RECORD_TRIES_MAX {
             let made = self
                 .ledger
                 .make(&self.name, &self.record, replaces.as_ref(), &self.context);
@@ -291,6 +298,11 @@ impl<B: Backend> Run<B> {
                         sizes: found.participants.iter().map(|p| p.size_bytes).collect(),
                         repeated: true,
                     }),
+                    Existing::InProgress if found.state == State::Committed => {
+                        replaces = None;
+                        tokio::time::sleep(NEARLY_DONE).await;
+                        continue;
+                    }
                     Existing::InProgress => Err(texts::transaction_in_progress()),
                     Existing::Mismatch => Err(texts::token_mismatch()),
                 },

@@ -1,0 +1,80 @@
+"""A router dies in the middle of transactions: each of them is there wholly or not at all, and nothing stays pending."""
+
+import threading
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+import harness
+import parameters
+
+# They begin to run with the row of docs/compatibility.md.
+pytestmark = pytest.mark.skipif(
+    parameters.STATES["TransactWriteItems"] != "works", reason="transactions are not served yet"
+)
+
+ROUTER = "router-2"
+
+
+def test_a_router_that_dies_leaves_all_or_nothing_and_no_stuck_item(endpoint, ddb, simple, key):
+    if not isinstance(endpoint, harness.Mesh):
+        pytest.skip("dev is one process")
+    pairs = [(f"{key}-{n}-a", f"{key}-{n}-b") for n in range(6)]
+    dying = [harness.client(endpoint.second_url) for _ in pairs]
+    acknowledged, stop = [0] * len(pairs), threading.Event()
+
+    def work(number):
+        def add(name):
+            return {
+                "Update": {
+                    "TableName": simple,
+                    "Key": {"pk": {"S": name}},
+                    "UpdateExpression": "ADD n :one",
+                    "ExpressionAttributeValues": {":one": {"N": "1"}},
+                }
+            }
+
+        while not stop.is_set():
+            try:
+                dying[number].transact_write_items(TransactItems=[add(name) for name in pairs[number]])
+                acknowledged[number] += 1
+            except (BotoCoreError, ClientError):
+                pass
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(len(pairs))]
+    for thread in threads:
+        thread.start()
+    # The first transaction of a mesh has the ledger made.
+    try:
+        harness.wait_until("transactions are under way", lambda: min(acknowledged) >= 3, timeout_s=60)
+        endpoint.kill(ROUTER)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        endpoint.start_one(ROUTER)
+
+    def free(name):
+        """Whether a single write goes through; it changes no count."""
+        try:
+            ddb.update_item(
+                TableName=simple,
+                Key={"pk": {"S": name}},
+                UpdateExpression="SET seen = :t",
+                ExpressionAttributeValues={":t": {"BOOL": True}},
+            )
+            return True
+        except ddb.exceptions.TransactionConflictException:
+            return False
+
+    def count(name):
+        item = ddb.get_item(TableName=simple, Key={"pk": {"S": name}}, ConsistentRead=True)["Item"]
+        return int(item["n"]["N"])
+
+    for number, pair in enumerate(pairs):
+        for name in pair:
+            harness.wait_until(f"{name} is free", lambda name=name: free(name), timeout_s=60)
+        one, other = map(count, pair)
+        assert one == other
+        # At most one was on its way when the router died.
+        assert acknowledged[number] <= one <= acknowledged[number] + 1
