@@ -87,8 +87,6 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     [evidence] = (mesh.state / "data" / "scrubber-1" / "evidence").glob(f"*-{partition['partition']}-{victim}.json")
     text = evidence.read_text()
     assert f"node {victim}" in text and TEXT not in text, text
-    stored = mesh.state / "data" / "archive" / "evidence" / evidence.name
-    harness.wait_until("the evidence is in the object store, too", lambda: stored.read_text() == text, timeout_s=60)
     if not options:
         assert "item-42" in text, text
     assert scrubber_metric(mesh, "differences_total") >= 1
@@ -103,6 +101,8 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     for number in range(100):
         item = ddb.get_item(TableName=table, Key={"pk": {"S": "all"}, "sk": {"S": f"item-{number}"}}, ConsistentRead=True)["Item"]
         assert item["text"]["S"] == f"{TEXT}-{number:03}"
+    stored = mesh.state / "data" / "archive" / "evidence" / evidence.name
+    harness.wait_until("the evidence is in the object store, too", lambda: stored.read_text() == text, timeout_s=60)
 
 
 def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(mesh):
