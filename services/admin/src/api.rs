@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use model::json::from_slice;
 use model::{ApiError, TableDefinition};
-use protocol::control::{ApiCall, ApiReply};
+use protocol::control::{ApiCall, ApiReply, MAKE_LEDGER};
 use serde_json::{Value, json};
 
 use crate::absent;
@@ -16,6 +16,7 @@ use crate::records::{TableRecord, table_name_of};
 use crate::requests::{CreateTable, ListTables, NamedTable, UpdateTable};
 use crate::tagging::{Resource, Tagging, check_tag_count};
 use crate::texts;
+use crate::time_to_live;
 
 /// Answers one call.
 pub(crate) async fn answer(admin: &Arc<Admin>, call: ApiCall) -> ApiReply {
@@ -47,9 +48,11 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "DeleteResourcePolicy" => admin.delete_resource_policy(from_slice(body)?).await,
         "DescribeLimits" => Ok(admin.settings.quotas.describe()),
         "DescribeTimeToLive" => {
-            find(admin, from_slice(body)?).await?;
-            Ok(json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "DISABLED" } }))
+            let definition = find(admin, from_slice(body)?).await?;
+            Ok(time_to_live::describe(&definition))
         }
+        "UpdateTimeToLive" => time_to_live::update(admin, from_slice(body)?, now_ms()).await,
+        "ListStreams" => admin.list_streams(from_slice(body)?).await,
         "DescribeContinuousBackups" => {
             let body = from_slice(body)?;
             admin.describe_continuous_backups(body, now_ms()).await
@@ -76,6 +79,13 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "ImportTable" => admin.import_table(from_slice(body)?, now_ms()).await,
         "DescribeImport" => admin.describe_import(from_slice(body)?).await,
         "ListImports" => admin.list_imports(from_slice(body)?).await,
+        MAKE_LEDGER => {
+            admin.make_ledger(now_ms()).await?;
+            admin
+                .drive(transactions::ledger::TABLE, admin.answer_wait())
+                .await;
+            Ok(Value::Null)
+        }
         operation if absent::OPERATIONS.contains(&operation) => {
             absent::answer(admin, operation, from_slice(body)?).await
         }
@@ -142,6 +152,7 @@ async fn list_tables(admin: &Admin, body: ListTables) -> Result<Value, ApiError>
     let mut names: Vec<String> = tables
         .into_iter()
         .map(|stored| stored.value.definition.name)
+        .filter(|name| name != transactions::ledger::TABLE)
         .collect();
     names.sort();
     if let Some(after) = after {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::constraints::{Constraints, table_of};
 use crate::resource_policies;
+use crate::streams::{StreamChange, StreamSpecification};
 use crate::tagging::{Tag, constrain_tags, tags};
 use crate::texts;
 use crate::throughput::{self, OnDemand, Throughput, ThroughputChange, Warm};
@@ -49,6 +50,7 @@ pub(crate) struct CreateTable {
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
     tags: Option<Vec<Tag>>,
+    stream_specification: Option<StreamSpecification>,
     resource_policy: Option<String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
@@ -65,6 +67,8 @@ pub(crate) struct NewTable {
     pub(crate) class: Option<String>,
     pub(crate) protection: bool,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Its stream.
+    pub(crate) stream: Option<StreamChange>,
     /// Document of its policy.
     pub(crate) policy: Option<String>,
 }
@@ -96,7 +100,6 @@ impl CreateTable {
             &[
                 "LocalSecondaryIndexes",
                 "GlobalSecondaryIndexes",
-                "StreamSpecification",
                 "SSESpecification",
                 "GlobalTableSourceArn",
                 "VectorIndexes",
@@ -112,6 +115,8 @@ impl CreateTable {
         let definitions = self.attribute_definitions.unwrap_or_default();
         let keys = keys(&definitions, &self.key_schema.unwrap_or_default())?;
         let tags = tags(self.tags.unwrap_or_default())?;
+        let stream = self.stream_specification.as_ref();
+        let stream = stream.map(StreamSpecification::change).transpose()?;
         if let Some(document) = &self.resource_policy {
             resource_policies::parse(document)?;
         }
@@ -124,6 +129,7 @@ impl CreateTable {
             class: self.table_class,
             protection: self.deletion_protection_enabled.unwrap_or(false),
             tags,
+            stream,
             policy: self.resource_policy,
         };
         new.refuse_reserved()?;
@@ -143,6 +149,9 @@ impl CreateTable {
             None => constraints.present("keySchema", false),
             Some(elements) => constrain_keys(constraints, elements),
         }
+        if let Some(stream) = &self.stream_specification {
+            stream.constrain(constraints);
+        }
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
         constrain_tags(constraints, self.tags.as_deref());
     }
@@ -160,6 +169,7 @@ pub(crate) struct UpdateTable {
     warm_throughput: Option<Warm>,
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
+    stream_specification: Option<StreamSpecification>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
@@ -171,6 +181,7 @@ pub(crate) struct TableChange {
     pub(crate) throughput: ThroughputChange,
     pub(crate) class: Option<String>,
     pub(crate) protection: Option<bool>,
+    pub(crate) stream: Option<StreamChange>,
 }
 
 impl UpdateTable {
@@ -183,13 +194,15 @@ impl UpdateTable {
         constraints.table_name(self.table_name.as_deref());
         constraints.one_of("billingMode", self.billing_mode.as_deref(), BILLING_MODES);
         throughput::constrain(&mut constraints, self.provisioned_throughput.as_ref());
+        if let Some(stream) = &self.stream_specification {
+            stream.constrain(&mut constraints);
+        }
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
         constraints.check()?;
         refuse_unsupported(
             &self.rest,
             &[
                 "GlobalSecondaryIndexUpdates",
-                "StreamSpecification",
                 "SSESpecification",
                 "ReplicaUpdates",
                 "MultiRegionConsistency",
@@ -212,7 +225,11 @@ impl UpdateTable {
             warm: self.warm_throughput,
             alone: false,
         };
-        let more = self.table_class.is_some() || self.deletion_protection_enabled.is_some();
+        let stream = self.stream_specification.as_ref();
+        let stream = stream.map(StreamSpecification::change).transpose()?;
+        let more = self.table_class.is_some()
+            || self.deletion_protection_enabled.is_some()
+            || stream.is_some();
         if !more && !throughput.says_something() {
             return Err(texts::nothing_to_update());
         }
@@ -225,6 +242,7 @@ impl UpdateTable {
             throughput,
             class: self.table_class,
             protection: self.deletion_protection_enabled,
+            stream,
         })
     }
 }
@@ -241,7 +259,11 @@ impl NamedTable {
         let mut constraints = Constraints::default();
         constraints.table_name(self.table_name.as_deref());
         constraints.check()?;
-        Ok(table_of(self.table_name.as_deref().unwrap_or_default()).to_owned())
+        let name = table_of(self.table_name.as_deref().unwrap_or_default());
+        match name.starts_with(RESERVED) {
+            true => Err(texts::table_not_found(name)),
+            false => Ok(name.to_owned()),
+        }
     }
 }
 
@@ -323,7 +345,6 @@ fn constrain_keys(constraints: &mut Constraints, elements: &[KeyElement]) {
 fn switched_off(parameter: &str, value: &Value) -> bool {
     match (parameter, value) {
         (_, Value::Null) => true,
-        ("StreamSpecification", value) => value["StreamEnabled"] == Value::Bool(false),
         ("SSESpecification" | "SSESpecificationOverride", value) => {
             value["Enabled"] == Value::Bool(false)
         }

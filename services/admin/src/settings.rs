@@ -25,6 +25,8 @@ pub struct AdminSettings {
     /// How long CreateTable and DeleteTable wait for the end of their work before they answer, milliseconds. SDKs poll
     /// every 20 s after the first look, so that a second here saves their users much more.
     pub answer_wait_ms: u64,
+    /// Between two changes of a table's time to live, milliseconds: DynamoDB's hour.
+    pub ttl_change_every_ms: u64,
     /// Time for one order to a storage node, milliseconds; it makes or drops a B-tree.
     pub order_ms_max: u64,
     /// Time for one read or write of the system table, milliseconds: longer than an election.
@@ -46,6 +48,8 @@ pub struct AdminSettings {
     pub healing: HealingSettings,
     /// Splits of partitions.
     pub splits: SplitSettings,
+    /// A restore or export that the archive does not come far enough for, or a job that no archiver is there for, fails after so long, milliseconds.
+    pub job_wait_ms_max: u64,
     /// A dropped table's name is free again even if a node that holds its replicas was silent for so long, milliseconds; the node is
     /// told when it comes back.
     pub drop_patience_ms: u64,
@@ -63,12 +67,14 @@ impl Default for AdminSettings {
             found_after_ms: 1_500,
             reconcile_every_ms: 1_000,
             answer_wait_ms: 1_000,
+            ttl_change_every_ms: 3_600_000,
             order_ms_max: 3_000,
             catalog_ms_max: 5_000,
             calls_max: 64,
             partitions_max: 64,
             on_demand_partitions: 4,
             free_bytes_min: 256 << 20,
+            job_wait_ms_max: 3_600_000,
             drop_patience_ms: 10_000,
             lease_ms: 4_000,
             quotas: Quotas::default(),

@@ -12,6 +12,7 @@ use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome, Unsettled};
 use crate::records::{self, PartitionRecord, Stored, TableRecord};
 use crate::requests::TableChange;
+use crate::streams;
 use crate::texts;
 
 /// Tries to change a record that others change too.
@@ -26,6 +27,9 @@ impl Admin {
         change: &TableChange,
         now_ms: u64,
     ) -> Result<TableDefinition, ApiError> {
+        if change.name == transactions::ledger::TABLE {
+            return Err(texts::table_not_found(&change.name));
+        }
         let (quotas, region) = (&self.settings.quotas, &self.settings.region);
         let reserving = match change.throughput.units {
             Some(_) => Some(self.reserve_beside(&change.name).await?),
@@ -181,6 +185,9 @@ fn apply(
     }
     if let Some(protection) = change.protection {
         definition.deletion_protection = protection;
+    }
+    if let Some(stream) = change.stream {
+        streams::apply(stream, definition, now_ms)?;
     }
     definition.version += 1;
     definition.status = TableStatus::Updating;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use archive::snapshot::{Pair, Part};
 use archive::{PartitionRef, SnapshotManifest, Tail};
 use partition::PartitionState;
+use partition::change::is_change_key;
 use paxos::{Index, NodeId};
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
@@ -111,6 +112,10 @@ struct Copying<'a> {
 impl Copying<'_> {
     async fn add(&mut self, pairs: Vec<Pair>) -> Result<(), Trouble> {
         for pair in pairs {
+            if is_change_key(&pair.0) {
+                // The archive holds items; streams begin anew with what is restored from it.
+                continue;
+            }
             self.pair_bytes += pair.0.len() + pair.1.len();
             self.pairs.push(pair);
             if self.pair_bytes >= self.desk.settings.snapshot_part_bytes {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use mesh::{Deadline, TraceContext};
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
-use model::{ApiError, EncodedKey, Item, TableDefinition, TableId, codec, key, size};
+use model::{ApiError, EncodedKey, ErrorKind, Item, TableDefinition, TableId, codec, key, size};
 use parking_lot::Mutex;
 use protocol::control::{ApiCall, ApiReply};
 use protocol::item::{
     ItemFault, ItemOperation, ItemReply, Page, PageReply, ReturnValues, Write, WriteAction,
 };
 
+use protocol::transact::Transact;
 use tokio::sync::{Notify, watch};
 
 use crate::backend::{Backend, Caller, Context};
@@ -41,6 +42,7 @@ pub(crate) fn context() -> Context {
     Context {
         deadline: Deadline::after(Duration::from_secs(5)),
         trace: TraceContext::default(),
+        marks: crate::marks::Marks::default(),
         caller: Caller {
             key_id: "AKIDEXAMPLE".to_owned(),
             action: "GetItem",
@@ -147,7 +149,8 @@ impl Inner {
             WriteAction::Put(item) | WriteAction::Fill(item) => {
                 Some(codec::decode_item(&item).unwrap())
             }
-            WriteAction::Delete => None,
+            WriteAction::Delete | WriteAction::Expire { .. } => None,
+            WriteAction::Check => panic!("checks are transactions'"),
             WriteAction::Update { key_item, update } => {
                 let base = old
                     .clone()
@@ -265,6 +268,9 @@ impl Backend for Fake {
                 inner.write(*write)
             }
             ItemOperation::Page(_) => panic!("pages go through `page`"),
+            // Tested where there are partitions.
+            ItemOperation::Transact(_) => Err(ApiError::new(ErrorKind::ServiceUnavailable, "")),
+            ItemOperation::Changes(_) => panic!("it has no change records"),
         }
     }
 
@@ -277,6 +283,20 @@ impl Backend for Fake {
         let mut inner = self.inner.lock();
         inner.pages.push(page.clone());
         inner.page(table, &page)
+    }
+
+    async fn settle(
+        &self,
+        _: TableId,
+        _: &EncodedKey,
+        _: Transact,
+        _: &Context,
+    ) -> Result<ItemReply, ApiError> {
+        Err(ApiError::new(ErrorKind::ServiceUnavailable, ""))
+    }
+
+    async fn ledger(&self, _: &Context) -> Result<Arc<TableDefinition>, ApiError> {
+        Err(ApiError::new(ErrorKind::ServiceUnavailable, ""))
     }
 
     async fn control(&self, call: ApiCall, _: &Context) -> Result<ApiReply, ApiError> {

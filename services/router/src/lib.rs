@@ -11,6 +11,7 @@ mod constraints;
 mod consumed;
 mod http;
 mod legacy;
+mod marks;
 mod metrics;
 mod operation;
 mod operations;
@@ -20,9 +21,11 @@ mod request_id;
 mod requests;
 mod server;
 mod settings;
+mod streams;
 mod supervisor;
 mod texts;
 mod tokens;
+mod transact;
 
 #[cfg(test)]
 mod fake;

@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 use actix_web::http::KeepAlive;
@@ -25,6 +25,7 @@ use crate::outcomes::{Outcomes, Reporter, Watched};
 use crate::settings::RouterSettings;
 use crate::supervisor::{Drain, Ready, Supervisor};
 use crate::tokens::{Exchange, Limited, TableLine};
+use crate::transact::Recovery;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
@@ -41,6 +42,8 @@ pub struct Running {
     listening: Vec<Subscription>,
     /// Ends with the router.
     exchange: Option<Exchange>,
+    /// Same.
+    recovery: Option<Recovery>,
     /// Likewise.
     reporter: Option<Reporter>,
 }
@@ -66,6 +69,7 @@ impl Running {
         }
         self.listening.clear();
         drop((self.exchange.take(), self.reporter.take()));
+        drop(self.recovery.take());
         if let Some(health) = self.health.take() {
             health.stop().await;
         }
@@ -74,6 +78,9 @@ impl Running {
 
 /// Starts a router on the bus; it listens when this returns. An error names the address or the file that is to blame.
 pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Running> {
+    telemetry::traces::join(&mesh)
+        .await
+        .context("cannot trace requests")?;
     let client = Client::start(
         mesh.clone(),
         ClientSettings {
@@ -102,6 +109,9 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         mesh: mesh.clone(),
         client,
     };
+    let recovery = Recovery::start(&mesh, storage.clone(), unix_ms)
+        .await
+        .context("cannot listen to reports of stalled transactions")?;
     if !settings.tokens.enforced {
         tracing::warn!("tables are not held to their throughput (router.tokens.enforced)");
         let backend = Watched {
@@ -111,6 +121,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         let mut running = start_with(settings, mesh, backend, ready).await?;
         running.reporter = Some(reporter);
         running.listening.push(forgetting);
+        running.recovery = Some(recovery);
         return Ok(running);
     }
     let identity = mesh.identity();
@@ -143,6 +154,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     running.reporter = Some(reporter);
     running.exchange = Some(exchange);
     running.listening.push(forgetting);
+    running.recovery = Some(recovery);
     Ok(running)
 }
 
@@ -227,8 +239,17 @@ async fn start_with<B: Backend>(
         health: health_server,
         listening: Vec::new(),
         exchange: None,
+        recovery: None,
         reporter: None,
     })
+}
+
+/// The wall clock, milliseconds since the epoch.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Body of the router's thread.
@@ -246,12 +267,14 @@ fn run<B: Backend>(
         settings.requests_in_flight_max,
         settings.body_bytes_in_flight_max,
     );
+    let recorder = telemetry::traces::of(&mesh);
     let app = web::Data::new(App::new(
         settings,
         keys,
         policies,
         admission.clone(),
         backend,
+        recorder,
     ));
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 use parking_lot::Mutex;
+use partition::change::{belongs, change_keys};
 use partition::split::{self, Filling, SIDES, Side};
 use partition::{Batch, PartitionState};
 use paxos::{GroupId, Member, PersistOp, Restored};
@@ -191,8 +192,16 @@ impl Children {
         };
         let cursor = filling.cursor.as_deref();
         let snapshot = parent.snapshot()?;
-        let (pairs, is_last) = snapshot.pairs_of(&state.range, cursor, bytes_max)?;
-        let filling = filling.advanced(pairs.last().map(|(key, _)| key), is_last);
+        let range = match filling.at_changes() {
+            true => change_keys(),
+            false => state.range.clone(),
+        };
+        let (mut pairs, is_last) = snapshot.pairs_of(&range, cursor, bytes_max)?;
+        let filling = match is_last && !filling.at_changes() && snapshot.state().changes.count > 0 {
+            true => Filling::items_done(),
+            false => filling.advanced(pairs.last().map(|(key, _)| key), is_last),
+        };
+        pairs.retain(|(key, value)| belongs(&state.range, key, Some(value)));
         let bytes = pairs.iter().map(|(key, item)| key.len() + item.len());
         let bytes = bytes.sum::<usize>() as u64;
         // Items and cursor in one transaction.

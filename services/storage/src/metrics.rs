@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) pages: IntCounter,
     pub(crate) forwarded: IntCounter,
     pub(crate) expired: IntCounter,
+    pub(crate) expired_items: IntCounter,
+    pub(crate) changes_cut: IntCounter,
     pub(crate) throttled_reads: IntCounter,
     pub(crate) throttled_writes: IntCounter,
     pub(crate) room_read_units: IntGauge,
@@ -191,6 +193,14 @@ impl Metrics {
             forwarded: make.counter(
                 "forwarded_requests_total",
                 "Requests passed on to a node that their sender could not reach.",
+            )?,
+            expired_items: make.counter(
+                "expired_items_total",
+                "Items that leaders deleted because their time to live was over.",
+            )?,
+            changes_cut: make.counter(
+                "change_records_cut_total",
+                "Times that change records were trimmed before their time, because there were too many.",
             )?,
             expired: make.counter(
                 "expired_requests_total",

@@ -28,12 +28,13 @@ impl MiddleJob {
 
     fn find(&self) -> Result<Middle, String> {
         let (mut middle, mut after) = (Middle::default(), None);
+        let items = partition::change::item_keys();
         loop {
             let Some(tree) = self.tree.upgrade() else {
                 return Err("the replica was dropped".to_owned());
             };
             let read = tree.snapshot();
-            let read = read.and_then(|part| part.pairs(after.as_deref(), PART_BYTES));
+            let read = read.and_then(|part| part.pairs_of(&items, after.as_deref(), PART_BYTES));
             let (pairs, is_last) = match read {
                 // The map grew: once more from here.
                 Err(TreeError::SnapshotGone { .. }) => continue,

@@ -33,6 +33,10 @@ pub struct StorageSettings {
     pub limits: Limits,
     /// How many capacity units partitions and the node spend.
     pub admission: Admission,
+    /// Change records: of streams, and for global indexes.
+    pub changes: Changes,
+    /// How fast expired items are deleted.
+    pub ttl: Ttl,
 }
 
 impl Default for StorageSettings {
@@ -50,6 +54,8 @@ impl Default for StorageSettings {
             archive: true,
             limits: Limits::default(),
             admission: Admission::default(),
+            changes: Changes::default(),
+            ttl: Ttl::default(),
         }
     }
 }
@@ -168,6 +174,54 @@ impl Default for Limits {
             disk_reserve_bytes: 512 << 20,
             disk_bytes_max: 0,
             map_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Change records (section `storage.changes`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Changes {
+    /// For how long streams show a change, milliseconds: DynamoDB's 24 hours.
+    pub retention_ms: u64,
+    /// Bytes of records of one partition above which the oldest go before their time. What global indexes have not got stays: writes wait.
+    pub bytes_max: u64,
+    /// How often a leader looks for what is too old, milliseconds.
+    pub trim_every_ms: u64,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            retention_ms: 86_400_000,
+            bytes_max: 8 << 30,
+            trim_every_ms: 10_000,
+        }
+    }
+}
+
+/// The deletion of expired items (section `storage.ttl`): by the leader of each partition, in rounds over its items.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ttl {
+    /// Items that a leader looks at in one turn.
+    pub items_per_turn: usize,
+    /// Items that it deletes in one turn at most.
+    pub deletes_per_turn: usize,
+    /// Between two turns of a round, milliseconds.
+    pub turn_every_ms: u64,
+    /// Between two rounds, milliseconds.
+    pub round_every_ms: u64,
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        // 2,500 items a second looked at, 250 deleted, a partition: a small part of what it serves.
+        Self {
+            items_per_turn: 250,
+            deletes_per_turn: 25,
+            turn_every_ms: 100,
+            round_every_ms: 60_000,
         }
     }
 }

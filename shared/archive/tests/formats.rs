@@ -147,6 +147,7 @@ fn snapshot() -> (SnapshotManifest, Vec<Bytes>) {
         left: GroupId(9),
         right: GroupId(10),
         committed: Some(CommittedSplit {
+            time_ms: 0,
             at: 7,
             configuration: configuration(),
         }),

@@ -60,10 +60,12 @@ pub fn state(applied: Index) -> PartitionState {
         members: vec![],
         time_ms: 0,
         begins: 0,
+        changes: Default::default(),
         items: 77,
         bytes: 78,
         parent: None,
         split: None,
+        transactions: Default::default(),
         installed: false,
         filling: None,
     }

@@ -2,6 +2,7 @@
 //! brings items and state in together, snapshots for copies, and growth of the map. Never merges with the overlay
 //! (`partition` does), never decides when to flush.
 
+mod counted;
 mod crash_note;
 #[cfg(test)]
 mod damage_tests;
@@ -22,15 +23,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use heed::RoTxn;
+use heed::{RoTxn, RwTxn};
 use model::KeyRange;
 use parking_lot::Mutex;
+use partition::change::{self, ChangeState};
 use partition::{BTree, BTreeError, Batch, PartitionState};
 
 pub use crash_note::CRASHED_MARK;
 pub use error::TreeError;
 pub use snapshot::{Pairs, Snapshot};
 
+use counted::Counted;
 use crash_note::CrashNote;
 use environment::{DATA_FILE, Environment, Handles, Table};
 use integrity::Length;
@@ -92,6 +95,11 @@ impl ReplicaTree {
         let first = PartitionState {
             items: 0,
             bytes: 0,
+            changes: ChangeState {
+                count: 0,
+                bytes: 0,
+                ..state.changes.clone()
+            },
             ..state.clone()
         };
         integrity::reserve_lock_file(folder)?;
@@ -124,8 +132,9 @@ impl ReplicaTree {
             let items = handles.items.len(transaction);
             items.map_err(|error| TreeError::heed(folder, "opening", error))
         })?;
-        if stored != state.items {
-            let what = format!("{stored} items, its state says {}", state.items);
+        if stored != state.items + state.changes.count {
+            let (items, changes) = (state.items, state.changes.count);
+            let what = format!("{stored} entries, its state says {items} items, {changes} changes");
             return Err(TreeError::corrupt(folder, what));
         }
         if let Length::Filled(bytes) = length {
@@ -161,7 +170,7 @@ impl ReplicaTree {
                 break;
             }
         }
-        let expected = snapshot.state().items;
+        let expected = snapshot.state().items + snapshot.state().changes.count;
         if found == expected {
             return Ok(());
         }
@@ -267,23 +276,26 @@ impl ReplicaTree {
             });
         }
         (state.items, state.bytes) = (before.items, before.bytes);
+        (state.changes.count, state.changes.bytes) = (before.changes.count, before.changes.bytes);
+        let trimmed = state.changes.trimmed;
         let full = |error: &heed::Error| matches!(error, heed::Error::Mdb(heed::MdbError::MapFull));
         let mut sealed = Vec::new();
         for (key, item) in changes {
+            let place = change::place_of(key);
+            if place.is_some_and(|(position, _)| position <= trimmed) {
+                continue;
+            }
+            let counted = Counted::of(path, key);
             let old = items.get(&transaction, key).map_err(fail)?;
             if let Some(old) = old {
                 let old = value::open(path, key, old)?;
-                state.items = state.items.saturating_sub(1);
-                state.bytes = state
-                    .bytes
-                    .saturating_sub(value::item_bytes(path, key, old)?);
+                counted.remove(&mut state, old)?;
             }
             let written = match item {
                 None if old.is_none() => Ok(()),
                 None => items.delete(&mut transaction, key).map(|_| ()),
                 Some(item) => {
-                    state.items += 1;
-                    state.bytes += value::item_bytes(path, key, item)?;
+                    counted.add(&mut state, item)?;
                     value::seal(key, item, &mut sealed);
                     items.put(&mut transaction, key, &sealed)
                 }
@@ -293,6 +305,12 @@ impl ReplicaTree {
                 written => written.map_err(fail)?,
             }
         }
+        if trimmed > before.changes.trimmed {
+            match self.trim(&mut transaction, items, &mut state) {
+                Err(error) if full(&error) => return Ok(None),
+                trimmed => trimmed.map_err(fail)?,
+            }
+        }
         let stored = value::encode_state(path, &state, transaction.id() as u64)?;
         let put = meta.put(&mut transaction, STATE, &stored);
         match put.and_then(|()| transaction.commit()) {
@@ -300,6 +318,26 @@ impl ReplicaTree {
             Err(error) if full(&error) => Ok(None),
             Err(error) => Err(fail(error)),
         }
+    }
+
+    /// Deletes the change records that the state says are gone.
+    fn trim(
+        &self,
+        transaction: &mut RwTxn,
+        items: Table,
+        state: &mut PartitionState,
+    ) -> Result<(), heed::Error> {
+        let KeyRange { start, end } = change::change_keys_upto(state.changes.trimmed);
+        let range = (Bound::Included(&start[..]), Bound::Excluded(&end[..]));
+        for pair in items.range(transaction, &range)? {
+            let (_, stored) = pair?;
+            let value = stored.get(value::CRC_BYTES..).unwrap_or_default();
+            state.changes.count = state.changes.count.saturating_sub(1);
+            let bytes = change::record_bytes(value);
+            state.changes.bytes = state.changes.bytes.saturating_sub(bytes);
+        }
+        items.delete_range(transaction, &range)?;
+        Ok(())
     }
 
     /// A consistent view for a copy, as of the last flush. Holding it keeps LMDB from reusing pages: bound its life.

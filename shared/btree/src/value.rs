@@ -9,7 +9,7 @@ use super::error::TreeError;
 /// Format version of the stored state, and so of the whole B-tree.
 /// Version 2 says which transaction wrote the state.
 const VERSION: u8 = 2;
-const CRC_BYTES: usize = 4;
+pub(super) const CRC_BYTES: usize = 4;
 
 fn crc(key: &[u8], item: &[u8]) -> [u8; CRC_BYTES] {
     crc32c::crc32c_append(crc32c::crc32c(key), item).to_le_bytes()

@@ -11,8 +11,10 @@ pub mod key;
 pub mod number;
 pub mod policy;
 pub mod size;
+pub mod stream;
 pub mod table;
 pub mod throughput;
+pub mod ttl;
 pub mod units;
 pub mod value;
 

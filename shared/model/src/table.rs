@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::index::{IndexDefinition, IndexOf};
+use crate::stream::StreamSettings;
 use crate::throughput::{OnDemandThroughput, UnitRates};
+use crate::ttl::TimeToLive;
 
 /// Number of a table, unique for ever within a mesh. Below 16: system tables.
 #[derive(
@@ -148,6 +150,12 @@ pub struct TableDefinition {
     /// Warm throughput as far as it was asked for or earned; what the billing mode gives comes on top (`warm_rates`).
     #[serde(default)]
     pub warm: UnitRates,
+    /// Its stream.
+    #[serde(default, skip_serializing_if = "StreamSettings::is_default")]
+    pub streams: StreamSettings,
+    /// When items expire.
+    #[serde(default, skip_serializing_if = "TimeToLive::is_default")]
+    pub ttl: TimeToLive,
     /// Secondary indexes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<IndexDefinition>,
@@ -293,6 +301,7 @@ impl TableDefinition {
                 "Status": self.status.as_str(),
             });
         }
+        self.streams.describe(&self.arn(region), &mut table);
         for (field, max) in [
             ("MaxReadRequestUnits", self.on_demand_max.max_read_units),
             ("MaxWriteRequestUnits", self.on_demand_max.max_write_units),

@@ -2,15 +2,20 @@
 //!
 //! Layout, integers big endian:
 //! `version (1) ‖ kind (1) ‖ time_ms (8) ‖ body`; body of Put and Delete:
-//! `old size (4) ‖ new size (4) ‖ key length (2) ‖ key ‖ item (Put only, to the end)`; bodies of the others: the definition, the
+//! `old size (4) ‖ new size (4) ‖ key length (2) ‖ key ‖ item (Put only, to the end)`; those of TrackedPut and TrackedDelete, which leave a change
+//! record: the same up to the key, then what `protocol::changes::Tracking` writes; bodies of the others: the definition, the
 //! split, or the marker, as a MessagePack map. A reader that does not know a kind refuses the command by its number.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{EncodedKey, TableDefinition};
-use paxos::GroupId;
+use paxos::{GroupId, Index};
+use protocol::changes::{ChangeRecord, Tracking, Trim, new_image_in};
 use protocol::scrub::Marker;
 use protocol::split::Split;
+use protocol::transact::Settle;
 use serde::Serialize;
+
+use crate::transactions::Prepared;
 
 /// Version of the layout that this code writes.
 pub const VERSION: u8 = 1;
@@ -22,6 +27,13 @@ const BEGIN_SPLIT: u8 = 4;
 const COMMIT_SPLIT: u8 = 5;
 const ABANDON_SPLIT: u8 = 6;
 const MARKER: u8 = 7;
+/// Of transactions.
+const PREPARE: u8 = 32;
+const FINISH: u8 = 33;
+const TRACKED_PUT: u8 = 16;
+const TRACKED_DELETE: u8 = 17;
+const TRIM: u8 = 18;
+const ACKNOWLEDGE: u8 = 19;
 const HEAD_BYTES: usize = 10;
 const WRITE_HEAD_BYTES: usize = HEAD_BYTES + 10;
 
@@ -47,8 +59,16 @@ pub enum CommandKind {
     CommitSplit(GroupId),
     /// The split with this left child is given up.
     AbandonSplit(GroupId),
+    /// A transaction's outcome is pending on an item.
+    Prepare(Box<Prepared>),
+    /// A transaction has ended at an item: whatever it had pending there is gone. If it was committed, the write came just before.
+    Finish(Box<Settle>),
     /// Nothing changes; the B-tree as of here is wanted for a scrub.
     Marker(Marker),
+    /// Change records go.
+    Trim(Trim),
+    /// Changes up to this position are in the global indexes.
+    Acknowledge(Index),
 }
 
 /// The after-image of one item.
@@ -62,6 +82,8 @@ pub struct WriteCommand {
     pub old_size_bytes: u32,
     /// Size of the item after in bytes, 0 = absent.
     pub new_size_bytes: u32,
+    /// Value of the change record that it leaves.
+    pub change: Option<Bytes>,
 }
 
 /// Encodes a write. The key must be at most [`crate::KEY_BYTES_MAX`] long.
@@ -85,10 +107,35 @@ pub fn encode_write(
     out.freeze()
 }
 
+/// Encodes a write that leaves a change record. The same bounds hold.
+pub fn encode_change(
+    time_ms: u64,
+    key: &[u8],
+    item: Option<&[u8]>,
+    (old_size, new_size): (u64, u64),
+    tracking: &Tracking<'_>,
+) -> Bytes {
+    let mut out = BytesMut::with_capacity(WRITE_HEAD_BYTES + key.len() + tracking.len(item));
+    out.put_u8(VERSION);
+    out.put_u8(if item.is_some() {
+        TRACKED_PUT
+    } else {
+        TRACKED_DELETE
+    });
+    out.put_u64(time_ms);
+    out.put_u32(u32::try_from(old_size).unwrap_or(u32::MAX));
+    out.put_u32(u32::try_from(new_size).unwrap_or(u32::MAX));
+    out.put_u16(u16::try_from(key.len()).unwrap_or(u16::MAX));
+    out.put_slice(key);
+    tracking.put(item, &mut out);
+    out.freeze()
+}
+
 /// Sizes of the item before and after an encoded write, bytes; none for other commands.
 pub fn sizes(command: &[u8]) -> Option<(u64, u64)> {
     let head = command.get(..WRITE_HEAD_BYTES)?;
-    let write = head[0] == VERSION && matches!(head[1], PUT | DELETE);
+    let is_write = matches!(head[1], PUT | DELETE | TRACKED_PUT | TRACKED_DELETE);
+    let write = head[0] == VERSION && is_write;
     write.then(|| {
         let fixed = &head[HEAD_BYTES..];
         (be(&fixed[..4]), be(&fixed[4..8]))
@@ -97,7 +144,11 @@ pub fn sizes(command: &[u8]) -> Option<(u64, u64)> {
 
 /// Where the item lies within an encoded Put, so that the leader's after-image can share the command's buffer.
 pub(crate) fn image_of(command: &Bytes, key: &[u8]) -> Bytes {
-    command.slice(WRITE_HEAD_BYTES + key.len()..)
+    let at = WRITE_HEAD_BYTES + key.len();
+    match new_image_in(&command[at..]).filter(|_| command[1] == TRACKED_PUT) {
+        Some((start, bytes)) => command.slice(at + start..at + start + bytes),
+        None => command.slice(at..),
+    }
 }
 
 /// The key within an encoded write, sharing its buffer.
@@ -125,9 +176,29 @@ pub fn encode_abandon_split(time_ms: u64, left: GroupId) -> Result<Bytes, String
     encode(ABANDON_SPLIT, time_ms, &left)
 }
 
+/// Encodes what is to be pending on an item.
+pub fn encode_prepare(time_ms: u64, prepared: &Prepared) -> Result<Bytes, String> {
+    encode(PREPARE, time_ms, prepared)
+}
+
+/// Encodes the end of a transaction at an item.
+pub fn encode_finish(time_ms: u64, settle: &Settle) -> Result<Bytes, String> {
+    encode(FINISH, time_ms, settle)
+}
+
 /// Encodes a marker of a scrub.
 pub fn encode_marker(time_ms: u64, marker: &Marker) -> Result<Bytes, String> {
     encode(MARKER, time_ms, marker)
+}
+
+/// Encodes the removal of change records.
+pub fn encode_trim(time_ms: u64, trim: &Trim) -> Result<Bytes, String> {
+    encode(TRIM, time_ms, trim)
+}
+
+/// Encodes how far the propagation to the indexes is.
+pub fn encode_acknowledge(time_ms: u64, upto: Index) -> Result<Bytes, String> {
+    encode(ACKNOWLEDGE, time_ms, &upto)
 }
 
 fn encode(kind: u8, time_ms: u64, body: &impl Serialize) -> Result<Bytes, String> {
@@ -169,12 +240,30 @@ impl Command {
                     item: (kind == PUT).then(|| bytes.slice(key_end..)),
                     old_size_bytes: be(&fixed[..4]) as u32,
                     new_size_bytes: be(&fixed[4..8]) as u32,
+                    change: None,
                 })
             }
+            TRACKED_PUT | TRACKED_DELETE => {
+                // The value of the record is the command without version and kind.
+                let change = bytes.slice(2..);
+                let record = ChangeRecord::decode(&change)?;
+                let (old_size, new_size) = sizes(bytes).ok_or_else(too_short)?;
+                CommandKind::Write(WriteCommand {
+                    key: record.key,
+                    item: record.new,
+                    old_size_bytes: old_size as u32,
+                    new_size_bytes: new_size as u32,
+                    change: Some(change),
+                })
+            }
+            TRIM => CommandKind::Trim(decode(&bytes[HEAD_BYTES..])?),
+            ACKNOWLEDGE => CommandKind::Acknowledge(decode(&bytes[HEAD_BYTES..])?),
             SET_TABLE => CommandKind::SetTable(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             BEGIN_SPLIT => CommandKind::BeginSplit(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             COMMIT_SPLIT => CommandKind::CommitSplit(decode(&bytes[HEAD_BYTES..])?),
             ABANDON_SPLIT => CommandKind::AbandonSplit(decode(&bytes[HEAD_BYTES..])?),
+            PREPARE => CommandKind::Prepare(Box::new(decode(&bytes[HEAD_BYTES..])?)),
+            FINISH => CommandKind::Finish(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             MARKER => CommandKind::Marker(decode(&bytes[HEAD_BYTES..])?),
             other => return Err(format!("kind {other} is not known")),
         };

@@ -9,6 +9,7 @@
 //! [`Partition::flushed`].
 
 pub mod btree;
+pub mod change;
 pub mod command;
 pub mod error;
 mod evaluate;
@@ -22,6 +23,9 @@ mod read;
 pub mod split;
 mod splitting;
 pub mod state;
+mod transacting;
+pub mod transactions;
+mod walk;
 
 pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;
@@ -31,6 +35,8 @@ pub use middle::Middle;
 pub use mutations::{MUTATIONS, Mutation};
 pub use partition::{Evaluated, Limits, Partition};
 pub use state::{Batch, Marked, PartitionState};
+pub use transacting::Transacted;
+pub use transactions::Transactions;
 
 /// Longest encoded key that a partition accepts, in bytes; below LMDB's limit of 1,982.
 pub const KEY_BYTES_MAX: usize = 1_200;

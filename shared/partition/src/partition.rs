@@ -10,6 +10,7 @@ use crate::command::{self, Command, CommandKind};
 use crate::flight::Flights;
 use crate::overlay::Overlay;
 use crate::splitting::Deciding;
+use crate::transactions::LatestWrites;
 use crate::{BTree, Batch, Marked, PartitionError, PartitionState};
 
 /// Bounds of one partition; what is beyond is answered with `Overloaded`.
@@ -21,6 +22,8 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Bytes of the commands in flight.
     pub in_flight_bytes_max: usize,
+    /// Bytes of change records that the indexes have not got, above which a leader takes no more writes.
+    pub change_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -29,6 +32,7 @@ impl Default for Limits {
             overlay_bytes_max: 64 << 20,
             in_flight_max: 8_192,
             in_flight_bytes_max: 32 << 20,
+            change_bytes_max: 8 << 30,
         }
     }
 }
@@ -57,6 +61,8 @@ pub struct Partition<C> {
     pub(crate) deciding: Option<Deciding>,
     /// A marker that was applied and that no flush has reached yet, with the state behind it. The overlay has a layer that ends there.
     cut: Option<(Marked, Box<PartitionState>)>,
+    /// At a leader that was asked for transactional reads: what was written since.
+    pub(crate) latest: Option<LatestWrites>,
     /// At a leader: no command is stamped with an earlier time, milliseconds since the epoch.
     stamped_ms: u64,
     #[cfg(feature = "mutations")]
@@ -75,6 +81,7 @@ impl<C> Partition<C> {
             flights: Flights::new(),
             deciding: None,
             cut: None,
+            latest: None,
             stamped_ms: 0,
             #[cfg(feature = "mutations")]
             mutations: Vec::new(),
@@ -240,7 +247,12 @@ impl<C> Partition<C> {
         let command = Command::decode(bytes).map_err(PartitionError::BadCommand)?;
         self.state.time_ms = self.state.time_ms.max(command.time_ms);
         match command.kind {
-            CommandKind::Write(_) | CommandKind::SetTable(_) if self.has_ended() => {
+            CommandKind::Write(_)
+            | CommandKind::SetTable(_)
+            | CommandKind::Prepare(_)
+            | CommandKind::Finish(_)
+                if self.has_ended() =>
+            {
                 return Err(PartitionError::AfterSplit(index));
             }
             CommandKind::Write(write) => {
@@ -256,12 +268,30 @@ impl<C> Partition<C> {
                 {
                     return Ok(None);
                 }
+                if let Some(latest) = &mut self.latest {
+                    latest.note(&write.key, index);
+                }
                 self.overlay.put(write.key, write.item);
+                if let Some(value) = write.change {
+                    self.add_change((index, 0), value);
+                }
             }
             CommandKind::SetTable(table) => {
                 if table.version > self.state.table.version {
                     self.state.table = *table;
                 }
+            }
+            CommandKind::Prepare(prepared) => {
+                self.state.transactions.prepare(*prepared, command.time_ms);
+            }
+            CommandKind::Finish(settle) => {
+                let time_ms = self.state.time_ms;
+                self.state.transactions.finish(&settle, time_ms);
+            }
+            CommandKind::Trim(trim) => self.apply_trim(&trim),
+            CommandKind::Acknowledge(upto) => {
+                let changes = &mut self.state.changes;
+                changes.acknowledged = changes.acknowledged.max(upto);
             }
             CommandKind::BeginSplit(split) => self.begin_split(*split),
             CommandKind::CommitSplit(left) => self.commit_split(index, left),

@@ -6,10 +6,15 @@ use model::{EncodedKey, KeyRange};
 use paxos::{
     Configuration, FollowerStatus, GroupId, Identity, Member, NodeId, Position, Restored, Role,
 };
+use protocol::changes::{Ancestor, ChangeState};
 use protocol::split::{CommittedSplit, ReplicaStage, Split, SplitReport};
 use serde::{Deserialize, Serialize};
 
+use crate::change::{belongs, change_keys};
 use crate::{Batch, PartitionState};
+
+/// For how long a partition's end is remembered, milliseconds: records are kept for a day at most.
+const LINEAGE_MS: u64 = 25 * 3_600_000;
 
 /// One of the two children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +38,20 @@ pub struct Filling {
 }
 
 impl Filling {
+    /// All items are there, and no change record: they come next.
+    pub fn items_done() -> Filling {
+        Filling {
+            cursor: Some(change_keys().start),
+            done: false,
+        }
+    }
+
+    /// Items are done, change records are next.
+    pub fn at_changes(&self) -> bool {
+        let start = change_keys().start;
+        self.cursor.as_ref().is_some_and(|cursor| *cursor >= start)
+    }
+
     /// Everything is there.
     pub const FULL: Filling = Filling {
         cursor: None,
@@ -113,9 +132,35 @@ pub fn begun_child(
     PartitionState {
         applied: committed.at,
         begins: committed.at,
+        transactions: parent
+            .transactions
+            .within(&range_of(&parent.range, split, side)),
+        changes: inherited(parent, id, committed),
         configuration: Configuration::founding(committed.configuration.members.clone()),
         filling: None,
         ..empty_child(parent, id, split, side)
+    }
+}
+
+/// What a child of partition `id` knows of change records to begin with. How many it has is counted in its B-tree.
+fn inherited(parent: &PartitionState, id: GroupId, committed: &CommittedSplit) -> ChangeState {
+    let changes = &parent.changes;
+    let ended_ms = committed.time_ms;
+    let older = changes.lineage.iter();
+    let older = older.filter(|a| a.ended_ms + LINEAGE_MS > ended_ms);
+    let last = Ancestor {
+        partition: id,
+        range: parent.range.clone(),
+        begins: parent.begins,
+        ends: committed.at,
+        ended_ms,
+    };
+    ChangeState {
+        count: 0,
+        bytes: 0,
+        trimmed: changes.trimmed,
+        acknowledged: changes.acknowledged,
+        lineage: older.cloned().chain([last]).collect(),
     }
 }
 
@@ -148,7 +193,7 @@ pub fn changes_for(batch: &Batch, child: &PartitionState) -> Vec<(Bytes, Option<
     };
     let taken = batch.items.iter();
     taken
-        .filter(|(key, _)| child.range.contains(key) && filling.covers(key))
+        .filter(|(key, item)| belongs(&child.range, key, item.as_deref()) && filling.covers(key))
         .map(|(key, item)| (key.clone(), item.clone()))
         .collect()
 }

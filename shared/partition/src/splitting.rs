@@ -191,6 +191,7 @@ impl<C> Partition<C> {
         {
             split.committed = Some(CommittedSplit {
                 at: index,
+                time_ms: self.state.time_ms,
                 configuration: configuration.clone(),
             });
         }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{KeyRange, TableDefinition};
 use paxos::{Ballot, Configuration, GroupId, Index};
+use protocol::changes::ChangeState;
 use protocol::directory::PlacedMember;
 use protocol::scrub::Marker;
 use protocol::split::Split;
 use serde::{Deserialize, Serialize};
 
+use crate::Transactions;
 use crate::split::Filling;
 
 /// Everything about a replica that is not an item, at one log position. Stored in the B-tree in the same transaction as
@@ -44,12 +46,18 @@ pub struct PartitionState {
     /// of splits by version 0.1).
     #[serde(default)]
     pub begins: Index,
+    /// Change records.
+    #[serde(default, skip_serializing_if = "ChangeState::is_default")]
+    pub changes: ChangeState,
     /// The partition that this one was split off from.
     #[serde(default)]
     pub parent: Option<GroupId>,
     /// The split that was begun and not abandoned.
     #[serde(default)]
     pub split: Option<Split>,
+    /// Transactions that are pending on its items, and those that ended lately.
+    #[serde(default, skip_serializing_if = "Transactions::is_empty")]
+    pub transactions: Transactions,
     /// This replica's part in its committed split is done: the children's replicas are here, durably, or were. Not replicated.
     #[serde(default)]
     pub installed: bool,
@@ -77,8 +85,10 @@ impl PartitionState {
             bytes: 0,
             time_ms: 0,
             begins: 0,
+            changes: ChangeState::default(),
             parent: None,
             split: None,
+            transactions: Transactions::default(),
             installed: false,
             filling: None,
         }

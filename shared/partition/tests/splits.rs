@@ -103,6 +103,7 @@ fn a_split_begins_commits_and_is_abandoned_before_that_only() {
     assert_eq!(state(&[begin()]).split, Some(split()));
     assert_eq!(state(&[begin(), abandon()]).split, None);
     let committed = CommittedSplit {
+        time_ms: 1,
         at: 2,
         configuration: members(),
     };
@@ -308,6 +309,7 @@ fn a_child_takes_its_own_keys_up_to_the_cursor() {
         PARENT,
         &split(),
         &CommittedSplit {
+            time_ms: 0,
             at: 9,
             configuration: members(),
         },

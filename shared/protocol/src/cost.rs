@@ -6,6 +6,7 @@ use model::capacity::{self, Direction};
 use model::codec::encoded_item_size;
 
 use crate::item::{ItemFault, ItemOperation, ItemReply, WriteAction};
+use crate::transact::Transact;
 
 impl ItemOperation {
     /// What it costs at least: the smallest read, the size that is sent to be written.
@@ -13,16 +14,36 @@ impl ItemOperation {
         match self {
             Self::Get(get) => (Direction::Read, capacity::read_units(0, get.strong)),
             Self::Page(page) => (Direction::Read, capacity::read_units(0, page.strong)),
+            // Streams have limits of their own.
+            Self::Changes(_) => (Direction::Read, Units::ZERO),
             Self::Write(write) => {
                 let bytes = match &write.action {
                     // A malformed item is refused when it is evaluated.
                     WriteAction::Put(item) | WriteAction::Fill(item) => {
                         encoded_item_size(item).unwrap_or(0)
                     }
-                    WriteAction::Delete | WriteAction::Update { .. } => 0,
+                    WriteAction::Delete
+                    | WriteAction::Check
+                    | WriteAction::Expire { .. }
+                    | WriteAction::Update { .. } => 0,
                 };
                 (Direction::Write, capacity::write_units(bytes))
             }
+            // Two units for one: a write is prepared and committed (charged at once), a read is read twice.
+            Self::Transact(transact) => match &**transact {
+                Transact::Prepare { write, .. } => {
+                    let bytes = match &write.action {
+                        WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
+                        _ => 0,
+                    };
+                    (
+                        Direction::Write,
+                        capacity::transactional(capacity::write_units(bytes)),
+                    )
+                }
+                Transact::Commit(_) | Transact::Cancel(_) => (Direction::Write, Units::ZERO),
+                Transact::Read { .. } => (Direction::Read, capacity::read_units(0, true)),
+            },
         }
     }
 
@@ -31,7 +52,9 @@ impl ItemOperation {
         match self {
             Self::Get(get) => get.strong,
             Self::Page(page) => page.strong,
+            Self::Changes(_) => true,
             Self::Write(_) => false,
+            Self::Transact(transact) => matches!(**transact, Transact::Read { .. }),
         }
     }
 }
@@ -42,11 +65,19 @@ impl ItemReply {
         match self {
             Self::Item { size_bytes, .. } => capacity::read_units(*size_bytes, strong),
             Self::Page(page) => capacity::read_units(page.bytes_read, strong),
+            Self::Changes(_) => Units::ZERO,
             Self::Written {
                 old_size_bytes,
                 new_size_bytes,
                 ..
             } => capacity::write_units(*old_size_bytes.max(new_size_bytes)),
+            Self::Prepared {
+                old_size_bytes,
+                new_size_bytes,
+            } => {
+                capacity::transactional(capacity::write_units(*old_size_bytes.max(new_size_bytes)))
+            }
+            Self::Versioned { size_bytes, .. } => capacity::read_units(*size_bytes, true),
             // As the write would have cost: what was to be written, or what is there, whichever is larger.
             Self::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {
                 sure.max(capacity::write_units(*size_bytes))

@@ -7,7 +7,9 @@ use model::{ApiError, EncodedKey, KeyRange};
 use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::{ChangesReply, ChangesRequest};
 use crate::directory::PartitionInfo;
+use crate::transact::{Transact, TransactionRef};
 
 /// A request on one partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +34,10 @@ pub enum ItemOperation {
     Write(Box<Write>),
     /// Read one page of a key range.
     Page(Box<Page>),
+    /// One item's part in a transaction.
+    Transact(Box<Transact>),
+    /// Read change records.
+    Changes(Box<ChangesRequest>),
 }
 
 /// Read one item.
@@ -74,6 +80,15 @@ pub enum WriteAction {
     Fill(Bytes),
     /// Remove the item.
     Delete,
+    /// Nothing but the condition: a ConditionCheck of a transaction.
+    Check,
+    /// Remove the item if its time to live is over: by the service itself.
+    Expire {
+        /// The attribute that says when.
+        attribute: String,
+        /// Seconds since the epoch.
+        now_s: u64,
+    },
     /// Change the item, or make it from its key.
     Update {
         /// Encoded item that holds the key attributes only.
@@ -153,8 +168,59 @@ pub enum ItemReply {
     },
     /// To `Page`.
     Page(PageReply),
+    /// To `Transact::Prepare`: pending, durable on a quorum.
+    Prepared {
+        /// Size before, 0 when absent.
+        old_size_bytes: u64,
+        /// Size after a commit, 0 when absent.
+        new_size_bytes: u64,
+    },
+    /// To `Transact::Read`.
+    Versioned {
+        /// Encoded (projected) item, if there is one; none if the question was whether it is unchanged.
+        item: Option<Bytes>,
+        /// Size of the whole item in bytes as DynamoDB counts; 0 when absent.
+        size_bytes: u64,
+        /// The version of the item that this is.
+        version: u64,
+    },
+    /// To `Changes`.
+    Changes(Box<ChangesReply>),
     /// Not done, or not known to be done: see the fault.
     Fault(ItemFault),
+}
+
+impl ItemOperation {
+    /// What is asked for, in a word for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Get(_) => "Get",
+            Self::Write(_) => "Write",
+            Self::Page(_) => "Page",
+            Self::Transact(_) => "Transact",
+            _ => "Other",
+        }
+    }
+}
+
+impl ItemReply {
+    /// How the request ended, in a word for traces: `ok`, or the fault.
+    pub fn outcome(&self) -> &'static str {
+        let Self::Fault(fault) = self else {
+            return "ok";
+        };
+        match fault {
+            ItemFault::ConditionFailed { .. } => "condition failed",
+            ItemFault::Api(_) => "refused",
+            ItemFault::NotHere { .. } => "not here",
+            ItemFault::WrongRange { .. } => "wrong range",
+            ItemFault::NotReady => "not ready",
+            ItemFault::Overloaded => "overloaded",
+            ItemFault::Throttled { .. } => "throttled",
+            ItemFault::Conflict { .. } => "conflict",
+            _ => "unknown",
+        }
+    }
 }
 
 /// One page.
@@ -213,6 +279,16 @@ pub enum ItemFault {
     Throttled {
         /// Which of its units.
         direction: Direction,
+    },
+    /// Not executed: a transaction is pending on the item, or (of an item that a transaction reads) it has changed. Final.
+    Conflict {
+        /// The transaction that is pending, if it is known.
+        pending: Option<TransactionRef>,
+    },
+    /// Not executed: the timestamp of the transaction is too far ahead of, or behind, the leader's time. Final.
+    Untimely {
+        /// The leader's time, milliseconds since the epoch.
+        now_ms: u64,
     },
     /// It may or may not have been executed (leadership lost while in flight, time-out). Never retried as if it had not.
     Unknown,

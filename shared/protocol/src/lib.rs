@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod batch;
 pub mod canary;
+pub mod changes;
 pub mod control;
 pub mod cost;
 pub mod directory;
@@ -16,3 +17,4 @@ pub mod scrub;
 pub mod split;
 pub mod subjects;
 pub mod tokens;
+pub mod transact;

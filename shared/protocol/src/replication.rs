@@ -5,6 +5,7 @@ use model::{KeyRange, TableDefinition};
 use paxos::{Ballot, Configuration, GroupId, Index, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::ChangeState;
 use crate::directory::PlacedMember;
 use crate::split::Split;
 
@@ -165,12 +166,18 @@ pub struct CopyEnd {
     /// Position behind which the partition's log begins.
     #[serde(default)]
     pub begins: Index,
+    /// Its change records, which come with the items.
+    #[serde(default)]
+    pub changes: ChangeState,
     /// The partition that this one was split off from.
     #[serde(default)]
     pub parent: Option<GroupId>,
     /// Its split, as of that position.
     #[serde(default)]
     pub split: Option<Split>,
+    /// Its pending and ended transactions, as `partition::Transactions` encodes them; empty: there are none.
+    #[serde(default)]
+    pub transactions: Bytes,
 }
 
 #[cfg(test)]

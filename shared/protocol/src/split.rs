@@ -24,6 +24,9 @@ pub struct Split {
 pub struct CommittedSplit {
     /// Position of `CommitSplit`: the children are the parent as of here.
     pub at: Index,
+    /// Time of that command, milliseconds since the epoch; 0: not known.
+    #[serde(default)]
+    pub time_ms: u64,
     /// The parent's configuration there: who has replicas of the children.
     pub configuration: Configuration,
 }

@@ -76,8 +76,10 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         bytes: 0,
         time_ms: 0,
         begins: 0,
+        changes: Default::default(),
         parent: None,
         split: None,
+        transactions: Default::default(),
         installed: false,
         filling: None,
     }

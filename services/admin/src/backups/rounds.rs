@@ -152,19 +152,30 @@ impl Admin {
                 now_ms(),
             );
             let jobs = jobs.into_iter().map(|job| (job.value.number.clone(), job));
+            let board = &mut *board;
             board.jobs = jobs.collect();
-            board.epoch = Some(epoch);
+            if board.epoch.replace(epoch) != Some(epoch) {
+                board.workers.forget_waits();
+            }
             let made: BTreeSet<&str> = tables
                 .iter()
                 .filter_map(|table| table.filling.as_ref().filter(|f| f.made))
                 .map(|filling| filling.job.as_str())
                 .collect();
-            let ready = |job: &JobRecord| {
-                let target = job.target().is_none() || made.contains(job.number.as_str());
-                target && self.archived_for(job, &tables)
+            let lacks = |job: &JobRecord| {
+                if job.target().is_some() && !made.contains(job.number.as_str()) {
+                    return Some("The table that is to be filled is not made");
+                }
+                let waits = !self.archived_for(job, &tables);
+                waits.then_some("The archive has not come as far as the point in time")
             };
-            let jobs = board.jobs.values().map(|stored| &stored.value);
-            let given = board.workers.assign(jobs, ready, self.now_ms());
+            let jobs = || board.jobs.values().map(|stored| &stored.value);
+            let wait_ms_max = self.settings.job_wait_ms_max;
+            let times = (self.now_ms(), now_ms());
+            let mut given = board.workers.give_up(jobs(), lacks, wait_ms_max, times);
+            let open = jobs().filter(|job| !given.iter().any(|up| up.number == job.number));
+            let ready = |job: &JobRecord| lacks(job).is_none();
+            given.extend(board.workers.assign(open, ready, self.now_ms()));
             let token = |job: &JobRecord| board.jobs.get(&job.number).map(|s| s.token.clone());
             let given: Vec<_> = given
                 .into_iter()

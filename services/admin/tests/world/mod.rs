@@ -546,7 +546,9 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 WriteAction::Delete => {
                     items.remove(&write.key);
                 }
-                WriteAction::Update { .. } => panic!("the admin never updates in place"),
+                WriteAction::Update { .. } | WriteAction::Expire { .. } | WriteAction::Check => {
+                    panic!("the admin never updates in place")
+                }
             }
             ItemReply::Written {
                 attributes: None,
@@ -568,5 +570,7 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 ..PageReply::default()
             })
         }
+        ItemOperation::Changes(_) => panic!("the admin reads no change records"),
+        ItemOperation::Transact(_) => panic!("the admin has no transactions"),
     }
 }

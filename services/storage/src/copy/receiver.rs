@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 use bytes::Bytes;
-use partition::PartitionState;
+use partition::change::is_change_key;
+use partition::{PartitionState, Transactions};
 use paxos::{GroupId, Index, NodeId};
+use protocol::changes::ChangeState;
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
 const SUFFIX: &str = "incoming";
@@ -290,7 +292,7 @@ impl<'a> Attempt<'a> {
         if ends
             .into_iter()
             .flatten()
-            .any(|key| !end.range.contains(key))
+            .any(|key| !is_change_key(key) && !end.range.contains(key))
         {
             return Err(Fault::StartOver(
                 "keys outside of the partition's range".to_owned(),
@@ -307,8 +309,15 @@ impl<'a> Attempt<'a> {
             bytes: 0,
             time_ms: end.time_ms,
             begins: end.begins,
+            changes: ChangeState {
+                count: 0,
+                bytes: 0,
+                ..end.changes.clone()
+            },
             parent: end.parent,
             split: end.split.clone(),
+            transactions: Transactions::decode(&end.transactions)
+                .map_err(|why| Fault::StartOver(format!("transactions: {why}")))?,
             // A copy brings no children along: what this replica has done, it has done.
             installed: self.own.installed,
             filling: None,

@@ -298,7 +298,9 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         bytes: state.bytes,
         time_ms: state.time_ms,
         begins: state.begins,
+        changes: state.changes.clone(),
         parent: state.parent,
         split: state.split.clone(),
+        transactions: state.transactions.encode(),
     }
 }

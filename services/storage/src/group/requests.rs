@@ -5,8 +5,10 @@ use model::{ApiError, ErrorKind, Units};
 use partition::{Evaluated, PartitionError, command};
 use paxos::{Refusal, Standing};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
+use protocol::transact::Transact;
 
 use super::admission::key_of;
+use super::store::Change;
 use super::{Group, Store};
 use crate::env::Env;
 use crate::inbox::Caller;
@@ -70,14 +72,22 @@ impl Group {
         let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
-            ItemOperation::Write(_) => true,
+            ItemOperation::Write(_) | ItemOperation::Changes(_) | ItemOperation::Transact(_) => {
+                true
+            }
         };
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
             let shed = match operation {
-                ItemOperation::Write(_) if env.node.is_full() => Some(no_space()),
-                ItemOperation::Write(_) if env.node.overlays_full() => Some(ItemFault::Overloaded),
+                ItemOperation::Write(_) | ItemOperation::Transact(_) if env.node.is_full() => {
+                    Some(no_space())
+                }
+                ItemOperation::Write(_) | ItemOperation::Transact(_)
+                    if env.node.overlays_full() =>
+                {
+                    Some(ItemFault::Overloaded)
+                }
                 _ => None,
             };
             self.leader_fault(env).or(shed)
@@ -108,11 +118,29 @@ impl Group {
         let reply = match operation {
             ItemOperation::Get(ref get) => store.partition.get(&*store.tree, get),
             ItemOperation::Page(ref page) => store.partition.page(&*store.tree, page),
+            ItemOperation::Changes(ref request) => {
+                let group = self.id;
+                store.partition.answer_changes(&*store.tree, request, group)
+            }
             ItemOperation::Write(write) => {
-                store.writes.push((write, caller, charge));
+                store.writes.push((Change::Write(write), caller, charge));
                 env.touch(self.id, &mut self.touched);
                 return Ok(());
             }
+            ItemOperation::Transact(ref transact) => match &**transact {
+                Transact::Read {
+                    get,
+                    unchanged_since,
+                } => store
+                    .partition
+                    .transactional_get(&*store.tree, get, *unchanged_since),
+                Transact::Prepare { .. } | Transact::Commit(_) | Transact::Cancel(_) => {
+                    let change = Change::Transact(transact.clone());
+                    store.writes.push((change, caller, charge));
+                    env.touch(self.id, &mut self.touched);
+                    return Ok(());
+                }
+            },
         };
         match reply {
             Ok(reply) => {
@@ -156,8 +184,8 @@ impl Group {
             return Ok(());
         };
         if let Some(fault) = fault {
-            for (write, caller, charge) in writes.drain(..) {
-                store.settle(env, &write.key, charge, Units::ZERO);
+            for (change, caller, charge) in writes.drain(..) {
+                store.settle(env, change.key(), charge, Units::ZERO);
                 env.answers.push((caller, ItemReply::Fault(fault.clone())));
             }
             store.writes = writes;
@@ -165,10 +193,26 @@ impl Group {
         }
         let (mut answers, mut evaluated_all) = (Vec::new(), Ok(()));
         let mut left = writes.drain(..);
-        for (write, caller, charge) in left.by_ref() {
+        for (change, mut caller, charge) in left.by_ref() {
+            if let Some(traced) = caller.traced() {
+                traced.evaluated_ns = env.unix_ns;
+            }
+            let write = match &change {
+                Change::Write(write) => write,
+                Change::Transact(transact) => {
+                    match store.transact(env, transact, caller, charge) {
+                        Ok(answer) => answers.extend(answer),
+                        Err(error) => {
+                            evaluated_all = Err(error);
+                            break;
+                        }
+                    }
+                    continue;
+                }
+            };
             let evaluated = store
                 .partition
-                .evaluate(&*store.tree, &write, env.unix_ms, caller);
+                .evaluate(&*store.tree, write, env.unix_ms, caller);
             let cost = match evaluated {
                 Ok(Evaluated::Propose(command)) => {
                     let (old, new) = command::sizes(&command).unwrap_or_default();

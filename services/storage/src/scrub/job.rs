@@ -127,8 +127,10 @@ fn digest(view: &View, node: &Node) -> Result<Done, Stop> {
     };
     let mut digester = Digester::default();
     let mut after: Option<EncodedKey> = None;
+    // Change records are not in the archive, with which this is compared.
+    let items = partition::change::item_keys();
     loop {
-        let (pairs, is_last) = snapshot.pairs(after.as_deref(), PART_BYTES)?;
+        let (pairs, is_last) = snapshot.pairs_of(&items, after.as_deref(), PART_BYTES)?;
         let before = digester.bytes();
         for (key, item) in &pairs {
             if !head.range.contains(key) {

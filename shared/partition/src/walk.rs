@@ -1,0 +1,101 @@
+//! Walks over what a partition holds, overlay and B-tree merged, in key order; and finds what is expired. Never changes anything.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use model::codec::{decode_item, pick_attributes};
+use model::{EncodedKey, KeyRange};
+
+use crate::partition::Partition;
+use crate::{BTree, PartitionError};
+
+/// Key, value, and the value for keeps.
+type Visit<'a> = dyn FnMut(&[u8], &[u8], &dyn Fn() -> Bytes) -> ControlFlow<()> + 'a;
+
+impl<C> Partition<C> {
+    /// Shows everything in `range` (not empty) to `visit`, until it breaks.
+    pub(crate) fn walk(
+        &self,
+        base: &impl BTree,
+        range: &KeyRange,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), PartitionError> {
+        let mut upper = self.overlay.range(range, false).peekable();
+        let mut stopped = false;
+        base.scan(range, false, &mut |key, value| {
+            // What the overlay has before this pair, then what hides it.
+            while let Some((upper_key, upper_value)) = upper.peek() {
+                let order = upper_key[..].cmp(key);
+                if order.is_gt() {
+                    break;
+                }
+                if let Some(value) = upper_value
+                    && visit(upper_key, value, &|| value.clone()).is_break()
+                {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
+                upper.next();
+                if order.is_eq() {
+                    return ControlFlow::Continue(());
+                }
+            }
+            let flow = visit(key, value, &|| Bytes::copy_from_slice(value));
+            stopped = flow.is_break();
+            flow
+        })?;
+        for (key, value) in upper {
+            if stopped {
+                break;
+            }
+            if let Some(value) = value {
+                stopped = visit(key, value, &|| value.clone()).is_break();
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys of items behind `after` whose time to live is over at `now_s` (seconds since the epoch) by this attribute, among the next
+    /// `looks` items, at most `most`; and where to go on, none: that were the last.
+    pub fn expired(
+        &self,
+        base: &impl BTree,
+        after: Option<EncodedKey>,
+        (attribute, now_s): (&str, u64),
+        (looks, most): (usize, usize),
+    ) -> Result<(Vec<EncodedKey>, Option<EncodedKey>), PartitionError> {
+        let mut range = self.state.range.clone();
+        if let Some(after) = after.filter(|after| *after >= range.start) {
+            range.start = [&after[..], &[0]].concat().into();
+        }
+        let (mut expired, mut looked, mut last, mut failed) = (Vec::new(), 0, None, None);
+        if !range.end.is_empty() && range.start >= range.end {
+            return Ok((expired, None));
+        }
+        self.walk(base, &range, &mut |key, value, _| {
+            looked += 1;
+            if !self.state.table.is_entry(key) {
+                let item = pick_attributes(value, &[attribute]).and_then(|item| decode_item(&item));
+                match item {
+                    Ok(item) if model::ttl::is_expired(&item, attribute, now_s) => {
+                        expired.push(Bytes::copy_from_slice(key));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            if looked < looks && expired.len() < most {
+                return ControlFlow::Continue(());
+            }
+            last = Some(Bytes::copy_from_slice(key));
+            ControlFlow::Break(())
+        })?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok((expired, last)),
+        }
+    }
+}
