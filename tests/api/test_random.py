@@ -13,7 +13,7 @@ import reference
 from reference import Expressions, Failed, Wrong, number
 
 pytestmark = pytest.mark.one_kind
-STEPS = int(os.environ.get("EVENKEEL_RANDOM_STEPS", "600"))
+STEPS = int(os.environ.get("EVENKEEL_RANDOM_STEPS", "300"))
 NAMES = ["a", "b", "c", "size", "d"]
 
 

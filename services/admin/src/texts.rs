@@ -272,7 +272,7 @@ pub(crate) fn global_table_not_found(name: &str) -> ApiError {
 }
 pub(crate) fn no_kinesis_destination(doing: &str) -> ApiError {
     ApiError::validation(format!(
-        "Table is not in a valid state to {doing} Kinesis Streaming Destination: KinesisStreamingDestination must be          ACTIVE to perform {doing} operation."
+        "Table is not in a valid state to {doing} Kinesis Streaming Destination: KinesisStreamingDestination must be ACTIVE to perform {doing} operation."
     ))
 }
 
