@@ -230,18 +230,14 @@ impl Shared {
             seconds.push((vec![("class", class.name().to_owned())], histogram));
         }
         let (mut available, mut throttled) = (Samples::new(), Samples::new());
-        let mut endpoints: BTreeMap<(String, String), bool> = BTreeMap::new();
         let board = self.board.lock();
         for (scope, class, counts) in board.recent(now_ms()) {
             let word = match scope {
                 Scope::Service => "service",
                 Scope::Table(_) => "table",
                 Scope::Canary(_) => "canary",
-                Scope::Endpoint { zone, url } => {
-                    let up = counts.good + counts.throttled + counts.failed > 0;
-                    *endpoints.entry((zone.clone(), url.clone())).or_default() |= up;
-                    continue;
-                }
+                // See below: five minutes are too long to tell whether somebody is there.
+                Scope::Endpoint { .. } => continue,
             };
             let labels = vec![
                 ("scope", word.to_owned()),
@@ -271,10 +267,13 @@ impl Shared {
             ];
             (labels, Sample::Gauge(count as f64))
         });
-        let up = endpoints.into_iter().map(|((zone, url), up)| {
-            let labels = vec![("zone", zone), ("url", url)];
-            (labels, Sample::Gauge(f64::from(u8::from(up))))
-        });
+        let up = board
+            .endpoints(now_ms())
+            .into_iter()
+            .map(|((zone, url), up)| {
+                let labels = vec![("zone", zone.to_owned()), ("url", url.to_owned())];
+                (labels, Sample::Gauge(f64::from(u8::from(up))))
+            });
         vec![
             probes,
             seconds,

@@ -129,25 +129,31 @@ impl Board {
         self.alarms.update(now_ms, holds, self.rules.quiet_ms)
     }
 
-    /// Endpoints that answer nothing: told of the mesh, else of zones, else of single ones.
-    fn unreachable(&self, now_ms: u64) -> Vec<Alarm> {
+    /// Endpoints by zone and address, and whether anybody answered there lately; one that was not asked lately is left out.
+    pub fn endpoints(&self, now_ms: u64) -> BTreeMap<(&str, &str), bool> {
         let slots = self.rules.unreachable_ms.div_ceil(SLOT_MS).max(1);
-        // By zone and endpoint: whether it is down; one that was not asked lately is not judged.
         let mut asked: BTreeMap<(&str, &str), Counts> = BTreeMap::new();
         for ((scope, _), series) in &self.series {
             if let Scope::Endpoint { zone, url } = scope {
                 let counts = series.slots(now_ms, slots);
-                asked
-                    .entry((zone.as_str(), url.as_str()))
-                    .or_default()
-                    .add(&counts);
+                let endpoint = (zone.as_str(), url.as_str());
+                asked.entry(endpoint).or_default().add(&counts);
             }
         }
         asked.retain(|_, counts| counts.total() >= 3);
-        let down = |counts: &Counts| counts.good + counts.throttled + counts.failed == 0;
+        let up = |counts: Counts| counts.good + counts.throttled + counts.failed > 0;
+        asked
+            .into_iter()
+            .map(|(endpoint, counts)| (endpoint, up(counts)))
+            .collect()
+    }
+
+    /// Endpoints that answer nothing: told of the mesh, else of zones, else of single ones.
+    fn unreachable(&self, now_ms: u64) -> Vec<Alarm> {
+        let endpoints = self.endpoints(now_ms);
         let mut zones: BTreeMap<&str, Vec<(&str, bool)>> = BTreeMap::new();
-        for ((zone, url), counts) in &asked {
-            zones.entry(*zone).or_default().push((*url, down(counts)));
+        for ((zone, url), up) in &endpoints {
+            zones.entry(*zone).or_default().push((*url, !up));
         }
         let alarm = |kind, subject: String, summary: String| Alarm {
             kind,

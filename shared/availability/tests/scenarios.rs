@@ -123,6 +123,9 @@ fn the_loss_of_a_zone_is_told_of_that_zone() {
         panic!("{:?}", world.board.standing());
     };
     assert_eq!(standing.severity, Severity::Critical);
+    let endpoints = world.board.endpoints(START_MS + 719_000);
+    let up: Vec<bool> = endpoints.into_values().collect();
+    assert_eq!(up, [true, false, true]);
     // It returns: the alarm ends, once.
     world.run(720, 900, &fine, &quiet);
     assert!(world.board.standing().is_empty());
