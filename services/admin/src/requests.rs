@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::constraints::{Constraints, table_of};
+use crate::indexes::{IndexChanges, IndexUpdate, Indexes, NewIndex, attribute_types, check_used};
 use crate::resource_policies;
 use crate::tagging::{Tag, constrain_tags, tags};
 use crate::texts;
@@ -28,11 +29,28 @@ struct Definition {
     attribute_type: Option<String>,
 }
 
+impl Definition {
+    /// Name and type, if both are there.
+    fn parts(&self) -> Option<(&str, &str)> {
+        Some((
+            self.attribute_name.as_deref()?,
+            self.attribute_type.as_deref()?,
+        ))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct KeyElement {
+pub(crate) struct KeyElement {
     attribute_name: Option<String>,
     key_type: Option<String>,
+}
+
+impl KeyElement {
+    /// Name and kind, if both are there.
+    pub(crate) fn parts(&self) -> Option<(&str, &str)> {
+        Some((self.attribute_name.as_deref()?, self.key_type.as_deref()?))
+    }
 }
 
 /// Body of CreateTable.
@@ -51,6 +69,8 @@ pub(crate) struct CreateTable {
     tags: Option<Vec<Tag>>,
     resource_policy: Option<String>,
     #[serde(flatten)]
+    indexes: Indexes,
+    #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
 
@@ -59,6 +79,7 @@ pub(crate) struct CreateTable {
 pub(crate) struct NewTable {
     pub(crate) name: String,
     pub(crate) keys: KeySchema,
+    pub(crate) indexes: Vec<NewIndex>,
     pub(crate) billing: BillingMode,
     pub(crate) maximum: OnDemandThroughput,
     pub(crate) warm: UnitRates,
@@ -94,8 +115,6 @@ impl CreateTable {
         refuse_unsupported(
             &self.rest,
             &[
-                "LocalSecondaryIndexes",
-                "GlobalSecondaryIndexes",
                 "StreamSpecification",
                 "SSESpecification",
                 "GlobalTableSourceArn",
@@ -110,7 +129,14 @@ impl CreateTable {
         let maximum = throughput::maximum(billing, self.on_demand_throughput.as_ref())?;
         let warm = throughput::warm(billing, self.warm_throughput.as_ref())?;
         let definitions = self.attribute_definitions.unwrap_or_default();
-        let keys = keys(&definitions, &self.key_schema.unwrap_or_default())?;
+        let keys = keys(
+            &definitions,
+            &self.key_schema.unwrap_or_default(),
+            self.indexes.is_none(),
+        )?;
+        let types = attribute_types(definitions.iter().filter_map(Definition::parts));
+        let indexes = self.indexes.validate(&types, &keys, billing)?;
+        check_used(&types, &keys, &indexes)?;
         let tags = tags(self.tags.unwrap_or_default())?;
         if let Some(document) = &self.resource_policy {
             resource_policies::parse(document)?;
@@ -118,6 +144,7 @@ impl CreateTable {
         let new = NewTable {
             name,
             keys,
+            indexes,
             billing,
             maximum,
             warm,
@@ -141,8 +168,9 @@ impl CreateTable {
         throughput::constrain(constraints, self.provisioned_throughput.as_ref());
         match &self.key_schema {
             None => constraints.present("keySchema", false),
-            Some(elements) => constrain_keys(constraints, elements),
+            Some(elements) => constrain_keys(constraints, "keySchema", elements, 2),
         }
+        self.indexes.constrain(constraints);
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
         constrain_tags(constraints, self.tags.as_deref());
     }
@@ -160,17 +188,19 @@ pub(crate) struct UpdateTable {
     warm_throughput: Option<Warm>,
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
+    global_secondary_index_updates: Option<Vec<IndexUpdate>>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
 
 /// A valid UpdateTable; what it means for the billing depends on the table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct TableChange {
     pub(crate) name: String,
     pub(crate) throughput: ThroughputChange,
     pub(crate) class: Option<String>,
     pub(crate) protection: Option<bool>,
+    pub(crate) indexes: IndexChanges,
 }
 
 impl UpdateTable {
@@ -184,11 +214,18 @@ impl UpdateTable {
         constraints.one_of("billingMode", self.billing_mode.as_deref(), BILLING_MODES);
         throughput::constrain(&mut constraints, self.provisioned_throughput.as_ref());
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
+        for (at, update) in self
+            .global_secondary_index_updates
+            .iter()
+            .flatten()
+            .enumerate()
+        {
+            update.constrain(&mut constraints, at);
+        }
         constraints.check()?;
         refuse_unsupported(
             &self.rest,
             &[
-                "GlobalSecondaryIndexUpdates",
                 "StreamSpecification",
                 "SSESpecification",
                 "ReplicaUpdates",
@@ -212,7 +249,13 @@ impl UpdateTable {
             warm: self.warm_throughput,
             alone: false,
         };
-        let more = self.table_class.is_some() || self.deletion_protection_enabled.is_some();
+        let definitions = self.attribute_definitions.unwrap_or_default();
+        let updates = self.global_secondary_index_updates.unwrap_or_default();
+        let types = attribute_types(definitions.iter().filter_map(Definition::parts));
+        let indexes = IndexChanges::of(updates, &types)?;
+        let more = self.table_class.is_some()
+            || self.deletion_protection_enabled.is_some()
+            || !indexes.is_empty();
         if !more && !throughput.says_something() {
             return Err(texts::nothing_to_update());
         }
@@ -225,6 +268,7 @@ impl UpdateTable {
             throughput,
             class: self.table_class,
             protection: self.deletion_protection_enabled,
+            indexes,
         })
     }
 }
@@ -286,7 +330,13 @@ fn constrain_definitions(constraints: &mut Constraints, definitions: &[Definitio
     }
 }
 
-fn constrain_keys(constraints: &mut Constraints, elements: &[KeyElement]) {
+/// Constraints of a `KeySchema` at this place, of so many elements at most.
+pub(crate) fn constrain_keys(
+    constraints: &mut Constraints,
+    place: &str,
+    elements: &[KeyElement],
+    max: usize,
+) {
     let shown = || {
         let element = |e: &KeyElement| {
             let name = e.attribute_name.as_deref().unwrap_or("null");
@@ -303,9 +353,9 @@ fn constrain_keys(constraints: &mut Constraints, elements: &[KeyElement]) {
                 .join(", ")
         )
     };
-    constraints.size("keySchema", elements.len(), &shown(), 1, 2);
+    constraints.size(place, elements.len(), &shown(), 1, max);
     for (n, element) in elements.iter().enumerate().take(10) {
-        let member = |field: &str| format!("keySchema.{}.member.{field}", n + 1);
+        let member = |field: &str| format!("{place}.{}.member.{field}", n + 1);
         match &element.attribute_name {
             None => constraints.present(&member("attributeName"), false),
             Some(name) => constraints.length(&member("attributeName"), name, 1, 255),
@@ -345,7 +395,12 @@ pub(crate) fn refuse_unsupported(
     Ok(())
 }
 
-fn keys(definitions: &[Definition], elements: &[KeyElement]) -> Result<KeySchema, ApiError> {
+/// `exact`: there are no indexes that use other attributes.
+fn keys(
+    definitions: &[Definition],
+    elements: &[KeyElement],
+    exact: bool,
+) -> Result<KeySchema, ApiError> {
     let defined: BTreeMap<&str, &str> = definitions
         .iter()
         .filter_map(|d| Some((d.attribute_name.as_deref()?, d.attribute_type.as_deref()?)))
@@ -382,7 +437,7 @@ fn keys(definitions: &[Definition], elements: &[KeyElement]) -> Result<KeySchema
         Some(name) => Some(key(name).ok_or_else(undefined)?),
         None => None,
     };
-    if definitions.len() != named.len() {
+    if exact && definitions.len() != named.len() {
         return Err(texts::key_count());
     }
     Ok(KeySchema { partition, sort })

@@ -131,7 +131,9 @@ pub fn follow(birth: &Birth, tail: &Tail, entry: &Entry) -> Result<Tail, CheckEr
     }
     let command = command_of(entry).map_err(|why| CheckError::BadCommand { index, why })?;
     match command.as_ref().map(|command| &command.kind) {
-        Some(CommandKind::Write(_) | CommandKind::SetTable(_)) if tail.split.is_some() => {
+        Some(CommandKind::Write(_) | CommandKind::Entries(_) | CommandKind::SetTable(_))
+            if tail.split.is_some() =>
+        {
             return Err(CheckError::AfterSplit { index });
         }
         Some(CommandKind::Write(write)) if !birth.range.contains(&write.key) => {
@@ -139,6 +141,15 @@ pub fn follow(birth: &Birth, tail: &Tail, entry: &Entry) -> Result<Tail, CheckEr
                 index,
                 key: write.key.clone(),
             });
+        }
+        Some(CommandKind::Entries(entries)) => {
+            let mut writes = entries.writes.iter();
+            if let Some(write) = writes.find(|write| !birth.range.contains(&write.key)) {
+                return Err(CheckError::ForeignKey {
+                    index,
+                    key: write.key.clone(),
+                });
+            }
         }
         Some(CommandKind::SetTable(table)) if table.uuid != birth.partition.table.as_str() => {
             return Err(CheckError::ForeignTable {

@@ -66,6 +66,9 @@ pub fn state(applied: Index) -> PartitionState {
         parent: None,
         split: None,
         installed: false,
+        entries: 0,
+        backfills: Vec::new(),
+        sources: Vec::new(),
         filling: None,
     }
 }

@@ -92,7 +92,13 @@ impl Rebuilt {
     pub(crate) fn page(&self, after: &[u8], bytes_max: usize) -> (Vec<(Bytes, Bytes)>, bool) {
         let (mut pairs, mut bytes) = (Vec::new(), 0);
         let from = (Bound::Excluded(after), Bound::Unbounded);
+        let table = self.sink.state.as_ref().map(|state| &state.table);
+        let table = table.filter(|table| table.has_local_indexes());
         for (key, item) in self.sink.items.range::<[u8], _>(from) {
+            // Entries of local indexes are made anew with their items.
+            if table.is_some_and(|table| table.is_entry(key)) {
+                continue;
+            }
             bytes += key.len() + item.len();
             if bytes > bytes_max && !pairs.is_empty() {
                 return (pairs, false);
@@ -100,6 +106,14 @@ impl Rebuilt {
             pairs.push((key.clone(), item.clone()));
         }
         (pairs, true)
+    }
+}
+
+impl Rebuilt {
+    /// Whether keys have the form that a table with local secondary indexes has.
+    pub(crate) fn has_local_indexes(&self) -> bool {
+        let state = self.sink.state.as_ref();
+        state.is_some_and(|state| state.table.has_local_indexes())
     }
 }
 

@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use model::codec::{decode_item, encode_item, encoded_item_size};
 use model::error::texts;
+use model::index::IndexWrites;
 use model::size::{ITEM_BYTES_MAX, item_size};
 use model::table::TableStatus;
-use model::{ApiError, ErrorKind, Item};
+use model::{ApiError, ErrorKind, Item, TableDefinition};
 use protocol::changes::Tracking;
+use protocol::cost::local_units;
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
 
 use crate::partition::{Evaluated, Partition};
@@ -78,7 +80,7 @@ impl<C> Partition<C> {
             size,
             item: None,
         };
-        match plan(write, &mut before)? {
+        match plan(&self.state.table, write, &mut before)? {
             Err(fault) => {
                 let reply = ItemReply::Fault(fault);
                 let Some(number) = flight else {
@@ -92,23 +94,51 @@ impl<C> Partition<C> {
                 new_size,
                 attributes,
             }) => {
+                let indexes = self.index_writes(before.bytes.as_deref(), item.as_deref())?;
+                if new_size > before.size && self.collection_is_full() {
+                    let error = ApiError::new(
+                        ErrorKind::ItemCollectionSizeLimitExceeded,
+                        texts::COLLECTION_SIZE,
+                    );
+                    let fault = ItemReply::Fault(ItemFault::Api(error));
+                    return Ok(Evaluated::Answer(caller, fault));
+                }
                 let time_ms = self.stamp(now_ms);
                 let sizes = (before.size, new_size);
                 let images = (before.bytes.as_deref(), item.as_deref());
-                let command = self.write_or_change(time_ms, write, images, sizes);
+                let made = self.write_or_change(time_ms, write, images, sizes);
+                let made_bytes = made.len();
+                let local = local_units(&indexes.units);
+                let command = command::with_entries(time_ms, made, &indexes.changes, local);
                 // Key and image in flight share the command's buffer.
-                let key = command::key_of(&command, write.key.len());
-                let after = item.map(|_| command::image_of(&command, &key));
+                let made = command.slice(command.len() - made_bytes..);
+                let key = command::key_of(&made, write.key.len());
+                let after = item.map(|_| command::image_of(&made, &key));
                 let reply = ItemReply::Written {
                     attributes,
                     old_size_bytes: before.size,
                     new_size_bytes: new_size,
+                    indexes: indexes.units,
+                    collection_bytes: self.collection_bytes(),
                 };
                 self.flights
                     .push(command.clone(), key, after, caller, reply);
                 Ok(Evaluated::Propose(command))
             }
         }
+    }
+
+    /// What a write does to the table's indexes.
+    fn index_writes(
+        &self,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+    ) -> Result<IndexWrites, PartitionError> {
+        let table = &self.state.table;
+        if table.indexes.is_empty() {
+            return Ok(IndexWrites::default());
+        }
+        Ok(table.index_writes(before, after)?)
     }
 }
 
@@ -152,7 +182,11 @@ fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply> {
 }
 
 /// What the write comes to. The inner error is an answer that changes nothing.
-fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, PartitionError> {
+fn plan(
+    table: &TableDefinition,
+    write: &Write,
+    before: &mut Before,
+) -> Result<Result<Plan, ItemFault>, PartitionError> {
     if let Some(condition) = &write.condition {
         match condition.evaluate(before.item()?) {
             Ok(true) => {}
@@ -241,6 +275,11 @@ fn plan(write: &Write, before: &mut Before) -> Result<Result<Plan, ItemFault>, P
                 return Ok(Err(ItemFault::Api(ApiError::validation(
                     texts::ITEM_SIZE_UPDATE,
                 ))));
+            }
+            if !table.indexes.is_empty()
+                && let Err(error) = table.check_updated_index_keys(&updated.item)
+            {
+                return Ok(Err(ItemFault::Api(error)));
             }
             let partial = match write.return_values {
                 ReturnValues::UpdatedOld if existed => Some(updated.updated_old(start)),

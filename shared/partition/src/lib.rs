@@ -11,6 +11,7 @@
 pub mod btree;
 pub mod change;
 pub mod command;
+mod entries;
 pub mod error;
 mod evaluate;
 mod flight;
@@ -19,6 +20,7 @@ mod middle;
 mod mutations;
 mod overlay;
 mod partition;
+pub mod propagation;
 mod read;
 pub mod split;
 mod splitting;
@@ -34,5 +36,6 @@ pub use mutations::{MUTATIONS, Mutation};
 pub use partition::{Evaluated, Limits, Partition};
 pub use state::{Batch, Marked, PartitionState};
 
-/// Longest encoded key that a partition accepts, in bytes; below LMDB's limit of 1,982.
-pub const KEY_BYTES_MAX: usize = 1_200;
+/// Longest encoded key that a partition accepts, in bytes: of an entry with four sort keys of an index, delimited. Below LMDB's limit of
+/// 1,982.
+pub const KEY_BYTES_MAX: usize = 1_400;

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use expression::{Condition, Projection, Update};
 use model::capacity::Direction;
-use model::{ApiError, EncodedKey, KeyRange};
+use model::{ApiError, EncodedKey, IndexId, KeyRange, Units};
 use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::{ChangesReply, ChangesRequest};
 use crate::directory::PartitionInfo;
+use crate::propagate::Propagate;
 
 /// A request on one partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub enum ItemOperation {
     Write(Box<Write>),
     /// Read one page of a key range.
     Page(Box<Page>),
+    /// Bring entries into a global secondary index.
+    Propagate(Box<Propagate>),
     /// Read change records.
     Changes(Box<ChangesRequest>),
 }
@@ -140,6 +143,12 @@ pub struct Page {
     /// have no capacity left for it.
     #[serde(default)]
     pub name_last: bool,
+    /// Read the entries of this local secondary index; none: the items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexId>,
+    /// Of an index: with all attributes of the items, fetched from the table.
+    #[serde(default)]
+    pub fetch: bool,
 }
 
 /// Answer to an `ItemCall`.
@@ -160,6 +169,12 @@ pub enum ItemReply {
         old_size_bytes: u64,
         /// Size after, 0 when absent.
         new_size_bytes: u64,
+        /// What it wrote in the table's indexes, write units by index.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        indexes: Vec<(IndexId, Units)>,
+        /// In a table with local secondary indexes: bytes that the item collection has at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        collection_bytes: Option<u64>,
     },
     /// To `Page`.
     Page(PageReply),
@@ -190,6 +205,9 @@ pub struct PageReply {
     /// … and its key attributes.
     #[serde(default)]
     pub end_key_item: Option<Bytes>,
+    /// With `Page::fetch`: read blocks of the items that were fetched, each rounded up.
+    #[serde(default)]
+    pub fetched_blocks: u64,
 }
 
 /// Why an item request failed.
@@ -225,6 +243,9 @@ pub enum ItemFault {
     Throttled {
         /// Which of its units.
         direction: Direction,
+        /// The global secondary index that takes no more, if not the table itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        index: Option<IndexId>,
     },
     /// It may or may not have been executed (leadership lost while in flight, time-out). Never retried as if it had not.
     Unknown,

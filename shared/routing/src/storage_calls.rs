@@ -40,7 +40,10 @@ impl Client {
         let Ok(_permit) = self.shared.calls.try_acquire() else {
             return Err(errors::overloaded());
         };
-        let is_write = matches!(operation, ItemOperation::Write(_));
+        let is_write = matches!(
+            operation,
+            ItemOperation::Write(_) | ItemOperation::Propagate(_)
+        );
         let mut attempts = Attempts::new(need(&operation));
         let whole_range = match &operation {
             ItemOperation::Page(page) => Some(page.range.clone()),
@@ -238,7 +241,7 @@ fn need(operation: &ItemOperation) -> Need {
     let strong = match operation {
         ItemOperation::Get(get) => get.strong,
         ItemOperation::Page(page) => page.strong,
-        ItemOperation::Write(_) | ItemOperation::Changes(_) => true,
+        ItemOperation::Write(_) | ItemOperation::Propagate(_) | ItemOperation::Changes(_) => true,
     };
     if strong { Need::Leader } else { Need::Nearest }
 }

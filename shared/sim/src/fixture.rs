@@ -80,6 +80,9 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         parent: None,
         split: None,
         installed: false,
+        entries: 0,
+        backfills: Vec::new(),
+        sources: Vec::new(),
         filling: None,
     }
 }

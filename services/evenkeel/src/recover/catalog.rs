@@ -118,8 +118,10 @@ async fn tables(reader: &ArchiveReader, uuid: &TableUuid) -> anyhow::Result<(Vec
                 continue;
             };
             let Record { definition } = serde_json::from_str(body)?;
-            // What was being deleted is gone.
-            if definition.status != TableStatus::Deleting {
+            // What was being deleted is gone; the tables of indexes come with their tables.
+            let wanted =
+                definition.status != TableStatus::Deleting && definition.index_of.is_none();
+            if wanted {
                 lost.push(Lost { definition });
             }
         }

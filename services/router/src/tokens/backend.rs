@@ -37,6 +37,10 @@ impl<B: Backend> Backend for Limited<B> {
         self.backend.table(name, context).await
     }
 
+    fn forget(&self, table: &TableDefinition) {
+        self.backend.forget(table);
+    }
+
     async fn item(
         &self,
         table: &TableDefinition,
@@ -62,7 +66,8 @@ impl<B: Backend> Backend for Limited<B> {
         let entered = self.line.enter(table, Direction::Read, sure)?;
         let result = self.backend.page(table, page, context).await;
         settle(entered, sure, &result, |reply| {
-            read_units(reply.bytes_read, strong)
+            let (read, fetched) = reply.units(strong);
+            read.saturating_add(fetched)
         });
         result
     }
