@@ -57,7 +57,7 @@ pub enum IndexScope {
 }
 
 /// What is known of a global secondary index beside its keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlobalIndex {
     /// The table that holds its entries.
     pub table: TableId,

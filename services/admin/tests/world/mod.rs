@@ -572,6 +572,8 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 ..PageReply::default()
             })
         }
-        ItemOperation::Changes(_) | ItemOperation::Propagate(_) => panic!("the admin reads no change records"),
+        ItemOperation::Changes(_) | ItemOperation::Propagate(_) => {
+            panic!("the admin reads no change records")
+        }
     }
 }
