@@ -17,6 +17,7 @@ use crate::records::{TableRecord, table_name_of};
 use crate::requests::{CreateTable, ListTables, NamedTable, UpdateTable};
 use crate::tagging::{Resource, Tagging, check_tag_count};
 use crate::texts;
+use crate::time_to_live;
 
 /// Answers one call.
 pub(crate) async fn answer(admin: &Arc<Admin>, call: ApiCall) -> ApiReply {
@@ -48,9 +49,11 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "DeleteResourcePolicy" => admin.delete_resource_policy(from_slice(body)?).await,
         "DescribeLimits" => Ok(admin.settings.quotas.describe()),
         "DescribeTimeToLive" => {
-            find(admin, from_slice(body)?).await?;
-            Ok(json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "DISABLED" } }))
+            let definition = find(admin, from_slice(body)?).await?;
+            Ok(time_to_live::describe(&definition))
         }
+        "UpdateTimeToLive" => time_to_live::update(admin, from_slice(body)?, now_ms()).await,
+        "ListStreams" => admin.list_streams(from_slice(body)?).await,
         "DescribeContinuousBackups" => {
             let body = from_slice(body)?;
             admin.describe_continuous_backups(body, now_ms()).await

@@ -23,6 +23,7 @@ use crate::placement::place;
 use crate::records::{self, Counters, PartitionRecord, Stored, TableRecord};
 use crate::requests::NewTable;
 use crate::resource_policies;
+use crate::streams;
 use crate::texts;
 
 /// Tries to get numbers while other admins get some too.
@@ -132,6 +133,7 @@ impl Admin {
             deletion_protection: new.protection,
             table_class: new.class,
             tags: new.tags,
+            streams: streams::first_stream(new.stream, now_ms),
             resource_policy: new
                 .policy
                 .map(|document| resource_policies::policy_of(document, now_ms)),

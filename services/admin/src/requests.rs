@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::constraints::{Constraints, table_of};
 use crate::indexes::{IndexChanges, IndexUpdate, Indexes, NewIndex, attribute_types, check_used};
 use crate::resource_policies;
+use crate::streams::{StreamChange, StreamSpecification};
 use crate::tagging::{Tag, constrain_tags, tags};
 use crate::texts;
 use crate::throughput::{self, OnDemand, Throughput, ThroughputChange, Warm};
@@ -67,6 +68,7 @@ pub(crate) struct CreateTable {
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
     tags: Option<Vec<Tag>>,
+    stream_specification: Option<StreamSpecification>,
     resource_policy: Option<String>,
     #[serde(flatten)]
     indexes: Indexes,
@@ -86,6 +88,8 @@ pub(crate) struct NewTable {
     pub(crate) class: Option<String>,
     pub(crate) protection: bool,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Its stream.
+    pub(crate) stream: Option<StreamChange>,
     /// Document of its policy.
     pub(crate) policy: Option<String>,
 }
@@ -115,7 +119,6 @@ impl CreateTable {
         refuse_unsupported(
             &self.rest,
             &[
-                "StreamSpecification",
                 "SSESpecification",
                 "GlobalTableSourceArn",
                 "VectorIndexes",
@@ -138,6 +141,8 @@ impl CreateTable {
         let indexes = self.indexes.validate(&types, &keys, billing)?;
         check_used(&types, &keys, &indexes)?;
         let tags = tags(self.tags.unwrap_or_default())?;
+        let stream = self.stream_specification.as_ref();
+        let stream = stream.map(StreamSpecification::change).transpose()?;
         if let Some(document) = &self.resource_policy {
             resource_policies::parse(document)?;
         }
@@ -151,6 +156,7 @@ impl CreateTable {
             class: self.table_class,
             protection: self.deletion_protection_enabled.unwrap_or(false),
             tags,
+            stream,
             policy: self.resource_policy,
         };
         new.refuse_reserved()?;
@@ -171,6 +177,9 @@ impl CreateTable {
             Some(elements) => constrain_keys(constraints, "keySchema", elements, 2),
         }
         self.indexes.constrain(constraints);
+        if let Some(stream) = &self.stream_specification {
+            stream.constrain(constraints);
+        }
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
         constrain_tags(constraints, self.tags.as_deref());
     }
@@ -189,6 +198,7 @@ pub(crate) struct UpdateTable {
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
     global_secondary_index_updates: Option<Vec<IndexUpdate>>,
+    stream_specification: Option<StreamSpecification>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
@@ -201,6 +211,7 @@ pub(crate) struct TableChange {
     pub(crate) class: Option<String>,
     pub(crate) protection: Option<bool>,
     pub(crate) indexes: IndexChanges,
+    pub(crate) stream: Option<StreamChange>,
 }
 
 impl UpdateTable {
@@ -213,6 +224,9 @@ impl UpdateTable {
         constraints.table_name(self.table_name.as_deref());
         constraints.one_of("billingMode", self.billing_mode.as_deref(), BILLING_MODES);
         throughput::constrain(&mut constraints, self.provisioned_throughput.as_ref());
+        if let Some(stream) = &self.stream_specification {
+            stream.constrain(&mut constraints);
+        }
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
         for (at, update) in self
             .global_secondary_index_updates
@@ -226,7 +240,6 @@ impl UpdateTable {
         refuse_unsupported(
             &self.rest,
             &[
-                "StreamSpecification",
                 "SSESpecification",
                 "ReplicaUpdates",
                 "MultiRegionConsistency",
@@ -253,8 +266,11 @@ impl UpdateTable {
         let updates = self.global_secondary_index_updates.unwrap_or_default();
         let types = attribute_types(definitions.iter().filter_map(Definition::parts));
         let indexes = IndexChanges::of(updates, &types)?;
+        let stream = self.stream_specification.as_ref();
+        let stream = stream.map(StreamSpecification::change).transpose()?;
         let more = self.table_class.is_some()
             || self.deletion_protection_enabled.is_some()
+            || stream.is_some()
             || !indexes.is_empty();
         if !more && !throughput.says_something() {
             return Err(texts::nothing_to_update());
@@ -269,6 +285,7 @@ impl UpdateTable {
             class: self.table_class,
             protection: self.deletion_protection_enabled,
             indexes,
+            stream,
         })
     }
 }
@@ -373,7 +390,6 @@ pub(crate) fn constrain_keys(
 fn switched_off(parameter: &str, value: &Value) -> bool {
     match (parameter, value) {
         (_, Value::Null) => true,
-        ("StreamSpecification", value) => value["StreamEnabled"] == Value::Bool(false),
         ("SSESpecification" | "SSESpecificationOverride", value) => {
             value["Enabled"] == Value::Bool(false)
         }

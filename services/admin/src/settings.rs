@@ -25,6 +25,8 @@ pub struct AdminSettings {
     /// How long CreateTable and DeleteTable wait for the end of their work before they answer, milliseconds. SDKs poll
     /// every 20 s after the first look, so that a second here saves their users much more.
     pub answer_wait_ms: u64,
+    /// Between two changes of a table's time to live, milliseconds: DynamoDB's hour.
+    pub ttl_change_every_ms: u64,
     /// Time for one order to a storage node, milliseconds; it makes or drops a B-tree.
     pub order_ms_max: u64,
     /// Time for one read or write of the system table, milliseconds: longer than an election.
@@ -63,6 +65,7 @@ impl Default for AdminSettings {
             found_after_ms: 1_500,
             reconcile_every_ms: 1_000,
             answer_wait_ms: 1_000,
+            ttl_change_every_ms: 3_600_000,
             order_ms_max: 3_000,
             catalog_ms_max: 5_000,
             calls_max: 64,

@@ -47,6 +47,39 @@ pub(crate) fn unsupported(parameter: &str) -> ApiError {
     invalid(format!("{parameter} is not supported yet by Evenkeel"))
 }
 
+// ---- streams and time to live ----
+
+pub(crate) fn stream_without_view() -> ApiError {
+    invalid("StreamSpecification: StreamViewType must be specified when StreamEnabled is true")
+}
+pub(crate) fn view_without_stream() -> ApiError {
+    invalid("StreamSpecification: StreamViewType must not be specified when StreamEnabled is false")
+}
+pub(crate) fn stream_is_enabled(table: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Table already has an enabled stream: TableName: {table}"
+    ))
+}
+pub(crate) fn stream_is_disabled(table: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Table has no stream to disable: TableName: {table}"
+    ))
+}
+pub(crate) fn ttl_is_enabled() -> ApiError {
+    ApiError::validation("TimeToLive is already enabled")
+}
+pub(crate) fn ttl_is_disabled() -> ApiError {
+    ApiError::validation("TimeToLive is already disabled")
+}
+pub(crate) fn ttl_on_other_attribute(current: &str) -> ApiError {
+    ApiError::validation(format!(
+        "TimeToLive is active on a different AttributeName: current AttributeName is {current}"
+    ))
+}
+pub(crate) fn ttl_changed_lately() -> ApiError {
+    ApiError::validation("Time to live has been modified multiple times within a fixed interval")
+}
+
 // ---- keys ----
 
 pub(crate) fn undefined_keys(keys: &[&str], definitions: &[&str]) -> ApiError {

@@ -14,6 +14,7 @@ use crate::driver::{Admin, Outcome, Unsettled};
 use crate::indexes::follow_mode;
 use crate::records::{self, PartitionRecord, Stored, TableRecord};
 use crate::requests::TableChange;
+use crate::streams;
 use crate::texts;
 
 /// Tries to change a record that others change too.
@@ -229,6 +230,9 @@ fn apply(
     }
     if let Some(protection) = change.protection {
         definition.deletion_protection = protection;
+    }
+    if let Some(stream) = change.stream {
+        streams::apply(stream, definition, now_ms)?;
     }
     definition.version += 1;
     definition.status = TableStatus::Updating;

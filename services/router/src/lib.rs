@@ -20,6 +20,7 @@ mod request_id;
 mod requests;
 mod server;
 mod settings;
+mod streams;
 mod supervisor;
 mod texts;
 mod tokens;

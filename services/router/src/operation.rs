@@ -1,7 +1,11 @@
 //! The operations of the API, as `X-Amz-Target` names them. Never does anything itself.
 
+use crate::streams::StreamOperation;
+
 /// Version prefix of every target.
 const PREFIX: &[u8] = b"DynamoDB_20120810.";
+/// Same, of the targets of DynamoDB Streams.
+const STREAMS_PREFIX: &[u8] = b"DynamoDBStreams_20120810.";
 
 /// An operation that this endpoint knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub(crate) enum Operation {
     ExecuteStatement,
     BatchExecuteStatement,
     DescribeEndpoints,
+    /// Reads of streams.
+    Streams(StreamOperation),
     /// Answered by the admin.
     Control(Control),
 }
@@ -34,6 +40,8 @@ pub(crate) enum Control {
     UntagResource,
     ListTagsOfResource,
     DescribeTimeToLive,
+    UpdateTimeToLive,
+    ListStreams,
     DescribeContinuousBackups,
     UpdateContinuousBackups,
     CreateBackup,
@@ -76,10 +84,19 @@ pub(crate) enum Control {
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 58;
+    pub(crate) const COUNT: usize = 63;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
+        if let Some(name) = target.strip_prefix(STREAMS_PREFIX) {
+            return Some(match name {
+                b"DescribeStream" => Self::Streams(StreamOperation::DescribeStream),
+                b"GetShardIterator" => Self::Streams(StreamOperation::GetShardIterator),
+                b"GetRecords" => Self::Streams(StreamOperation::GetRecords),
+                b"ListStreams" => Self::Control(Control::ListStreams),
+                _ => return None,
+            });
+        }
         let name = target.strip_prefix(PREFIX)?;
         Some(match name {
             b"GetItem" => Self::GetItem,
@@ -103,6 +120,7 @@ impl Operation {
             b"UntagResource" => Self::Control(Control::UntagResource),
             b"ListTagsOfResource" => Self::Control(Control::ListTagsOfResource),
             b"DescribeTimeToLive" => Self::Control(Control::DescribeTimeToLive),
+            b"UpdateTimeToLive" => Self::Control(Control::UpdateTimeToLive),
             b"DescribeContinuousBackups" => Self::Control(Control::DescribeContinuousBackups),
             b"UpdateContinuousBackups" => Self::Control(Control::UpdateContinuousBackups),
             b"CreateBackup" => Self::Control(Control::CreateBackup),
@@ -170,6 +188,9 @@ impl Operation {
             Self::ExecuteStatement => "ExecuteStatement",
             Self::BatchExecuteStatement => "BatchExecuteStatement",
             Self::DescribeEndpoints => "DescribeEndpoints",
+            Self::Streams(StreamOperation::DescribeStream) => "DescribeStream",
+            Self::Streams(StreamOperation::GetShardIterator) => "GetShardIterator",
+            Self::Streams(StreamOperation::GetRecords) => "GetRecords",
             Self::Control(control) => match control {
                 Control::CreateTable => "CreateTable",
                 Control::DescribeTable => "DescribeTable",
@@ -181,6 +202,8 @@ impl Operation {
                 Control::UntagResource => "UntagResource",
                 Control::ListTagsOfResource => "ListTagsOfResource",
                 Control::DescribeTimeToLive => "DescribeTimeToLive",
+                Control::UpdateTimeToLive => "UpdateTimeToLive",
+                Control::ListStreams => "ListStreams",
                 Control::DescribeContinuousBackups => "DescribeContinuousBackups",
                 Control::UpdateContinuousBackups => "UpdateContinuousBackups",
                 Control::CreateBackup => "CreateBackup",
@@ -238,13 +261,14 @@ impl Operation {
             Self::DescribeEndpoints => 8,
             Self::ExecuteStatement => 9,
             Self::BatchExecuteStatement => 10,
-            Self::Control(control) => 11 + control as usize,
+            Self::Streams(streams) => 11 + streams as usize,
+            Self::Control(control) => 14 + control as usize,
         }
     }
 
     /// All of them, by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        const CONTROL: [Control; 47] = [
+        const CONTROL: [Control; 49] = [
             Control::CreateTable,
             Control::DescribeTable,
             Control::ListTables,
@@ -255,6 +279,8 @@ impl Operation {
             Control::UntagResource,
             Control::ListTagsOfResource,
             Control::DescribeTimeToLive,
+            Control::UpdateTimeToLive,
+            Control::ListStreams,
             Control::DescribeContinuousBackups,
             Control::UpdateContinuousBackups,
             Control::CreateBackup,
@@ -320,7 +346,13 @@ mod tests {
         let mut seen = 0;
         for (index, operation) in Operation::all().enumerate() {
             assert_eq!(operation.index(), index);
-            let target = format!("DynamoDB_20120810.{}", operation.name());
+            let prefix = match operation {
+                Operation::Streams(_) | Operation::Control(super::Control::ListStreams) => {
+                    "DynamoDBStreams_20120810"
+                }
+                _ => "DynamoDB_20120810",
+            };
+            let target = format!("{prefix}.{}", operation.name());
             assert_eq!(Operation::from_target(target.as_bytes()), Some(operation));
             seen += 1;
         }
@@ -335,6 +367,8 @@ mod tests {
             "DynamoDB_20111205.GetItem",
             "DynamoDB_20120810.getItem",
             "DynamoDB_20120810.",
+            "DynamoDB_20120810.GetRecords",
+            "DynamoDBStreams_20120810.GetItem",
         ] {
             assert_eq!(Operation::from_target(target.as_bytes()), None, "{target}");
         }

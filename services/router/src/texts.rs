@@ -369,3 +369,52 @@ pub(crate) fn internal(what: impl Display) -> ApiError {
     tracing::error!(%what, "internal error");
     ApiError::new(ErrorKind::InternalServerError, "Internal server error")
 }
+
+// ---- streams ----
+
+pub(crate) fn invalid_stream_arn() -> ApiError {
+    invalid("Invalid StreamArn")
+}
+pub(crate) fn stream_not_found(arn: &str) -> ApiError {
+    let text = format!("Requested resource not found: Stream: {arn} not found");
+    ApiError::new(ErrorKind::ResourceNotFound, text)
+}
+pub(crate) fn shard_not_found(shard: &str, arn: &str) -> ApiError {
+    let text = format!("Requested resource not found: Shard: {shard} in Stream: {arn} not found");
+    ApiError::new(ErrorKind::ResourceNotFound, text)
+}
+pub(crate) fn shard_filter() -> ApiError {
+    invalid("ShardFilter: Type and ShardId must be specified together")
+}
+pub(crate) fn sequence_number_missing(kind: &str) -> ApiError {
+    invalid(format!(
+        "SequenceNumber must be specified for ShardIteratorType {kind}"
+    ))
+}
+pub(crate) fn sequence_number_not_wanted(kind: &str) -> ApiError {
+    invalid(format!(
+        "SequenceNumber must not be specified for ShardIteratorType {kind}"
+    ))
+}
+pub(crate) fn sequence_number_of_other_shard() -> ApiError {
+    invalid("Invalid SequenceNumber: it is not one of the shard's")
+}
+pub(crate) fn trimmed() -> ApiError {
+    ApiError::new(
+        ErrorKind::TrimmedDataAccess,
+        "The operation attempted to read past the oldest stream record in a shard.",
+    )
+}
+pub(crate) fn invalid_iterator() -> ApiError {
+    invalid("Invalid ShardIterator.")
+}
+pub(crate) fn expired_iterator(issued_ms: u64, now_ms: u64) -> ApiError {
+    ApiError::new(
+        ErrorKind::ExpiredIterator,
+        format!(
+            "Iterator expired. The iterator was created at time {} while right now it is {} which is further in the future than the tolerated delay of 900000 milliseconds.",
+            model::stream::label_of(issued_ms),
+            model::stream::label_of(now_ms)
+        ),
+    )
+}

@@ -20,6 +20,7 @@ pub enum ErrorKind {
     BackupNotFound,
     ConditionalCheckFailed,
     ContinuousBackupsUnavailable,
+    ExpiredIterator,
     DuplicateItem,
     ExportConflict,
     ExportNotFound,
@@ -46,6 +47,7 @@ pub enum ErrorKind {
     TableInUse,
     TableNotFound,
     Throttling,
+    TrimmedDataAccess,
     UnknownOperation,
     UnrecognizedClient,
     Validation,
@@ -72,6 +74,7 @@ impl ErrorKind {
             Self::ContinuousBackupsUnavailable => {
                 dynamodb!("ContinuousBackupsUnavailableException")
             }
+            Self::ExpiredIterator => dynamodb!("ExpiredIteratorException"),
             Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
@@ -104,6 +107,7 @@ impl ErrorKind {
             Self::TableInUse => dynamodb!("TableInUseException"),
             Self::TableNotFound => dynamodb!("TableNotFoundException"),
             Self::Throttling => "com.amazon.coral.availability#ThrottlingException",
+            Self::TrimmedDataAccess => dynamodb!("TrimmedDataAccessException"),
             Self::UnknownOperation => coral!("UnknownOperationException"),
             Self::UnrecognizedClient => coral!("UnrecognizedClientException"),
             Self::Validation => "com.amazon.coral.validate#ValidationException",

@@ -301,6 +301,7 @@ impl TableDefinition {
                 "Status": self.status.as_str(),
             });
         }
+        self.streams.describe(&self.arn(region), &mut table);
         for (field, max) in [
             ("MaxReadRequestUnits", self.on_demand_max.max_read_units),
             ("MaxWriteRequestUnits", self.on_demand_max.max_write_units),

@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{EncodedKey, KeyRange};
-use paxos::{GroupId, Index};
+pub use paxos::{GroupId, Index};
 use serde::{Deserialize, Serialize};
 
 /// Place of a change in its partition, and in all that were split off from it: log position and number within the command. Read behind

@@ -318,6 +318,7 @@ impl Admin {
             class: source.table_class.clone(),
             protection: false,
             tags: Default::default(),
+            stream: None,
             policy: None,
         };
         new.refuse_reserved()?;

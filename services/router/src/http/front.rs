@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::operation::Operation;
 use crate::operations::{self, Limits};
 use crate::settings::RouterSettings;
+use crate::streams;
 use crate::texts;
 
 /// What all requests share.
@@ -225,6 +226,9 @@ async fn dispatch<B: Backend>(
                 ApiReply::Ok(json) => Ok(json.into()),
                 ApiReply::Error(error) => Err(error),
             }
+        }
+        Operation::Streams(operation) => {
+            streams::execute(operation, body, &app.backend, context).await
         }
         _ => operations::execute(operation, body, &app.backend, app.limits, context).await,
     }

@@ -76,7 +76,9 @@ async fn execute_once<B: Backend>(
         Operation::BatchExecuteStatement => {
             partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::DescribeEndpoints | Operation::Control(_) => Err(texts::unknown_operation()),
+        Operation::DescribeEndpoints | Operation::Streams(_) | Operation::Control(_) => {
+            Err(texts::unknown_operation())
+        }
     }
 }
 
