@@ -92,8 +92,8 @@ write_settings() { # NAME
             printf '[gac]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n' "$number" "$(zone_of "$name")" "$(health_port "$name")"
             ;;
           archiver-*)
-            printf '[archiver]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \
-              "$number" "$(zone_of "$name")" "$(health_port "$name")" "$state/data/archive"
+            printf '[archiver]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[archiver.jobs]\nrebuild_folder = "%s"\n\n[archive]\nurl = "file://%s"\n' \
+              "$number" "$(zone_of "$name")" "$(health_port "$name")" "$state/data/rebuilds" "$state/data/archive"
             ;;
           scrubber-*)
             printf '[scrubber]\ninstance = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n\n[archive]\nurl = "file://%s"\n' \

@@ -20,6 +20,9 @@ SETTINGS = {
     **harness.UNTHROTTLED,
     "EVENKEEL_ARCHIVER__SEGMENT_AGE_MS": "200",
     "EVENKEEL_ARCHIVER__POLL_MS": "100",
+    # Small tables have snapshots, too, and what nothing needs goes soon.
+    "EVENKEEL_ARCHIVER__SNAPSHOT_BYTES": "20000",
+    "EVENKEEL_ARCHIVER__RETENTION_EVERY_MS": "500",
     "EVENKEEL_ARCHIVER__JOBS__REPORT_MS": "100",
 }
 numbers = itertools.count(1)
@@ -260,6 +263,9 @@ def test_a_deleted_table_with_recovery_leaves_a_system_backup(ddb):
     saved = content(ddb, table)
     ddb.delete_table(TableName=table)
     wait("it is gone", lambda: table not in ddb.list_tables()["TableNames"])
+    # The name is free, and nothing of the old table shows, archived or not.
+    make_table(ddb, name=table)
+    assert content(ddb, table) == {}
     (summary,) = ddb.list_backups(TableName=table, BackupType="SYSTEM")["BackupSummaries"]
     assert summary["BackupName"] == f"{table}$DeletedTableBackup"
     assert timedelta(days=34) < summary["BackupExpiryDateTime"] - now_s() <= timedelta(days=35, minutes=1)
@@ -267,6 +273,49 @@ def test_a_deleted_table_with_recovery_leaves_a_system_backup(ddb):
     copy = new_name()
     ddb.restore_table_from_backup(TargetTableName=copy, BackupArn=summary["BackupArn"])
     assert content(ddb, active(ddb, copy)) == saved
+
+
+def test_what_nothing_needs_goes_and_restores_begin_with_snapshots(dev, ddb):
+    throughput = {"ReadCapacityUnits": 100, "WriteCapacityUnits": 100}
+    table = make_table(ddb, BillingMode="PROVISIONED", ProvisionedThroughput=throughput)
+    folder = dev.data / "archive" / "tables" / description(ddb, table)["TableId"]
+    rounds = itertools.count(1)
+
+    def positions(kind):
+        return sorted(int(path.name[:20]) for path in folder.glob(f"*/{kind}/*.json"))
+
+    def churn():
+        fill(ddb, table, 20, round={"N": str(next(rounds))}, pad={"S": "x" * 900})
+
+    def beginning_is_gone():
+        churn()
+        return positions("segments") and positions("segments")[0] > 1
+
+    wait("a snapshot stands in for the log's beginning", beginning_is_gone)
+    saved = content(ddb, table)
+    backup = ddb.create_backup(TableName=table, BackupName="pin")["BackupDetails"]["BackupArn"]
+    available(ddb, backup)
+    # From here on every second can be restored, whatever is written, snapshotted and deleted.
+    switch_on(ddb, table)
+    churn()
+    at = content(ddb, table)
+    second = now_s() + timedelta(seconds=1)
+    pass_second(second)
+    newest = positions("snapshots")[-1]
+
+    def newer_snapshot():
+        churn()
+        return positions("snapshots")[-1] > newest
+
+    wait("a newer snapshot", newer_snapshot)
+    archived(ddb, table, second)
+    assert recovery(ddb, table)["EarliestRestorableDateTime"] <= second
+    copy, pinned = new_name(), new_name()
+    ddb.restore_table_to_point_in_time(SourceTableName=table, TargetTableName=copy, RestoreDateTime=second)
+    ddb.restore_table_from_backup(TargetTableName=pinned, BackupArn=backup)
+    assert content(ddb, active(ddb, copy)) == at
+    assert content(ddb, active(ddb, pinned)) == saved
+    assert at != saved and content(ddb, table) != at
 
 
 def bucket(dev, name):

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from botocore.exceptions import ClientError
 
 import harness
 from conftest import make_table
@@ -18,6 +19,10 @@ SETTINGS = {
     "EVENKEEL_ARCHIVER__RETRY_MS_MAX": "1000",
     "EVENKEEL_STORAGE__TIMING__LIMITS__FLOOR_STEP_ENTRIES": "1",
     "EVENKEEL_STORAGE__LIMITS__FLUSH_AGE_MS": "200",
+    # Small enough to be filled.
+    "EVENKEEL_STORAGE__LIMITS__WAL_SEGMENT_BYTES": "4194304",
+    "EVENKEEL_STORAGE__LIMITS__WAL_BYTES_MAX": "8388608",
+    "EVENKEEL_STORAGE__LIMITS__WAL_FULL_BYTES": "25165824",
 }
 ARCHIVERS = ["archiver-1", "archiver-2"]
 STORAGE = ["storage-1", "storage-2", "storage-3"]
@@ -140,3 +145,39 @@ def test_the_operator_sees_how_far_the_archive_is(mesh, table):
         assert number(port, "evenkeel_archiver_store_conditional_put") == 1
         assert number(port, "evenkeel_archiver_errors_contradiction_total") == 0
         assert number(port, "evenkeel_archiver_alarms") == 0
+
+
+def test_without_the_store_writes_go_on_up_to_the_logs_limit_and_it_catches_up(mesh, table):
+    mesh.wait_until_archived()
+    before = archived_ends(mesh, table)
+    ddb = harness.client(mesh.url)
+    archive = mesh.state / "data" / "archive"
+    away = archive.with_name("archive-away")
+    written = 0
+
+    def refused():
+        nonlocal written
+        try:
+            ddb.put_item(TableName=table, Item={"pk": {"S": f"big-{written % 40}"}, "pad": {"S": "x" * 390_000}})
+        except ClientError as error:
+            # While members fill up one after the other, the outcome of a write may be unknown.
+            return error.response["Error"] if error.response["Error"]["Code"] == "ThrottlingException" else None
+        written += 1
+
+    archive.rename(away)
+    archive.write_text("no folder")
+    try:
+        error = harness.wait_until("writes are refused", refused, timeout_s=90, every_s=0)
+        assert "no space left" in error["Message"], error
+        assert written > 40, "the log takes what it is meant to take"
+        patient = harness.client(mesh.url, retries=8)
+        assert "Item" in patient.get_item(TableName=table, Key={"pk": {"S": "big-1"}}, ConsistentRead=True)
+        troubles = mesh.ctl("health", exit_codes=(0, 1))["troubles"]
+        assert any("object store" in trouble for trouble in troubles), troubles
+    finally:
+        archive.unlink()
+        away.rename(archive)
+    harness.wait_until("writes are taken again", lambda: ddb.put_item(TableName=table, Item={"pk": {"S": "after"}}), timeout_s=90)
+    mesh.wait_until_archived()
+    after = archived_ends(mesh, table)
+    assert sum(after.values()) - sum(before.values()) > written, (before, after, written)

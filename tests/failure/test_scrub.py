@@ -1,6 +1,8 @@
 """Scrubs with real processes: what is changed behind a replica's back is found, named, fenced and healed; and what is all right raises no alarm, whatever
 else goes on."""
 
+import json
+import shutil
 import subprocess
 
 import pytest
@@ -85,6 +87,8 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     [evidence] = (mesh.state / "data" / "scrubber-1" / "evidence").glob(f"*-{partition['partition']}-{victim}.json")
     text = evidence.read_text()
     assert f"node {victim}" in text and TEXT not in text, text
+    stored = mesh.state / "data" / "archive" / "evidence" / evidence.name
+    harness.wait_until("the evidence is in the object store, too", lambda: stored.read_text() == text, timeout_s=60)
     if not options:
         assert "item-42" in text, text
     assert scrubber_metric(mesh, "differences_total") >= 1
@@ -126,6 +130,26 @@ def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(m
         traffic.wait_for_writes(100)
         mesh.start_one("storage-3")
         harness.wait_until("three copies", lambda: all(p["healthy_copies"] == 3 for p in mesh.partitions(table)), timeout_s=60)
+        # A scrubber that has lost its folder, or takes over from another, knows from the store when all was last clean.
+        uuid = ddb.describe_table(TableName=table)["Table"]["TableId"]
+        stored = mesh.state / "data" / "archive" / "scrubs" / f"{uuid}.json"
+        ids = {str(p["partition"]) for p in mesh.partitions(table)}
+
+        def remembered():
+            known = json.loads(stored.read_text())["partitions"]
+            return ids <= {id for id, record in known.items() if record["clean_ms"]}
+
+        harness.wait_until("the store remembers the scrubs", remembered, timeout_s=60)
+        mesh.kill("scrubber-1")
+        known = json.loads(stored.read_text())["partitions"]
+        shutil.rmtree(mesh.state / "data" / "scrubber-1")
+        mesh.start_one("scrubber-1", EVENKEEL_SCRUBBER__AGAIN_AFTER_MS="3600000")
+
+        def recalled():
+            told = mesh.ctl("scrub", "--table", table, exit_codes=(0, 1))["partitions"]
+            return {str(p["partition"]): p["clean_ms"] for p in told} == {id: known[id]["clean_ms"] for id in ids}
+
+        harness.wait_until("it knows the ages", recalled, timeout_s=60)
         mesh.kill("scrubber-1")
         mesh.start_one("scrubber-1")
         clean = scrub(mesh, table, exit_codes=(0,))

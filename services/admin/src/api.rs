@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use model::json::from_slice;
 use model::{ApiError, TableDefinition};
-use protocol::control::{ApiCall, ApiReply};
+use protocol::control::{ApiCall, ApiReply, MAKE_LEDGER};
 use serde_json::{Value, json};
 
 use crate::absent;
@@ -80,6 +80,13 @@ async fn dispatch(admin: &Arc<Admin>, call: &ApiCall) -> Result<Value, ApiError>
         "ImportTable" => admin.import_table(from_slice(body)?, now_ms()).await,
         "DescribeImport" => admin.describe_import(from_slice(body)?).await,
         "ListImports" => admin.list_imports(from_slice(body)?).await,
+        MAKE_LEDGER => {
+            admin.make_ledger(now_ms()).await?;
+            admin
+                .drive(transactions::ledger::TABLE, admin.answer_wait())
+                .await;
+            Ok(Value::Null)
+        }
         operation if absent::OPERATIONS.contains(&operation) => {
             absent::answer(admin, operation, from_slice(body)?).await
         }
@@ -165,7 +172,7 @@ async fn list_tables(admin: &Admin, body: ListTables) -> Result<Value, ApiError>
     let mut names: Vec<String> = tables
         .into_iter()
         .map(|stored| stored.value.definition.name)
-        .filter(|name| !is_index_table(name))
+        .filter(|name| !is_index_table(name) && name != transactions::ledger::TABLE)
         .collect();
     names.sort();
     if let Some(after) = after {

@@ -18,6 +18,7 @@ mod founding;
 mod healing;
 mod indexes;
 mod lease;
+mod ledger;
 mod operate;
 mod partitions;
 mod placement;

@@ -124,10 +124,20 @@ impl Admin {
         numbers
     }
 
-    pub(crate) fn table_names(&self) -> BTreeMap<TableId, String> {
+    /// UUIDs of the users' tables.
+    fn table_uuids(&self) -> BTreeMap<TableId, String> {
         let tables = self.tables.read();
+        let uuids = tables
+            .iter()
+            .map(|t| (t.definition.id, t.definition.uuid.clone()));
+        uuids.collect()
+    }
+
+    pub(crate) fn table_names(&self) -> BTreeMap<TableId, String> {
+        let (tables, leaving) = (self.tables.read(), self.leaving.read());
         let names = tables
             .iter()
+            .chain(leaving.iter())
             .map(|t| (t.definition.id, t.definition.name.clone()));
         let system = (TableId(1), SYSTEM_TABLE.to_owned());
         names.chain([system]).collect()
@@ -170,7 +180,7 @@ fn nodes(admin: &Admin, view: &View) -> Vec<NodeStatus> {
 fn partition(
     id: GroupId,
     seen: &Seen,
-    names: &BTreeMap<TableId, String>,
+    (names, uuids): (&BTreeMap<TableId, String>, &BTreeMap<TableId, String>),
     admin: &Admin,
     plan: &Plan,
     view: &View,
@@ -192,6 +202,7 @@ fn partition(
     PartitionStatus {
         partition: id,
         table: table.unwrap_or_else(|| format!("(table {})", info.table.0)),
+        table_uuid: uuids.get(&info.table).cloned().unwrap_or_default(),
         leader: info.leader.filter(|_| seen.fresh(view.now_ms)),
         generation: info.generation,
         replicas: seen.replicas().map(replica).collect(),
@@ -225,7 +236,7 @@ fn bound(key: &EncodedKey, table: TableId) -> String {
 }
 
 async fn partitions(admin: &Admin, table: Option<&str>, after: GroupId) -> Answer {
-    let mut names = admin.table_names();
+    let (mut names, uuids) = (admin.table_names(), admin.table_uuids());
     if let Some(table) = table
         && !names.values().any(|name| name == table)
     {
@@ -250,7 +261,7 @@ async fn partitions(admin: &Admin, table: Option<&str>, after: GroupId) -> Answe
             .iter()
             .filter(|(id, seen)| *id > after && wanted(seen))
             .take(PARTITIONS_MAX + 1)
-            .map(|(id, seen)| partition(id, seen, &names, admin, plan, view))
+            .map(|(id, seen)| partition(id, seen, (&names, &uuids), admin, plan, view))
             .collect();
         let more = found.len() > PARTITIONS_MAX;
         found.truncate(PARTITIONS_MAX);
@@ -263,7 +274,7 @@ async fn partitions(admin: &Admin, table: Option<&str>, after: GroupId) -> Answe
 }
 
 fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
-    let names = admin.table_names();
+    let (names, uuids) = (admin.table_names(), admin.table_uuids());
     let recorded = {
         let tables = admin.tables.read();
         let recorded: BTreeSet<GroupId> =
@@ -296,7 +307,7 @@ fn health(admin: &Admin, plan: &Plan, view: &View) -> MeshHealth {
     let worst = endangered.iter().take(ENDANGERED_MAX);
     let worst = worst.filter_map(|(_, id)| {
         let seen = view.partitions.get(*id)?;
-        Some(partition(*id, seen, &names, admin, plan, view))
+        Some(partition(*id, seen, (&names, &uuids), admin, plan, view))
     });
     let nodes = nodes(admin, view);
     let fenced = view.nodes.values().flat_map(|n| {

@@ -308,7 +308,11 @@ impl NamedTable {
         let mut constraints = Constraints::default();
         constraints.table_name(self.table_name.as_deref());
         constraints.check()?;
-        Ok(table_of(self.table_name.as_deref().unwrap_or_default()).to_owned())
+        let name = table_of(self.table_name.as_deref().unwrap_or_default());
+        match name.starts_with(RESERVED) {
+            true => Err(texts::table_not_found(name)),
+            false => Ok(name.to_owned()),
+        }
     }
 }
 

@@ -25,7 +25,10 @@ impl Admin {
         let lock = self.reserving.lock().await;
         let tables = self
             .catalog
-            .scan_records::<TableRecord>(|key| table_name_of(key).is_some_and(|n| n != name))
+            .scan_records::<TableRecord>(|key| {
+                let own = |n: &str| n == name || n == transactions::ledger::TABLE;
+                table_name_of(key).is_some_and(|n| !own(n))
+            })
             .await?;
         Ok(Reserving {
             tables: tables

@@ -48,6 +48,8 @@ pub struct AdminSettings {
     pub healing: HealingSettings,
     /// Splits of partitions.
     pub splits: SplitSettings,
+    /// A restore or export that the archive does not come far enough for, or a job that no archiver is there for, fails after so long, milliseconds.
+    pub job_wait_ms_max: u64,
     /// A dropped table's name is free again even if a node that holds its replicas was silent for so long, milliseconds; the node is
     /// told when it comes back.
     pub drop_patience_ms: u64,
@@ -72,6 +74,7 @@ impl Default for AdminSettings {
             partitions_max: 64,
             on_demand_partitions: 4,
             free_bytes_min: 256 << 20,
+            job_wait_ms_max: 3_600_000,
             drop_patience_ms: 10_000,
             lease_ms: 4_000,
             quotas: Quotas::default(),

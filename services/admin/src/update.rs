@@ -29,6 +29,9 @@ impl Admin {
         change: &TableChange,
         now_ms: u64,
     ) -> Result<TableDefinition, ApiError> {
+        if change.name == transactions::ledger::TABLE {
+            return Err(texts::table_not_found(&change.name));
+        }
         let (quotas, region) = (&self.settings.quotas, &self.settings.region);
         let reserving = match change.throughput.units {
             Some(_) => Some(self.reserve_beside(&change.name).await?),

@@ -274,3 +274,56 @@ async fn a_table_that_can_t_be_filled_is_dropped_and_its_import_says_why() {
     world.call("CreateTable", music("music")).await.unwrap();
     active(&world, "music").await;
 }
+
+#[actix::test]
+async fn a_deleted_table_s_name_is_free_before_its_log_is_archived() {
+    let world = World::new().await;
+    let _admin = world.admin(1).await;
+    world.call("CreateTable", music("music")).await.unwrap();
+    active(&world, "music").await;
+    let told = world.call("DescribeTable", named("music")).await.unwrap();
+    let uuid = told["Table"]["TableId"].as_str().unwrap().to_owned();
+    let partitions = world.partitions_of(&uuid);
+    let on = json!({"TableName": "music", "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true}});
+    let switched_on = async || {
+        world.report_archived(&uuid, partitions.clone(), 1).await;
+        let switched = world.call("UpdateContinuousBackups", on.clone()).await;
+        switched.is_ok()
+    };
+    world.until("an archiver is at work", switched_on).await;
+
+    world.call("DeleteTable", named("music")).await.unwrap();
+    let gone = async || world.status("music").await.is_none();
+    world.until("its name is free", gone).await;
+    world.call("CreateTable", music("music")).await.unwrap();
+    active(&world, "music").await;
+    let closed = |table: &model::TableDefinition| table.status == TableStatus::Deleting;
+    assert_eq!(
+        world.partitions_of(&uuid),
+        partitions,
+        "what is not archived stays"
+    );
+    let definitions = world.definitions("music");
+    let deleted = definitions.iter().filter(|table| closed(table)).count();
+    assert_eq!(
+        (definitions.len(), deleted),
+        (2 * partitions.len(), partitions.len())
+    );
+    let backups = async || {
+        let query = json!({"TableName": "music", "BackupType": "SYSTEM"});
+        let listed = world.call("ListBackups", query).await.unwrap();
+        listed["BackupSummaries"][0]["BackupStatus"].clone()
+    };
+    assert_eq!(backups().await, "CREATING");
+
+    let dropped = async || {
+        world
+            .report_archived(&uuid, partitions.clone(), u64::MAX)
+            .await;
+        world.partitions_of(&uuid).is_empty()
+    };
+    world.until("what is archived goes", dropped).await;
+    assert_eq!(backups().await, "AVAILABLE");
+    assert!(!world.definitions("music").iter().any(closed));
+    assert_eq!(world.status("music").await.as_deref(), Some("ACTIVE"));
+}

@@ -16,6 +16,7 @@ use crate::ArchiverSettings;
 use crate::alarms::Alarms;
 use crate::source::Source;
 use crate::survey::{Known, Survey};
+use crate::suspects::Suspects;
 use crate::trouble::{KINDS, Kind, Trouble};
 
 /// How far a partition's archive goes.
@@ -54,6 +55,9 @@ pub(crate) struct Desk {
     /// What is to be kept, by the tables' uuids; none: the admin was not heard yet.
     pub(crate) policies: Mutex<Option<BTreeMap<String, TablePolicy>>>,
     pub(crate) alarms: Alarms,
+    pub(crate) suspects: Mutex<Suspects>,
+    /// Partitions of which a snapshot is wanted.
+    pub(crate) wishes: Mutex<BTreeSet<GroupId>>,
     pub(crate) counts: Counts,
     pub(crate) store_up: Arc<AtomicBool>,
     /// What the probe found: 0 = nothing yet, 1 = honest, 2 = not.
@@ -76,6 +80,8 @@ impl Desk {
             reaches: Mutex::default(),
             policies: Mutex::default(),
             alarms: Alarms::default(),
+            suspects: Mutex::default(),
+            wishes: Mutex::default(),
             counts: Counts::default(),
             store_up: Arc::default(),
             probed: AtomicU64::new(0),
@@ -102,6 +108,15 @@ impl Desk {
             .logs()
             .filter(|known| ring.of_number(known.log.partition.0) == Some(self.settings.instance));
         own.cloned().collect()
+    }
+
+    /// A snapshot of a partition is wanted, if this instance looks after it.
+    pub(crate) fn wish(&self, partition: GroupId) {
+        let own = self.ring.lock().of_number(partition.0) == Some(self.settings.instance);
+        let mut wishes = self.wishes.lock();
+        if own && wishes.len() < WISHES_MAX {
+            wishes.insert(partition);
+        }
     }
 
     /// The archive of a partition goes so far.
@@ -238,6 +253,9 @@ impl Desk {
         ]
     }
 }
+
+/// Snapshots that are wanted at most; the scrubber asks again.
+const WISHES_MAX: usize = 256;
 
 /// Name of the alarm that the store is down.
 const STORE_DOWN: &str = "store";

@@ -76,6 +76,7 @@ pub(crate) async fn work(desk: Arc<Desk>) {
         // Somebody else's by now, or gone.
         idle.retain(|id, _| mine.contains(id));
         desk.keep_reaches(&mine);
+        desk.wishes.lock().retain(|id| mine.contains(id));
         own.sort_by_key(|known| std::cmp::Reverse(known.log.unarchived_ms));
         for known in own {
             if turns.len() >= desk.settings.partitions_at_once {
@@ -88,6 +89,9 @@ pub(crate) async fn work(desk: Arc<Desk>) {
             let Some(mut work) = idle.remove(&id).or_else(|| Work::new(&desk, &known)) else {
                 continue;
             };
+            if desk.wishes.lock().remove(&id) {
+                work.course.wanted();
+            }
             if let Step::Wait { .. } = work.course.next(&known.for_course(), desk.now_ms()) {
                 idle.insert(id, work);
                 continue;

@@ -12,6 +12,7 @@ mod settings;
 mod snapshot;
 mod source;
 mod survey;
+mod suspects;
 mod trouble;
 mod work;
 

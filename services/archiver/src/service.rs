@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use jobs::Jobs;
 use mesh::{Mesh, Subscription};
 use objects::{ArchiveSettings, Objects};
+use protocol::archive::SnapshotWish;
 use protocol::health::Heartbeat;
 use protocol::subjects;
 use routing::{Client, ClientSettings};
@@ -20,6 +21,7 @@ use crate::desk::Desk;
 use crate::drive;
 use crate::retention;
 use crate::source::Source;
+use crate::suspects;
 
 /// Time between heartbeats.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -88,6 +90,14 @@ pub async fn start_over(
             }
         })
         .await?;
+    let wishing = desk.clone();
+    let wishes = mesh
+        .serve(subjects::ARCHIVE_SNAPSHOTS, None, move |delivery| {
+            if let Ok(wish) = delivery.decode::<SnapshotWish>() {
+                wishing.wish(wish.partition);
+            }
+        })
+        .await?;
     let exported = desk.clone();
     telemetry::export("evenkeel_archiver", "Archiving of logs.", move || {
         exported.numbers()
@@ -106,6 +116,7 @@ pub async fn start_over(
     loops.spawn(drive::watch_store(desk.clone()));
     loops.spawn(drive::survey(desk.clone()));
     loops.spawn(drive::work(desk.clone()));
+    loops.spawn(suspects::condemn(desk.clone()));
     loops.spawn(retention::run(desk.clone()));
     loops.spawn(drive::report(desk.clone(), mesh.clone()));
     let settings = &desk.settings;
@@ -121,7 +132,7 @@ pub async fn start_over(
         },
         desk,
         mesh: mesh.clone(),
-        served: vec![beats],
+        served: vec![beats, wishes],
         loops,
     }
     .start();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mesh::{CallError, Deadline, Mesh, TraceContext};
 use paxos::{Entry, GroupId, Index, NodeId};
 use protocol::archive::{ArchiveCall, ArchiveReply, LedLog};
+use protocol::operate::{Answer, Command};
 use protocol::replication::{CopyChunk, CopyRequest};
 use protocol::subjects;
 
@@ -127,6 +128,13 @@ impl Source {
             ArchiveReply::Noted => Ok(()),
             other => Err(strange(&other)),
         }
+    }
+
+    /// What the active admin answers.
+    pub(crate) async fn ask_admin(&self, command: &Command) -> Result<Answer, SourceError> {
+        let (deadline, trace) = (Deadline::after(self.within), TraceContext::default());
+        let subject = subjects::ADMIN_OPERATE;
+        Ok(self.mesh.call(subject, command, deadline, &trace).await?)
     }
 
     /// A chunk of a copy of a replica's B-tree.

@@ -13,6 +13,7 @@ use crate::desk::{Desk, contradiction};
 use crate::snapshot;
 use crate::source::SourceError;
 use crate::survey::Known;
+use crate::suspects::{self, diverges};
 use crate::trouble::Trouble;
 
 /// Steps in one go; then others get their turn.
@@ -302,7 +303,10 @@ impl Work {
         for (&node, answer) in nodes.iter().zip(answers) {
             let word = match answer {
                 Ok(digest) if digest[..] == expected.bytes()[..] => {
-                    desk.alarms.clear(&diverges(self.id(), node));
+                    // It may differ in what came before.
+                    if !desk.suspects.lock().contains_key(&(self.id(), node)) {
+                        desk.alarms.clear(&diverges(self.id(), node));
+                    }
                     Word::Equal
                 }
                 Ok(_) => Word::Differs,
@@ -318,6 +322,7 @@ impl Work {
         let (may, alarms) = self.course.may_seal(desk.now_ms());
         for alarm in &alarms {
             self.raise(desk, alarm);
+            self.suspect(desk, alarm);
         }
         if !may {
             self.checked = None;
@@ -340,6 +345,27 @@ impl Work {
         desk.alarms.clear(&contradiction(self.id()));
         desk.alarms.clear(&undecided(self.id()));
         Ok(())
+    }
+
+    /// Has the replica that an alarm is about fenced, if a majority stands against it.
+    fn suspect(&self, desk: &Desk, alarm: &Alarm) {
+        let Alarm::Diverges {
+            node,
+            first,
+            last,
+            equal,
+        } = *alarm
+        else {
+            return;
+        };
+        let (Some(known), Some(checked)) = (desk.log(self.id()), &self.checked) else {
+            return;
+        };
+        let expected = checked.manifest.sha256;
+        let found = suspects::suspect(&known.log, node, equal, (first, last), expected);
+        if let Some(found) = found {
+            suspects::note(&mut desk.suspects.lock(), (self.id(), node), found);
+        }
     }
 
     async fn snapshot(&mut self, desk: &Desk, sources: &[NodeId]) {
@@ -365,7 +391,9 @@ impl Work {
     fn raise(&self, desk: &Desk, alarm: &Alarm) {
         let id = self.id();
         let (what, text) = match alarm {
-            Alarm::Diverges { node, first, last } => (
+            Alarm::Diverges {
+                node, first, last, ..
+            } => (
                 diverges(id, *node),
                 format!(
                     "node {}'s log of partition {} differs from those of the other replicas in entries {first} to {last}",
@@ -397,10 +425,6 @@ fn blind(index: Index) -> Tail {
         index,
         ..Tail::default()
     }
-}
-
-fn diverges(partition: GroupId, node: NodeId) -> String {
-    format!("partition {}: node {} diverges", partition.0, node.0)
 }
 
 fn undecided(partition: GroupId) -> String {

@@ -188,6 +188,14 @@ fn archive_settings(data: &Path, given: &Given) -> ArchiveSettings {
     settings
 }
 
+fn archiver_settings(data: &Path, given: &Given) -> ArchiverSettings {
+    let mut settings = given.archiver.clone();
+    if settings.jobs.rebuild_folder.as_os_str().is_empty() {
+        settings.jobs.rebuild_folder = data.join("rebuilds");
+    }
+    settings
+}
+
 fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
     ScrubberSettings {
         data_dir: data.join("scrubber"),
@@ -242,7 +250,12 @@ async fn serve(
     let nodes = tokio::try_join!(node(1), node(2), node(3))?;
     let gac = gac::start(given.gac.clone(), join("gac", 1)).await?;
     let archive = archive_settings(data, &given);
-    let archiver = archiver::start(given.archiver.clone(), &archive, join("archiver", 1)).await?;
+    let archiver = archiver::start(
+        archiver_settings(data, &given),
+        &archive,
+        join("archiver", 1),
+    )
+    .await?;
     let scrubber = scrubber::start(
         scrubber_settings(data, &given),
         &archive,

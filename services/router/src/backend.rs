@@ -3,12 +3,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh::{CallError, Deadline, Mesh, TraceContext};
-use model::{ApiError, EncodedKey, TableDefinition};
-use protocol::control::{ApiCall, ApiReply};
+use model::{ApiError, EncodedKey, ErrorKind, TableDefinition, TableId};
+use protocol::control::{ApiCall, ApiReply, MAKE_LEDGER};
 use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
 use protocol::subjects;
+use protocol::transact::Transact;
 
 use crate::access::Policies;
 use crate::texts;
@@ -69,6 +71,21 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
         context: &Context,
     ) -> impl Future<Output = Result<PageReply, ApiError>>;
 
+    /// A transaction's end at one of its items; repeated while it is not known whether it was done. Never limited.
+    fn settle(
+        &self,
+        table: TableId,
+        key: &EncodedKey,
+        transact: Transact,
+        context: &Context,
+    ) -> impl Future<Output = Result<ItemReply, ApiError>>;
+
+    /// Definition of the transactions' ledger, which the admin makes if there is none.
+    fn ledger(
+        &self,
+        context: &Context,
+    ) -> impl Future<Output = Result<Arc<TableDefinition>, ApiError>>;
+
     /// A control-plane call.
     fn control(
         &self,
@@ -82,6 +99,21 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 pub(crate) struct MeshBackend {
     pub(crate) mesh: Mesh,
     pub(crate) client: routing::Client,
+}
+
+/// Between two looks for a ledger that is being made.
+const LEDGER_EVERY: Duration = Duration::from_millis(25);
+
+impl MeshBackend {
+    /// Definition of the ledger, if it was made.
+    pub(crate) async fn known_ledger(
+        &self,
+        context: &Context,
+    ) -> Result<Arc<TableDefinition>, ApiError> {
+        self.client
+            .any_table(transactions::ledger::TABLE, context.deadline)
+            .await
+    }
 }
 
 impl Backend for MeshBackend {
@@ -116,6 +148,49 @@ impl Backend for MeshBackend {
         self.client
             .page(table, page, context.deadline, &context.trace)
             .await
+    }
+
+    async fn settle(
+        &self,
+        table: TableId,
+        key: &EncodedKey,
+        transact: Transact,
+        context: &Context,
+    ) -> Result<ItemReply, ApiError> {
+        self.client
+            .settle(table, key, transact, context.deadline, &context.trace)
+            .await
+    }
+
+    async fn ledger(&self, context: &Context) -> Result<Arc<TableDefinition>, ApiError> {
+        let known = self.known_ledger(context).await;
+        if !matches!(&known, Err(error) if error.kind == ErrorKind::ResourceNotFound) {
+            return known;
+        }
+        let call = ApiCall {
+            operation: MAKE_LEDGER.to_owned(),
+            body: bytes::Bytes::from_static(b"{}"),
+            principal: String::new(),
+            caller_arn: String::new(),
+            identity: Default::default(),
+        };
+        if let ApiReply::Error(error) = self.control(call, context).await? {
+            return Err(error);
+        }
+        loop {
+            match self.known_ledger(context).await {
+                Err(error)
+                    if error.kind == ErrorKind::ResourceNotFound
+                        && !context.deadline.remaining().is_zero() =>
+                {
+                    tokio::time::sleep(LEDGER_EVERY).await;
+                }
+                Err(error) if error.kind == ErrorKind::ResourceNotFound => {
+                    return Err(texts::unavailable());
+                }
+                known => return known,
+            }
+        }
     }
 
     async fn control(&self, call: ApiCall, context: &Context) -> Result<ApiReply, ApiError> {

@@ -75,6 +75,41 @@ impl Constraints {
         }
     }
 
+    /// A table's name somewhere in a transaction.
+    pub(crate) fn member_table_name(&mut self, member: &str, name: Option<&str>) {
+        match name {
+            None => self.present(member, false),
+            Some(name) => self.name(member, table_of(name)),
+        }
+    }
+
+    /// `ReturnValuesOnConditionCheckFailure` somewhere in a transaction.
+    pub(crate) fn member_on_failure(&mut self, member: &str, value: Option<&str>) {
+        self.one_of(member, value, ON_FAILURE);
+    }
+
+    /// `ClientRequestToken`.
+    pub(crate) fn token(&mut self, token: Option<&str>, max: usize) {
+        let Some(token) = token else { return };
+        if token.is_empty() {
+            self.broken(token, "clientRequestToken", &texts::length_at_least(1));
+        }
+        if token.len() > max {
+            self.broken(token, "clientRequestToken", &texts::length_at_most(max));
+        }
+    }
+
+    /// How many operations there are in `TransactItems`; none: it is missing.
+    pub(crate) fn operations(&mut self, count: Option<usize>, max: usize) {
+        match count {
+            None => self.present("transactItems", false),
+            Some(0) => self.hidden(true, "transactItems", &texts::length_at_least(1)),
+            Some(count) => {
+                self.hidden(count > max, "transactItems", &texts::length_at_most(max));
+            }
+        }
+    }
+
     /// `IndexName`.
     pub(crate) fn index_name(&mut self, name: Option<&str>) {
         if let Some(name) = name {

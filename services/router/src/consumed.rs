@@ -1,5 +1,6 @@
 //! `ConsumedCapacity`: what a request cost, in the detail that it asked for.
 
+pub(crate) use model::capacity::Direction;
 use model::{Units, json};
 
 use crate::answer::{Answer, comma};
@@ -103,6 +104,37 @@ impl Detail {
         for (table, units) in tables {
             comma(out, &mut first);
             self.write(out, table, units);
+        }
+        out.push(b']');
+    }
+
+    /// Adds the list of a transaction, which also says in which direction the units went.
+    pub(crate) fn add_directed(
+        self,
+        answer: &mut Answer,
+        direction: Direction,
+        tables: &[(&str, Units)],
+    ) {
+        if self == Self::None {
+            return;
+        }
+        let member = match direction {
+            Direction::Read => "ReadCapacityUnits",
+            Direction::Write => "WriteCapacityUnits",
+        };
+        let out = answer.member("ConsumedCapacity");
+        out.push(b'[');
+        let mut first = true;
+        for (table, units) in tables {
+            comma(out, &mut first);
+            out.extend_from_slice(b"{\"TableName\":");
+            json::write_string(table, out);
+            let amount = format!("\"CapacityUnits\":{units},\"{member}\":{units}");
+            out.extend_from_slice(format!(",{amount}").as_bytes());
+            if self == Self::Indexes {
+                out.extend_from_slice(format!(",\"Table\":{{{amount}}}").as_bytes());
+            }
+            out.push(b'}');
         }
         out.push(b']');
     }

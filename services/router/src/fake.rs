@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use mesh::{Deadline, TraceContext};
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
-use model::{ApiError, EncodedKey, Item, TableDefinition, TableId, codec, key, size};
+use model::{ApiError, EncodedKey, ErrorKind, Item, TableDefinition, TableId, codec, key, size};
 use parking_lot::Mutex;
 use protocol::control::{ApiCall, ApiReply};
 use protocol::item::{
     ItemFault, ItemOperation, ItemReply, Page, PageReply, ReturnValues, Write, WriteAction,
 };
 
+use protocol::transact::Transact;
 use tokio::sync::{Notify, watch};
 
 use crate::backend::{Backend, Caller, Context};
@@ -148,6 +149,7 @@ impl Inner {
                 Some(codec::decode_item(&item).unwrap())
             }
             WriteAction::Delete | WriteAction::Expire { .. } => None,
+            WriteAction::Check => panic!("checks are transactions'"),
             WriteAction::Update { key_item, update } => {
                 let base = old
                     .clone()
@@ -271,6 +273,8 @@ impl Backend for Fake {
             ItemOperation::Page(_) | ItemOperation::Propagate(_) => {
                 panic!("pages go through `page`, and routers propagate nothing")
             }
+            // Tested where there are partitions.
+            ItemOperation::Transact(_) => Err(ApiError::new(ErrorKind::ServiceUnavailable, "")),
             ItemOperation::Changes(_) => panic!("it has no change records"),
         }
     }
@@ -284,6 +288,20 @@ impl Backend for Fake {
         let mut inner = self.inner.lock();
         inner.pages.push(page.clone());
         inner.page(table, &page)
+    }
+
+    async fn settle(
+        &self,
+        _: TableId,
+        _: &EncodedKey,
+        _: Transact,
+        _: &Context,
+    ) -> Result<ItemReply, ApiError> {
+        Err(ApiError::new(ErrorKind::ServiceUnavailable, ""))
+    }
+
+    async fn ledger(&self, _: &Context) -> Result<Arc<TableDefinition>, ApiError> {
+        Err(ApiError::new(ErrorKind::ServiceUnavailable, ""))
     }
 
     async fn control(&self, call: ApiCall, _: &Context) -> Result<ApiReply, ApiError> {

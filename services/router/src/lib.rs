@@ -24,6 +24,7 @@ mod streams;
 mod supervisor;
 mod texts;
 mod tokens;
+mod transact;
 
 #[cfg(test)]
 mod fake;

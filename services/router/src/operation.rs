@@ -20,6 +20,8 @@ pub(crate) enum Operation {
     Scan,
     ExecuteStatement,
     BatchExecuteStatement,
+    TransactGetItems,
+    TransactWriteItems,
     DescribeEndpoints,
     /// Reads of streams.
     Streams(StreamOperation),
@@ -84,7 +86,7 @@ pub(crate) enum Control {
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 63;
+    pub(crate) const COUNT: usize = 65;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -107,6 +109,8 @@ impl Operation {
             b"BatchWriteItem" => Self::BatchWriteItem,
             b"Query" => Self::Query,
             b"Scan" => Self::Scan,
+            b"TransactGetItems" => Self::TransactGetItems,
+            b"TransactWriteItems" => Self::TransactWriteItems,
             b"ExecuteStatement" => Self::ExecuteStatement,
             b"BatchExecuteStatement" => Self::BatchExecuteStatement,
             b"DescribeEndpoints" => Self::DescribeEndpoints,
@@ -185,6 +189,8 @@ impl Operation {
             Self::BatchWriteItem => "BatchWriteItem",
             Self::Query => "Query",
             Self::Scan => "Scan",
+            Self::TransactGetItems => "TransactGetItems",
+            Self::TransactWriteItems => "TransactWriteItems",
             Self::ExecuteStatement => "ExecuteStatement",
             Self::BatchExecuteStatement => "BatchExecuteStatement",
             Self::DescribeEndpoints => "DescribeEndpoints",
@@ -262,7 +268,9 @@ impl Operation {
             Self::ExecuteStatement => 9,
             Self::BatchExecuteStatement => 10,
             Self::Streams(streams) => 11 + streams as usize,
-            Self::Control(control) => 14 + control as usize,
+            Self::TransactGetItems => 14,
+            Self::TransactWriteItems => 15,
+            Self::Control(control) => 16 + control as usize,
         }
     }
 
@@ -331,6 +339,11 @@ impl Operation {
             Self::DescribeEndpoints,
             Self::ExecuteStatement,
             Self::BatchExecuteStatement,
+            Self::Streams(StreamOperation::DescribeStream),
+            Self::Streams(StreamOperation::GetShardIterator),
+            Self::Streams(StreamOperation::GetRecords),
+            Self::TransactGetItems,
+            Self::TransactWriteItems,
         ]
         .into_iter()
         .chain(CONTROL.into_iter().map(Self::Control))

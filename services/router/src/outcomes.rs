@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use availability::{BOUNDS_MS, BUCKETS, Class, Counts};
 use mesh::Mesh;
-use model::{ApiError, EncodedKey, ErrorKind, TableDefinition};
+use model::{ApiError, EncodedKey, ErrorKind, TableDefinition, TableId};
 use parking_lot::RwLock;
 use protocol::canary::{OutcomeReport, TABLES_MAX, TableOutcomes};
 use protocol::control::{ApiCall, ApiReply};
 use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
 use protocol::subjects;
+use protocol::transact::Transact;
 use telemetry::{Name, Sample, Samples};
 
 use crate::backend::{Backend, Context};
@@ -330,6 +331,9 @@ impl<B: Backend> Backend for Watched<B> {
     ) -> Result<ItemReply, ApiError> {
         let class = match &operation {
             ItemOperation::Write(_) => Class::Write,
+            ItemOperation::Transact(transact) if !matches!(**transact, Transact::Read { .. }) => {
+                Class::Write
+            }
             other => reads(other.strong()),
         };
         let underway = self.begin(&table.name, class, context);
@@ -348,6 +352,21 @@ impl<B: Backend> Backend for Watched<B> {
         let result = self.backend.page(table, page, context).await;
         underway.end(&result);
         result
+    }
+
+    async fn settle(
+        &self,
+        table: TableId,
+        key: &EncodedKey,
+        transact: Transact,
+        context: &Context,
+    ) -> Result<ItemReply, ApiError> {
+        // What the client hears of its transaction is counted with the prepares, and with the ledger.
+        self.backend.settle(table, key, transact, context).await
+    }
+
+    async fn ledger(&self, context: &Context) -> Result<Arc<TableDefinition>, ApiError> {
+        self.backend.ledger(context).await
     }
 
     async fn control(&self, call: ApiCall, context: &Context) -> Result<ApiReply, ApiError> {

@@ -202,6 +202,65 @@ pub(crate) struct DeleteRequest {
     pub(crate) key: Option<JsonItem>,
 }
 
+/// TransactWriteItems.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TransactWriteItems {
+    pub(crate) transact_items: Option<Vec<TransactWriteItem>>,
+    pub(crate) client_request_token: Option<String>,
+    pub(crate) return_consumed_capacity: Option<String>,
+    pub(crate) return_item_collection_metrics: Option<String>,
+}
+
+/// One operation of TransactWriteItems: exactly one of these.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TransactWriteItem {
+    pub(crate) condition_check: Option<TransactWrite>,
+    pub(crate) put: Option<TransactWrite>,
+    pub(crate) delete: Option<TransactWrite>,
+    pub(crate) update: Option<TransactWrite>,
+}
+
+/// Whatever the operations of TransactWriteItems have.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TransactWrite {
+    pub(crate) table_name: Option<String>,
+    pub(crate) key: Option<JsonItem>,
+    pub(crate) item: Option<JsonItem>,
+    pub(crate) update_expression: Option<String>,
+    pub(crate) condition_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+    pub(crate) expression_attribute_values: Values,
+    pub(crate) return_values_on_condition_check_failure: Option<String>,
+}
+
+/// TransactGetItems.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TransactGetItems {
+    pub(crate) transact_items: Option<Vec<TransactGetItem>>,
+    pub(crate) return_consumed_capacity: Option<String>,
+}
+
+/// One operation of TransactGetItems.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TransactGetItem {
+    pub(crate) get: Option<TransactGet>,
+}
+
+/// A read of TransactGetItems.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TransactGet {
+    pub(crate) table_name: Option<String>,
+    pub(crate) key: Option<JsonItem>,
+    pub(crate) projection_expression: Option<String>,
+    pub(crate) expression_attribute_names: Names,
+}
+
 /// ExecuteStatement.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

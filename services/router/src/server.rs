@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 use actix_web::http::KeepAlive;
@@ -25,6 +25,7 @@ use crate::outcomes::{Outcomes, Reporter, Watched};
 use crate::settings::RouterSettings;
 use crate::supervisor::{Drain, Ready, Supervisor};
 use crate::tokens::{Exchange, Limited, TableLine};
+use crate::transact::Recovery;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
@@ -41,6 +42,8 @@ pub struct Running {
     listening: Vec<Subscription>,
     /// Ends with the router.
     exchange: Option<Exchange>,
+    /// Same.
+    recovery: Option<Recovery>,
     /// Likewise.
     reporter: Option<Reporter>,
 }
@@ -66,6 +69,7 @@ impl Running {
         }
         self.listening.clear();
         drop((self.exchange.take(), self.reporter.take()));
+        drop(self.recovery.take());
         if let Some(health) = self.health.take() {
             health.stop().await;
         }
@@ -102,6 +106,9 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         mesh: mesh.clone(),
         client,
     };
+    let recovery = Recovery::start(&mesh, storage.clone(), unix_ms)
+        .await
+        .context("cannot listen to reports of stalled transactions")?;
     if !settings.tokens.enforced {
         tracing::warn!("tables are not held to their throughput (router.tokens.enforced)");
         let backend = Watched {
@@ -111,6 +118,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         let mut running = start_with(settings, mesh, backend, ready).await?;
         running.reporter = Some(reporter);
         running.listening.push(forgetting);
+        running.recovery = Some(recovery);
         return Ok(running);
     }
     let identity = mesh.identity();
@@ -143,6 +151,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     running.reporter = Some(reporter);
     running.exchange = Some(exchange);
     running.listening.push(forgetting);
+    running.recovery = Some(recovery);
     Ok(running)
 }
 
@@ -227,8 +236,17 @@ async fn start_with<B: Backend>(
         health: health_server,
         listening: Vec::new(),
         exchange: None,
+        recovery: None,
         reporter: None,
     })
+}
+
+/// The wall clock, milliseconds since the epoch.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Body of the router's thread.

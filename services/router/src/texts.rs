@@ -129,6 +129,34 @@ pub(crate) fn double_write_request() -> ApiError {
     invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
 }
 
+// ---- transactions ----
+
+pub(crate) fn several_operations_on_one_item() -> ApiError {
+    invalid("Transaction request cannot include multiple operations on one item")
+}
+pub(crate) fn not_one_operation(operations: &str) -> ApiError {
+    invalid(format!(
+        "TransactItems can only contain one of {operations}"
+    ))
+}
+pub(crate) fn transaction_in_progress() -> ApiError {
+    ApiError::new(
+        ErrorKind::TransactionInProgress,
+        "The transaction with the given request token is already in progress.",
+    )
+}
+pub(crate) fn token_mismatch() -> ApiError {
+    ApiError::new(
+        ErrorKind::IdempotentParameterMismatch,
+        "DynamoDB rejected the request because you retried a request with a different payload \
+         but with an idempotent token that was already used.",
+    )
+}
+/// Items of a transaction, together.
+pub(crate) fn transaction_too_large() -> ApiError {
+    invalid("The aggregate size of the items in the transaction cannot exceed 4 MB")
+}
+
 // ---- Query and Scan ----
 
 pub(crate) fn no_key_condition() -> ApiError {

@@ -23,6 +23,8 @@ pub struct Known {
     pub partition: GroupId,
     /// Name of its table.
     pub table: String,
+    /// UUID of that; empty: not known.
+    pub table_uuid: String,
     /// Bytes of its items.
     pub bytes: u64,
     /// Its leader; none: it cannot be scrubbed now.
@@ -125,6 +127,23 @@ impl Cycle {
     /// What is remembered.
     pub fn records(&self) -> &BTreeMap<GroupId, Record> {
         &self.records
+    }
+
+    /// Takes in what another instance or an earlier life remembers of a partition: whoever tried last knows what it found; of each age the
+    /// latest counts.
+    pub fn recall(&mut self, partition: GroupId, other: &Record) {
+        let own = self.records.entry(partition).or_default();
+        let clean_ms = own.clean_ms.max(other.clean_ms);
+        let archive_clean_ms = own.archive_clean_ms.max(other.archive_clean_ms);
+        let compared_ms = own.compared_ms.max(other.compared_ms);
+        if other.tried_ms > own.tried_ms {
+            *own = Record {
+                heard_ms: own.heard_ms,
+                ..other.clone()
+            };
+        }
+        (own.clean_ms, own.archive_clean_ms) = (clean_ms, archive_clean_ms);
+        own.compared_ms = compared_ms;
     }
 
     /// Whether a scrub of it is under way.
@@ -285,6 +304,7 @@ mod tests {
         Known {
             partition: GroupId(partition),
             table: "t".to_owned(),
+            table_uuid: "u".to_owned(),
             bytes: 1,
             leader: Some(NodeId(nodes[0])),
             nodes: nodes.map(NodeId).to_vec(),
@@ -398,6 +418,39 @@ mod tests {
             (&record.archive_finding[..], &record.archive_void[..]),
             ("", "")
         );
+    }
+
+    #[test]
+    fn what_another_instance_remembers_counts_where_it_is_newer() {
+        let mut cycle = Cycle::new(LIMITS, BTreeMap::new());
+        let id = GroupId(1);
+        cycle.hear(3, &[known(1, [1, 2, 3])]);
+        cycle.ended(50, 40, id, &clean());
+        let older = Record {
+            clean_ms: Some(10),
+            archive_clean_ms: Some(9),
+            tried_ms: 12,
+            finding: "old".into(),
+            ..Record::default()
+        };
+        cycle.recall(id, &older);
+        let record = &cycle.records()[&id];
+        assert_eq!(
+            (record.clean_ms, record.archive_clean_ms),
+            (Some(40), Some(9))
+        );
+        assert_eq!((&record.finding[..], record.tried_ms), ("", 50));
+        let newer = Record {
+            clean_ms: Some(30),
+            tried_ms: 60,
+            compared_ms: 60,
+            finding: "new".into(),
+            ..Record::default()
+        };
+        cycle.recall(id, &newer);
+        let record = &cycle.records()[&id];
+        assert_eq!((record.clean_ms, record.compared_ms), (Some(40), 60));
+        assert_eq!((&record.finding[..], record.heard_ms), ("new", 3));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::memory;
 
-const FOLDER: &str = "evidence";
+/// Where it lies in the scrubber's folder.
+pub(crate) const FOLDER: &str = "evidence";
 
 /// What a scrub found.
 #[derive(Clone, Debug, Default, Serialize)]

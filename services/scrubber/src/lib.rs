@@ -5,6 +5,7 @@
 pub mod cycle;
 mod desk;
 mod evidence;
+mod ledger;
 mod memory;
 mod nodes;
 mod reference;

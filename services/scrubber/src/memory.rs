@@ -1,4 +1,5 @@
-//! What is remembered of the scrubs over restarts: one small file, replaced as a whole. Losing it costs the ages, nothing else.
+//! What is remembered of the scrubs over restarts: one small file, replaced as a whole. Losing it costs the ages, nothing else, and where there is an
+//! archive not even those (`ledger`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -30,22 +31,34 @@ pub(crate) fn load(folder: &Path) -> BTreeMap<GroupId, Record> {
             return BTreeMap::new();
         }
     };
-    match serde_json::from_slice::<Stored>(&bytes) {
-        Ok(stored) if stored.version == VERSION => stored
-            .partitions
-            .into_iter()
-            .map(|(partition, record)| (GroupId(partition), record))
-            .collect(),
-        Ok(stored) => {
-            let version = stored.version;
-            tracing::warn!(path = %path.display(), version, "what was remembered of scrubs is of another version");
-            BTreeMap::new()
-        }
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what was remembered of scrubs is damaged");
-            BTreeMap::new()
-        }
+    decode(&bytes).unwrap_or_else(|why| {
+        tracing::warn!(path = %path.display(), why, "what was remembered of scrubs can't be used");
+        BTreeMap::new()
+    })
+}
+
+/// Reads what `encode` wrote; in words, why it can't.
+pub(crate) fn decode(bytes: &[u8]) -> Result<BTreeMap<GroupId, Record>, String> {
+    let stored = serde_json::from_slice::<Stored>(bytes).map_err(|error| error.to_string())?;
+    if stored.version != VERSION {
+        return Err(format!("it is of version {}", stored.version));
     }
+    let partitions = stored.partitions.into_iter();
+    Ok(partitions
+        .map(|(id, record)| (GroupId(id), record))
+        .collect())
+}
+
+/// JSON with a version.
+///
+/// # Errors
+/// When serde says so: never for records.
+pub(crate) fn encode(records: &BTreeMap<GroupId, Record>) -> serde_json::Result<Vec<u8>> {
+    let partitions = records.iter();
+    serde_json::to_vec(&Stored {
+        version: VERSION,
+        partitions: partitions.map(|(id, r)| (id.0, r.clone())).collect(),
+    })
 }
 
 /// Writes it down, durably. Blocks.
@@ -53,12 +66,7 @@ pub(crate) fn load(folder: &Path) -> BTreeMap<GroupId, Record> {
 /// # Errors
 /// When the folder cannot be written; what was there stays.
 pub(crate) fn store(folder: &Path, records: &BTreeMap<GroupId, Record>) -> io::Result<()> {
-    let partitions = records.iter();
-    let stored = Stored {
-        version: VERSION,
-        partitions: partitions.map(|(id, r)| (id.0, r.clone())).collect(),
-    };
-    replace(&folder.join(FILE), &serde_json::to_vec(&stored)?)
+    replace(&folder.join(FILE), &encode(records)?)
 }
 
 /// Puts a file in the place of another one, durably. Blocks.

@@ -1,34 +1,32 @@
 //! Comparison with the archive. What the replicas agreed on at a marker waits here until the archive reaches that position; then the partition is
 //! rebuilt from the archive alone, beside the mesh, and digested like a replica; and all its archived objects are read and verified against
-//! their manifests. Costs the storage nodes nothing. A segment that is damaged is written again from the log of the partition's leader, if it still has it.
+//! their manifests. Costs the storage nodes nothing. What is damaged is written again (`mend`) where its content is still to be had.
 
-mod sink;
+mod digest;
+mod mend;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use archive::{ObjectName, PartitionRef, SegmentName};
-use mesh::{Deadline, Mesh, TraceContext};
+use archive::snapshot::Part;
+use archive::{ObjectName, PartitionRef, SegmentName, SnapshotManifest};
+use mesh::Mesh;
 use model::KeyRange;
 use objects::{
-    ArchiveReader, ArchiveSettings, ArchiveWriter, Objects, ReadError, Rebuild, RebuildError,
-    Target,
+    ArchiveReader, ArchiveSettings, ArchiveWriter, Mender, Objects, ReadError, Rebuild,
+    RebuildError, Target, TreeSink,
 };
 use parking_lot::Mutex;
-use paxos::{Entry, GroupId, NodeId};
-use protocol::archive::{ArchiveCall, ArchiveReply};
+use paxos::{GroupId, NodeId};
 use protocol::scrub::{Bucket, Head};
-use protocol::subjects;
 
-use sink::TreeSink;
+use digest::digest;
 
 /// Between two looks whether the archive has reached a position.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Partitions that wait at a time; the next scrub of others comes again.
 const WAITING_MAX: usize = 256;
-/// Time for one answer of a storage node.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The archive, and who waits for it.
 pub(crate) struct Archive {
@@ -46,7 +44,8 @@ pub(crate) struct Archive {
 pub(crate) struct Wanted {
     pub(crate) partition: GroupId,
     pub(crate) table: String,
-    pub(crate) leader: Option<NodeId>,
+    /// Nodes whose logs may have what the archive lost, the leader first.
+    pub(crate) nodes: Vec<NodeId>,
     pub(crate) head: Head,
     pub(crate) buckets: Vec<Bucket>,
     since: Instant,
@@ -57,14 +56,14 @@ impl Wanted {
     pub(crate) fn new(
         partition: GroupId,
         table: String,
-        leader: Option<NodeId>,
+        nodes: Vec<NodeId>,
         head: Head,
         buckets: Vec<Bucket>,
     ) -> Self {
         Self {
             partition,
             table,
-            leader,
+            nodes,
             head,
             buckets,
             since: Instant::now(),
@@ -119,6 +118,15 @@ impl Archive {
         if waiting.contains_key(&wanted.partition) || waiting.len() < WAITING_MAX {
             waiting.entry(wanted.partition).or_insert(wanted);
         }
+    }
+
+    fn mender(&self) -> Mender {
+        Mender::new(self.reader.clone(), self.writer.clone())
+    }
+
+    /// The store.
+    pub(crate) fn objects(&self) -> &Objects {
+        self.reader.objects()
     }
 
     /// Comparisons that wait.
@@ -185,7 +193,7 @@ impl Archive {
                 return Err(format!("the archive ends at {}", rebuilt.tail.index));
             }
             Ok((sink, rebuilt)) => {
-                let digested = tokio::task::spawn_blocking(move || sink.digest()).await;
+                let digested = tokio::task::spawn_blocking(move || digest(&sink)).await;
                 let digested = digested.map_err(|error| error.to_string())?;
                 let digested = digested.map_err(|error| error.to_string())?;
                 ranges = scrub::differences(&wanted.head.range, &wanted.buckets, &digested);
@@ -205,12 +213,23 @@ impl Archive {
             }
         }
         for bad in self.verify(partition).await? {
-            let said = match bad.segment {
-                Some(name) => match self.mend(wanted, partition, &name).await {
-                    Ok(()) => "written again from the log".to_owned(),
-                    Err(why) => format!("not written again: {why}"),
-                },
-                None => "not written again: the next snapshot takes its place".to_owned(),
+            let mended = match &bad.object {
+                BadObject::Segment(name) => self.mend_segment(wanted, partition, name).await,
+                BadObject::Part(part) => self.mend_part(&part.0, &part.1).await,
+                BadObject::Snapshot => Err("nobody remembers what was in it".to_owned()),
+            };
+            let said = match mended {
+                Ok(how) => format!("written again {how}"),
+                Err(why) => {
+                    let wished = match &bad.object {
+                        BadObject::Segment(_) => "",
+                        BadObject::Part(_) | BadObject::Snapshot => {
+                            self.wish_snapshot(wanted.partition);
+                            "; a new snapshot is taken"
+                        }
+                    };
+                    format!("not written again: {why}{wished}")
+                }
             };
             done.push(format!("{}: {said}", bad.key));
             words.push(bad.why);
@@ -237,11 +256,9 @@ impl Archive {
                 Ok(manifest.bytes)
             };
             let object = ObjectName::SegmentManifest(name.clone());
-            if self.judge(read.await, partition, &object, &mut bad).await? {
-                let mended = bad.last_mut();
-                mended
-                    .into_iter()
-                    .for_each(|bad| bad.segment = Some(name.clone()));
+            if let Some((key, why)) = self.judge(read.await, partition, &object).await? {
+                let object = BadObject::Segment(name.clone());
+                bad.push(Bad { key, why, object });
             }
         }
         let snapshots = self.reader.snapshots(partition).await;
@@ -250,7 +267,10 @@ impl Archive {
             let manifest = match self.reader.snapshot(partition, &name).await {
                 Ok(manifest) => manifest,
                 Err(error) => {
-                    self.judge(Err(error), partition, &object, &mut bad).await?;
+                    if let Some((key, why)) = self.judge(Err(error), partition, &object).await? {
+                        let object = BadObject::Snapshot;
+                        bad.push(Bad { key, why, object });
+                    }
                     continue;
                 }
             };
@@ -258,26 +278,28 @@ impl Archive {
                 let read = self.reader.part(&manifest, part).await;
                 let read = read.map(|_| part.bytes);
                 let object = part.name(manifest.applied);
-                self.judge(read, partition, &object, &mut bad).await?;
+                if let Some((key, why)) = self.judge(read, partition, &object).await? {
+                    let object = BadObject::Part(Box::new((manifest.clone(), part.clone())));
+                    bad.push(Bad { key, why, object });
+                }
             }
         }
         Ok(bad)
     }
 
-    /// Whether an object that was read is bad; keeps to the rate.
+    /// If an object that was read is bad, its key and why; keeps to the rate.
     async fn judge(
         &self,
         read: Result<u64, ReadError>,
         partition: &PartitionRef,
         object: &ObjectName,
-        bad: &mut Vec<Bad>,
-    ) -> Result<bool, String> {
+    ) -> Result<Option<(String, String)>, String> {
         let key = partition.key(object);
         let why = match read {
             Ok(bytes) => {
                 let takes = bytes.saturating_mul(1_000_000) / self.bytes_per_second;
                 tokio::time::sleep(Duration::from_micros(takes)).await;
-                return Ok(false);
+                return Ok(None);
             }
             Err(error) if error.is_transient() => return Err(error.to_string()),
             Err(error) => error.to_string(),
@@ -287,70 +309,9 @@ impl Archive {
         let listed = self.reader.objects().list(&format!("{folder}/")).await;
         let listed = listed.map_err(|error| error.to_string())?;
         if !listed.iter().any(|listed| listed.key == key) {
-            return Ok(false);
+            return Ok(None);
         }
-        bad.push(Bad {
-            key,
-            why,
-            segment: None,
-        });
-        Ok(true)
-    }
-
-    /// Writes a segment again from the log of the partition's leader.
-    async fn mend(
-        &self,
-        wanted: &Wanted,
-        partition: &PartitionRef,
-        name: &SegmentName,
-    ) -> Result<(), String> {
-        let leader = wanted.leader.ok_or("it has no leader")?;
-        let entries = self.entries(leader, wanted.partition, name).await?;
-        let bytes = archive::segment::encode(partition, &entries);
-        let bytes = bytes.map_err(|fault| fault.to_string())?;
-        if SegmentName::new(name.first, name.last, &archive::Digest::of(&bytes)) != *name {
-            return Err("the leader's log says something else".to_owned());
-        }
-        let key = partition.key(&ObjectName::Segment(name.clone()));
-        let mended = self.writer.mend(&key, bytes).await;
-        mended.map_err(|error| error.to_string())?;
-        // It may be the manifest that is damaged.
-        let manifest = self.reader.manifest(partition, name).await;
-        let manifest = manifest.map_err(|error| error.to_string())?;
-        let read = self.reader.segment(&manifest).await;
-        read.map(|_| ()).map_err(|error| error.to_string())
-    }
-
-    /// The entries of a segment, from a node's log.
-    async fn entries(
-        &self,
-        node: NodeId,
-        partition: GroupId,
-        name: &SegmentName,
-    ) -> Result<Vec<Entry>, String> {
-        let mut all: Vec<Entry> = Vec::new();
-        loop {
-            let first = all.last().map_or(name.first, |last| last.index + 1);
-            if first > name.last {
-                return Ok(all);
-            }
-            let call = ArchiveCall::Entries {
-                partition,
-                first,
-                last: name.last,
-            };
-            let subject = subjects::node_archive(node);
-            let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
-            let asked = self.mesh.call(&subject, &call, deadline, &trace).await;
-            match asked.map_err(|error| error.to_string())? {
-                ArchiveReply::Entries(more) if !more.is_empty() => all.extend(more),
-                ArchiveReply::Gone { floor } => {
-                    return Err(format!("the leader's log begins behind {floor} by now"));
-                }
-                ArchiveReply::Unavailable(why) => return Err(why),
-                _ => return Err("the leader has no such entries".to_owned()),
-            }
-        }
+        Ok(Some((key, why)))
     }
 }
 
@@ -358,6 +319,15 @@ impl Archive {
 struct Bad {
     key: String,
     why: String,
-    /// It belongs to this segment.
-    segment: Option<SegmentName>,
+    object: BadObject,
+}
+
+/// What it is, as far as that decides how it is healed.
+enum BadObject {
+    /// A segment or its manifest.
+    Segment(SegmentName),
+    /// A part of a snapshot.
+    Part(Box<(SnapshotManifest, Part)>),
+    /// A snapshot's manifest.
+    Snapshot,
 }

@@ -23,7 +23,7 @@ use crate::cycle::{Cycle, Known};
 use crate::evidence::{self, Evidence};
 use crate::reference::{Archive, Compared, Wanted};
 use crate::round::{Round, alarm};
-use crate::{desk, memory, nodes};
+use crate::{desk, ledger, memory, nodes};
 
 /// Time between heartbeats.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -33,8 +33,12 @@ const TURN_EVERY: Duration = Duration::from_millis(200);
 const SILENT: Duration = Duration::from_millis(3_500);
 /// So long after its start a scrubber waits whether there is another one.
 const SETTLE: Duration = Duration::from_millis(2_500);
+/// What the store remembers of earlier scrubs is waited for so long.
+const RECALL_MAX: Duration = Duration::from_secs(10);
 /// Findings in a heartbeat.
 const FINDINGS_MAX: usize = 20;
+/// Where references are rebuilt, in the scrubber's folder.
+const REFERENCES: &str = "references";
 /// Storage replicas of a whole partition.
 const REPLICAS: u64 = 3;
 
@@ -76,14 +80,17 @@ pub(crate) struct Shared {
     started: Instant,
     /// When the other scrubbers were last heard.
     others: Mutex<BTreeMap<u64, Instant>>,
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
     looking: AtomicBool,
+    /// What the store remembers of the scrubs was read.
+    pub(crate) recalled: AtomicBool,
     /// Something is to be written down.
-    changed: AtomicBool,
+    pub(crate) changed: AtomicBool,
 }
 
 impl Shared {
-    fn is_active(&self) -> bool {
+    /// Whether it is this instance's turn.
+    pub(crate) fn is_active(&self) -> bool {
         let mut others = self.others.lock();
         others.retain(|_, heard| heard.elapsed() < SILENT);
         let smaller = others
@@ -172,6 +179,7 @@ fn known(status: &PartitionStatus) -> Known {
     Known {
         partition: status.partition,
         table: status.table.clone(),
+        table_uuid: status.table_uuid.clone(),
         bytes: status.bytes,
         leader: status.leader,
         nodes: status.replicas.iter().map(|replica| replica.node).collect(),
@@ -238,7 +246,7 @@ pub async fn start(
             let connected = Archive::connect(
                 archive,
                 mesh.clone(),
-                settings.data_dir.join("references"),
+                settings.data_dir.join(REFERENCES),
                 settings.bytes_per_second,
                 settings.archive_wait_ms_max,
             );
@@ -249,6 +257,13 @@ pub async fn start(
     let records = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("scrubber.data_dir: {}", folder.display()))?;
+        // What an earlier life had rebuilt is of no use.
+        let references = folder.join(REFERENCES);
+        if let Err(error) = std::fs::remove_dir_all(&references)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            warn!(%error, "old references stay");
+        }
         anyhow::Ok(memory::load(&folder))
     });
     let records = records.await??;
@@ -264,6 +279,7 @@ pub async fn start(
         others: Mutex::default(),
         stopping: AtomicBool::new(false),
         looking: AtomicBool::new(false),
+        recalled: AtomicBool::new(false),
         changed: AtomicBool::new(false),
     });
     let listener = shared.clone();
@@ -306,10 +322,12 @@ pub async fn start(
         mesh: mesh.clone(),
         served: vec![beats, questions],
         looked: None,
+        active_since: None,
     }
     .start();
     health.ready.store(true, Relaxed);
     actix::spawn(compare_with_archive(shared.clone()));
+    actix::spawn(ledger::keep(shared.clone()));
     Ok(Running {
         keeper,
         shared,
@@ -328,6 +346,8 @@ struct Keeper {
     served: Vec<Subscription>,
     /// When the partitions were last asked for.
     looked: Option<Instant>,
+    /// Since when it is this instance's turn.
+    active_since: Option<Instant>,
 }
 
 impl Keeper {
@@ -341,8 +361,10 @@ impl Keeper {
 
     fn turn(&mut self) {
         if !self.shared.is_active() {
+            self.active_since = None;
             return;
         }
+        let since = *self.active_since.get_or_insert_with(Instant::now);
         let every = Duration::from_millis(self.shared.settings.look_every_ms);
         if self.looked.is_none_or(|looked| looked.elapsed() >= every)
             && !self.shared.looking.swap(true, Relaxed)
@@ -353,6 +375,11 @@ impl Keeper {
                 look(&shared, &mesh).await;
                 shared.looking.store(false, Relaxed);
             });
+        }
+        // What was scrubbed lately is not what is to be scrubbed first.
+        let recalling = self.shared.archive.is_some() && !self.shared.recalled.load(Relaxed);
+        if recalling && since.elapsed() < RECALL_MAX {
+            return;
         }
         loop {
             let known = self.shared.known.lock().clone();
@@ -441,7 +468,11 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     shared.running.lock().insert(partition, entry);
     let counts = shared.counts.clone();
     counts.scrubs.fetch_add(1, Relaxed);
-    let (table, leader) = (known.table.clone(), known.leader);
+    let table = known.table.clone();
+    let leader = known.leader;
+    let others = known.nodes.iter().copied();
+    let others = others.filter(|node| Some(*node) != leader);
+    let nodes = leader.into_iter().chain(others).collect();
     let round = Round {
         mesh,
         settings: shared.settings.clone(),
@@ -454,7 +485,7 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     let (at_ms, ended, agreed) = round.run().await;
     if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {
         let (head, buckets) = (whole.head, whole.buckets);
-        archive.want(Wanted::new(partition, table, leader, head, buckets));
+        archive.want(Wanted::new(partition, table, nodes, head, buckets));
     }
     match &ended {
         crate::cycle::Ended::Clean { .. } => counts.clean.fetch_add(1, Relaxed),

@@ -11,6 +11,7 @@ mod requests;
 mod scrub;
 mod split;
 mod store;
+mod transactions;
 
 use ::healing::Nodes;
 use model::Units;
@@ -50,6 +51,8 @@ pub(crate) struct Group {
     /// At a leader: what it does about the others.
     healing: Healing,
     split_watch: SplitWatch,
+    /// When transactions that stall here were last looked for.
+    stalled_at: Millis,
     /// At a leader: since when which entries wait to be archived.
     log_age: LogAge,
     /// Since when this replica is here, or last heard from a leader.
@@ -73,6 +76,7 @@ impl Group {
             token: None,
             healing: Healing::new(id, now),
             split_watch: SplitWatch::default(),
+            stalled_at: now,
             log_age: LogAge::default(),
             led_at: now,
             touched: false,
@@ -378,6 +382,7 @@ impl Group {
         }
         self.tick_flush(env);
         self.propagate(env)?;
+        self.report_stalled(env);
         self.tick_split(env)?;
         self.tick_upkeep(env)?;
         self.heal(env)

@@ -358,7 +358,10 @@ impl Shard {
             ItemOperation::Get(get) if get.strong => self.env.node.metrics.strong_reads.inc(),
             ItemOperation::Get(_) => self.env.node.metrics.eventual_reads.inc(),
             ItemOperation::Page(_) => self.env.node.metrics.pages.inc(),
-            ItemOperation::Write(_) | ItemOperation::Propagate(_) | ItemOperation::Changes(_) => {}
+            ItemOperation::Write(_)
+            | ItemOperation::Propagate(_)
+            | ItemOperation::Changes(_)
+            | ItemOperation::Transact(_) => {}
         }
         let Some(group) = self.groups.get_mut(&call.partition) else {
             let fault = ItemFault::NotHere { partition: None };

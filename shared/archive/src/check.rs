@@ -131,9 +131,13 @@ pub fn follow(birth: &Birth, tail: &Tail, entry: &Entry) -> Result<Tail, CheckEr
     }
     let command = command_of(entry).map_err(|why| CheckError::BadCommand { index, why })?;
     match command.as_ref().map(|command| &command.kind) {
-        Some(CommandKind::Write(_) | CommandKind::Entries(_) | CommandKind::SetTable(_))
-            if tail.split.is_some() =>
-        {
+        Some(
+            CommandKind::Write(_)
+            | CommandKind::Entries(_)
+            | CommandKind::SetTable(_)
+            | CommandKind::Prepare(_)
+            | CommandKind::Finish(_),
+        ) if tail.split.is_some() => {
             return Err(CheckError::AfterSplit { index });
         }
         Some(CommandKind::Write(write)) if !birth.range.contains(&write.key) => {

@@ -138,6 +138,8 @@ pub enum Alarm {
         first: Index,
         /// Last position of the range.
         last: Index,
+        /// Replicas that agree with each other, the one whose entries were archived included.
+        equal: usize,
     },
     /// The replicas contradict each other, and none is in the majority: nothing is archived.
     Undecided {
@@ -332,7 +334,12 @@ impl Course {
                 .words
                 .iter()
                 .filter(|(_, word)| **word == Word::Differs);
-            let odd = odd.map(|(&node, _)| Alarm::Diverges { node, first, last });
+            let odd = odd.map(|(&node, _)| Alarm::Diverges {
+                node,
+                first,
+                last,
+                equal,
+            });
             return (true, odd.collect());
         }
         let alarm = match differing > equal && count(Word::Silent) == 0 {
@@ -415,6 +422,12 @@ impl Course {
         self.succeeded();
         self.since_snapshot_bytes = 0;
         self.needs_snapshot = false;
+    }
+
+    /// The snapshots in the store are of no use: another one is wanted as soon as possible.
+    pub fn wanted(&mut self) {
+        self.needs_snapshot = true;
+        self.snapshot_at_ms = 0;
     }
 
     /// No snapshot could be had; segments go on.

@@ -8,6 +8,7 @@
 //! tables/<table uuid>/<partition>/parts/<applied>/<number>-<digest>.part    pairs of a snapshot, in key order
 //! tables/<table uuid>/<partition>/snapshots/<applied>-<digest>.json         its manifest, written last
 //! evidence/<time>-<partition>-<node>.json                                   what a scrub found
+//! scrubs/<table uuid>.json                                                  what is remembered of the scrubs of a table's partitions
 //! ```
 
 use paxos::{GroupId, Index};
@@ -19,6 +20,8 @@ use crate::{Digest, Fault};
 pub const TABLES: &str = "tables/";
 /// Folder of what scrubs found.
 pub const EVIDENCE: &str = "evidence/";
+/// Folder of what is remembered of scrubs.
+pub const SCRUBS: &str = "scrubs/";
 
 /// A table's UUID, fit to be part of a key: 1 to 64 of `0-9`, `a-z`, `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -153,6 +153,7 @@ fn one_that_differs_is_named_and_does_not_stop_the_archive() {
         node: OTHERS[1],
         first: 6,
         last: 9,
+        equal: 2,
     };
     assert_eq!((may, alarms), (true, vec![diverges]));
 }
@@ -190,6 +191,7 @@ fn a_source_that_both_others_contradict_is_replaced_by_one_of_them() {
         node: LEADER,
         first: 6,
         last: 9,
+        equal: 2,
     };
     assert_eq!((may, alarms), (true, vec![leader]));
 }
@@ -396,4 +398,15 @@ proptest! {
         prop_assert_eq!(world.sealed, world.log.committed);
         prop_assert_eq!(world.told, world.log.committed);
     }
+}
+
+#[test]
+fn a_snapshot_that_is_wanted_is_taken_at_once_and_once() {
+    let mut course = begun(5);
+    assert!(is_wait(&course.next(&log(5, 5), 0)));
+    course.no_snapshot(0);
+    course.wanted();
+    assert!(matches!(course.next(&log(5, 5), 0), Step::Snapshot { .. }));
+    course.snapshotted();
+    assert!(is_wait(&course.next(&log(5, 5), 0)));
 }

@@ -65,6 +65,7 @@ pub fn state(applied: Index) -> PartitionState {
         bytes: 78,
         parent: None,
         split: None,
+        transactions: Default::default(),
         installed: false,
         entries: 0,
         backfills: Vec::new(),

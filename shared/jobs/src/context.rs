@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use protocol::jobs::{JobProgress, Task};
 use routing::Client;
 
+use crate::scratch::Scratch;
 use crate::settings::JobSettings;
 
 /// First pause after what failed for a while; doubled …
@@ -20,15 +21,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Context {
     pub(crate) settings: JobSettings,
     pub(crate) objects: Objects,
+    pub(crate) scratch: Arc<Scratch>,
     /// When the next bytes may be written into a table.
     pace: tokio::sync::Mutex<Instant>,
 }
 
 impl Context {
-    pub(crate) fn new(settings: JobSettings, objects: Objects) -> Self {
+    pub(crate) fn new(settings: JobSettings, objects: Objects, scratch: Arc<Scratch>) -> Self {
         Self {
             settings,
             objects,
+            scratch,
             pace: tokio::sync::Mutex::new(Instant::now()),
         }
     }
@@ -100,12 +103,18 @@ impl From<RebuildError> for Stop {
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     shared: Arc<Mutex<JobProgress>>,
+    /// When a part of it got further last.
+    moved: Arc<Mutex<Instant>>,
+    wait_max: Duration,
 }
 
 impl Progress {
-    pub(crate) fn new(progress: JobProgress) -> Self {
+    /// Of a job that may wait for so long while nothing goes on.
+    pub(crate) fn new(progress: JobProgress, wait_max: Duration) -> Self {
         Self {
             shared: Arc::new(Mutex::new(progress)),
+            moved: Arc::new(Mutex::new(Instant::now())),
+            wait_max,
         }
     }
 
@@ -130,17 +139,28 @@ impl Progress {
         if let Some(task) = self.shared.lock().tasks.get_mut(at) {
             change(task);
         }
+        *self.moved.lock() = Instant::now();
     }
 
-    /// Does something until it is done or can't be done; what it waits for is told meanwhile. Pauses grow, and are bounded; whoever waits is stopped
-    /// from outside.
+    /// For how long nothing has gone on, as of a wait that began then.
+    fn still(&self, since: Instant) -> Duration {
+        (*self.moved.lock()).max(since).elapsed()
+    }
+
+    /// Does something until it is done or can't be done; what it waits for is told meanwhile. Pauses grow, and are bounded, as is the time in which
+    /// nothing goes on.
     pub(crate) async fn insist<T, F>(&self, mut act: impl FnMut() -> F) -> Result<T, Stop>
     where
         F: Future<Output = Result<T, Stop>>,
     {
-        let mut pause = PAUSE;
+        let (mut pause, since) = (PAUSE, Instant::now());
         loop {
             match act().await {
+                Err(Stop::Later(why)) if self.still(since) >= self.wait_max => {
+                    let seconds = self.wait_max.as_secs();
+                    let message = format!("Nothing went on for {seconds} seconds: {why}");
+                    return Err(Stop::failed("TimedOut", message));
+                }
                 Err(Stop::Later(why)) => {
                     tracing::info!(why, "a job waits");
                     self.change(|progress| progress.waits = why);
@@ -161,4 +181,43 @@ impl Progress {
 pub(crate) struct Target {
     pub(crate) client: Client,
     pub(crate) table: Arc<model::TableDefinition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(wait_max: Duration) -> Progress {
+        let tasks = vec![Task::default()];
+        let progress = JobProgress {
+            tasks,
+            ..JobProgress::default()
+        };
+        Progress::new(progress, wait_max)
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_too_long_fails_and_says_for_what() {
+        let progress = progress(Duration::ZERO);
+        let waited =
+            progress.insist(|| async { Err::<(), _>(Stop::Later("the store is down".into())) });
+        let message = "Nothing went on for 0 seconds: the store is down";
+        assert_eq!(waited.await, Err(Stop::failed("TimedOut", message)));
+    }
+
+    #[tokio::test]
+    async fn what_gets_further_meanwhile_goes_on() {
+        let progress = progress(Duration::from_secs(3_600));
+        let mut tries = 0;
+        let done = progress.insist(|| {
+            tries += 1;
+            progress.change_task(0, |task| task.items += 1);
+            let done = tries == 2;
+            async move { done.then_some(7).ok_or(Stop::Later("not yet".into())) }
+        });
+        assert_eq!(done.await, Ok(7));
+        assert_eq!(progress.get().waits, "");
+        // A wait that begins counts from its own beginning.
+        assert!(progress.still(Instant::now()) < Duration::from_secs(3_600));
+    }
 }

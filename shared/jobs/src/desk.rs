@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use mesh::{Deadline, Mesh, TraceContext};
 use objects::Objects;
 use protocol::jobs::{Job, JobProgress, JobsReply, JobsReport, Outcome, Work};
@@ -12,6 +13,7 @@ use routing::Client;
 use tokio::task::JoinHandle;
 
 use crate::context::{Context, Progress, Stop, Target};
+use crate::scratch::Scratch;
 use crate::settings::JobSettings;
 use crate::{export, import, restore};
 
@@ -27,7 +29,7 @@ impl Jobs {
     /// Starts asking for jobs. `objects` is the archive's store.
     ///
     /// # Errors
-    /// When the settings can't work.
+    /// When the settings can't work, or the folder for rebuilds can't be had.
     pub fn start(
         settings: JobSettings,
         instance: u64,
@@ -36,8 +38,10 @@ impl Jobs {
         objects: Objects,
     ) -> anyhow::Result<Self> {
         settings.check()?;
+        let scratch = Scratch::open(&settings.rebuild_folder, settings.rebuild_bytes_max)
+            .context("archiver.jobs.rebuild_folder")?;
         let desk = Desk {
-            context: Arc::new(Context::new(settings, objects)),
+            context: Arc::new(Context::new(settings, objects, scratch)),
             instance,
             mesh,
             client,
@@ -123,12 +127,14 @@ impl Desk {
 
     fn begin(&self, job: &Job) -> Running {
         tracing::info!(job = job.id, attempt = job.attempt, "a job begins");
-        let progress = Progress::new(JobProgress {
+        let progress = JobProgress {
             id: job.id.clone(),
             attempt: job.attempt,
             tasks: job.tasks.clone(),
             ..JobProgress::default()
-        });
+        };
+        let wait_max = Duration::from_millis(self.context.settings.wait_ms_max);
+        let progress = Progress::new(progress, wait_max);
         let (context, client) = (self.context.clone(), self.client.clone());
         let (shared, work) = (progress.clone(), job.work.clone());
         let attempt = format!("{}-{}", job.id, job.attempt);
@@ -182,7 +188,7 @@ async fn run(
                 message,
             }
         }
-        // `insist` does not give up.
+        // `insist` makes a failure of it.
         Err(Stop::Later(message)) => Outcome::Failed {
             code: "InternalError".to_owned(),
             message,

@@ -48,10 +48,7 @@ pub(crate) async fn run(
     let part = |at: usize| {
         let (context, reader, export) = (&context, &reader, &export);
         let (objects, progress) = (&objects, &progress);
-        async move {
-            let act = || write_part(context, reader, export, objects, progress, at);
-            progress.insist(act).await
-        }
+        async move { write_part(context, reader, export, objects, progress, at).await }
     };
     stream::iter(open.map(Ok))
         .try_for_each_concurrent(context.settings.parts_at_once, part)
@@ -146,15 +143,15 @@ async fn write_part(
     at: usize,
 ) -> Result<(), Stop> {
     let task = progress.task(at);
-    let rebuilt = Rebuilt::of(
-        piece(reader, &export.source, &task)?,
-        context.settings.rebuild_bytes_max,
-    )
-    .await?;
+    let rebuild = piece(reader, &export.source, &task)?;
+    let rebuilt = progress
+        .insist(|| Rebuilt::of(rebuild.clone(), &context.scratch))
+        .await?;
     let mut after = Bytes::from(task.after);
     let mut file = File::new();
     loop {
-        let (pairs, is_last) = rebuilt.page(&after, PAGE_BYTES);
+        let page = progress.insist(|| rebuilt.page(&after, PAGE_BYTES));
+        let (pairs, is_last) = page.await?;
         for (key, item) in &pairs {
             file.add(item)?;
             after = key.clone();
@@ -167,10 +164,7 @@ async fn write_part(
         let body = std::mem::replace(&mut file, File::new()).finish()?;
         let (md5, etag) = manifest::checksums(&body);
         let key = manifest::data_key(export, &progress.task(at));
-        objects
-            .put(&key, body, PutMode::Replace)
-            .await
-            .map_err(bucket::failure)?;
+        put(progress, objects, &key, body).await?;
         progress.change_task(at, |task| {
             task.files.push(ExportedFile {
                 key,

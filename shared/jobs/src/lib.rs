@@ -12,6 +12,7 @@ mod manifest;
 mod pieces;
 mod rebuilt;
 mod restore;
+mod scratch;
 mod settings;
 
 pub use desk::Jobs;

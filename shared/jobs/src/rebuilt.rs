@@ -1,119 +1,126 @@
-//! A partition of the archive, rebuilt in memory to be read in key order. Owns the bound on that memory: a partition that is larger is refused,
-//! rather than the process be killed for it.
+//! A partition of the archive, rebuilt on disk to be read in key order. Owns how a rebuild keeps to its share of the room, and what is said when there is
+//! none: the rebuild is deleted with it.
 
-use std::ops::Bound;
+use std::sync::Arc;
 
 use archive::snapshot::Pair;
-use bytes::Bytes;
-use objects::{ArchiveReader, MemorySink, Rebuild, RebuildError, Sink, SinkError, Target};
+use btree::{Pairs, Snapshot};
+use objects::{ArchiveReader, Rebuild, RebuildError, Sink, SinkError, Target, TreeSink};
+use parking_lot::Mutex;
 use partition::{Batch, PartitionState};
 use protocol::jobs::{Source, Task};
 
 use crate::context::Stop;
+use crate::scratch::{Full, Scratch, Share};
 
-/// Keeps a partition in memory, if it is not too large.
+/// A B-tree on disk that keeps to its share.
 struct Bounded {
-    sink: MemorySink,
-    bytes: u64,
-    bytes_max: u64,
-}
-
-/// Bytes of a pair in memory, about: the tree's own included.
-fn weight(key: &Bytes, item: &Bytes) -> u64 {
-    (key.len() + item.len() + 128) as u64
+    // Deleted before its room is given back.
+    tree: TreeSink,
+    share: Share,
+    /// Why it was full: told to whoever wanted the rebuild, who gets no sink back then.
+    full: Arc<Mutex<Option<Full>>>,
 }
 
 impl Bounded {
-    fn check(&self) -> Result<(), SinkError> {
-        match self.bytes <= self.bytes_max {
-            true => Ok(()),
-            false => Err(SinkError(format!(
-                "it has more than {} bytes (archiver.jobs.rebuild_bytes_max)",
-                self.bytes_max
-            ))),
+    fn new(share: Share, full: Arc<Mutex<Option<Full>>>) -> Self {
+        Self {
+            tree: TreeSink::new(&share.folder()),
+            share,
+            full,
         }
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        self.share.takes(self.tree.disk_bytes()).map_err(|full| {
+            *self.full.lock() = Some(full);
+            SinkError("there is no room for it".to_owned())
+        })
     }
 }
 
 impl Sink for Bounded {
     fn begin(&mut self, state: &PartitionState) -> Result<(), SinkError> {
-        self.bytes = 0;
-        self.sink.begin(state)
+        self.tree.begin(state)?;
+        self.check()
     }
 
     fn load(&mut self, state: &PartitionState, pairs: Vec<Pair>) -> Result<(), SinkError> {
-        self.bytes += pairs
-            .iter()
-            .map(|(key, item)| weight(key, item))
-            .sum::<u64>();
-        self.check()?;
-        self.sink.load(state, pairs)
+        self.tree.load(state, pairs)?;
+        self.check()
     }
 
     fn flush(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        for (key, item) in batch.items.iter() {
-            let before = self.sink.items.get(key).map_or(0, |item| weight(key, item));
-            let after = item.as_ref().map_or(0, |item| weight(key, item));
-            self.bytes = (self.bytes + after).saturating_sub(before);
-        }
-        self.check()?;
-        self.sink.flush(batch)
+        self.tree.flush(batch)?;
+        self.check()
     }
 
     fn items(&mut self) -> Result<u64, SinkError> {
-        self.sink.items()
+        self.tree.items()
     }
 }
 
 /// The items of a partition at a time.
 pub(crate) struct Rebuilt {
-    sink: MemorySink,
+    view: Arc<Snapshot>,
+    _sink: Bounded,
 }
 
 impl Rebuilt {
-    /// Rebuilds what is wanted, if it takes at most so many bytes.
-    pub(crate) async fn of(rebuild: Rebuild, bytes_max: u64) -> Result<Self, Stop> {
-        let sink = Bounded {
-            sink: MemorySink::default(),
-            bytes: 0,
-            bytes_max,
-        };
-        let (bounded, rebuilt) = rebuild.run(sink).await.map_err(|error| match error {
-            RebuildError::Sink(error) => Stop::failed("PartitionTooLarge", error),
-            error => error.into(),
-        })?;
+    /// Rebuilds what is wanted.
+    pub(crate) async fn of(rebuild: Rebuild, scratch: &Arc<Scratch>) -> Result<Self, Stop> {
+        let full = Arc::new(Mutex::new(None));
+        let sink = Bounded::new(scratch.share(), full.clone());
+        let (sink, rebuilt) = rebuild
+            .run(sink)
+            .await
+            .map_err(|error| match (error, *full.lock()) {
+                (RebuildError::Sink(_), Some(Full::Alone)) => Stop::failed(
+                    "PartitionTooLarge",
+                    format!(
+                        "A partition takes more than {} bytes when it is rebuilt (archiver.jobs.rebuild_bytes_max)",
+                        scratch.bytes_max()
+                    ),
+                ),
+                (RebuildError::Sink(_), Some(Full::Shared)) => Stop::Later(
+                    "other rebuilds take the room (archiver.jobs.rebuild_bytes_max)".to_owned(),
+                ),
+                (RebuildError::Sink(error), None) => Stop::Later(error.to_string()),
+                (error, _) => error.into(),
+            })?;
         for refusal in &rebuilt.damaged {
             tracing::error!(%refusal, "a damaged object of the archive was passed over");
         }
-        Ok(Self { sink: bounded.sink })
+        let view = sink.tree.snapshot();
+        let view = view.map_err(|error| Stop::Later(error.to_string()))?;
+        Ok(Self {
+            view: Arc::new(view),
+            _sink: sink,
+        })
     }
 
     /// The next items behind `after` (empty: from the start), about so many bytes; and whether these are the last.
-    pub(crate) fn page(&self, after: &[u8], bytes_max: usize) -> (Vec<(Bytes, Bytes)>, bool) {
-        let (mut pairs, mut bytes) = (Vec::new(), 0);
-        let from = (Bound::Excluded(after), Bound::Unbounded);
-        let table = self.sink.state.as_ref().map(|state| &state.table);
-        let table = table.filter(|table| table.has_local_indexes());
-        for (key, item) in self.sink.items.range::<[u8], _>(from) {
+    pub(crate) async fn page(&self, after: &[u8], bytes_max: usize) -> Result<(Pairs, bool), Stop> {
+        let (view, after) = (self.view.clone(), after.to_vec());
+        let table = view.state().table.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let after = (!after.is_empty()).then_some(&after[..]);
+            view.pairs(after, bytes_max)
+        });
+        let read = read.await.map_err(|error| Stop::Later(error.to_string()))?;
+        let (mut pairs, is_last) = read.map_err(|error| Stop::Later(error.to_string()))?;
+        if table.has_local_indexes() {
             // Entries of local indexes are made anew with their items.
-            if table.is_some_and(|table| table.is_entry(key)) {
-                continue;
-            }
-            bytes += key.len() + item.len();
-            if bytes > bytes_max && !pairs.is_empty() {
-                return (pairs, false);
-            }
-            pairs.push((key.clone(), item.clone()));
+            pairs.retain(|(key, _)| !table.is_entry(key));
         }
-        (pairs, true)
+        Ok((pairs, is_last))
     }
 }
 
 impl Rebuilt {
     /// Whether keys have the form that a table with local secondary indexes has.
     pub(crate) fn has_local_indexes(&self) -> bool {
-        let state = self.sink.state.as_ref();
-        state.is_some_and(|state| state.table.has_local_indexes())
+        self.view.state().table.has_local_indexes()
     }
 }
 
@@ -129,61 +136,62 @@ pub(crate) fn piece(reader: &ArchiveReader, source: &Source, task: &Task) -> Res
 
 #[cfg(test)]
 mod tests {
+    use btree::fixtures::{batch, fill, state};
+
     use super::*;
 
-    fn rebuilt(items: u8) -> Rebuilt {
-        let mut sink = MemorySink::default();
-        let pair = |n: u8| (Bytes::from(vec![n]), Bytes::from(vec![0; 9]));
-        sink.items.extend((1..=items).map(pair));
-        Rebuilt { sink }
+    fn filled(scratch: &Arc<Scratch>, items: u64) -> (Bounded, Result<(), SinkError>) {
+        let mut sink = Bounded::new(scratch.share(), Arc::default());
+        sink.begin(&state(0)).unwrap();
+        let flushed = sink.flush(&batch(1, fill(0, items, 1_000)));
+        (sink, flushed)
     }
 
-    #[test]
-    fn pages_follow_each_other_to_the_end() {
-        let rebuilt = rebuilt(5);
-        let (mut after, mut found) = (Bytes::new(), Vec::new());
+    #[tokio::test]
+    async fn pages_follow_each_other_to_the_end_and_nothing_is_left() {
+        let parent = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(parent.path(), 1 << 30).unwrap();
+        let (sink, flushed) = filled(&scratch, 5);
+        flushed.unwrap();
+        let folder = sink.share.folder();
+        let rebuilt = Rebuilt {
+            view: Arc::new(sink.tree.snapshot().unwrap()),
+            _sink: sink,
+        };
+        let (mut after, mut found) = (Vec::new(), 0);
         loop {
-            let (pairs, is_last) = rebuilt.page(&after, 20);
-            found.extend(pairs.iter().map(|(key, _)| key[0]));
+            let (pairs, is_last) = rebuilt.page(&after, 2_200).await.unwrap();
+            found += pairs.len();
             if is_last {
                 break;
             }
             assert_eq!(pairs.len(), 2);
-            after = pairs[1].0.clone();
+            after = pairs[1].0.to_vec();
         }
-        assert_eq!(found, [1, 2, 3, 4, 5]);
-        assert_eq!(rebuilt.page(b"\x05", 20), (Vec::new(), true));
+        assert_eq!(found, 5);
         // One item at least, however large.
-        assert_eq!(rebuilt.page(b"", 1).0.len(), 1);
+        assert_eq!(rebuilt.page(b"", 1).await.unwrap().0.len(), 1);
+        assert!(folder.exists());
+        drop(rebuilt);
+        assert!(!folder.exists());
     }
 
     #[test]
-    fn what_is_too_large_is_refused() {
-        let mut bounded = Bounded {
-            sink: MemorySink::default(),
-            bytes: 0,
-            bytes_max: 2 * 138,
-        };
-        let batch = |pairs: &[(u8, bool)]| {
-            let items = pairs.iter().map(|&(key, is_there)| {
-                let item = is_there.then(|| Bytes::from(vec![0; 9]));
-                (Bytes::from(vec![key]), item)
-            });
-            Batch {
-                items: std::sync::Arc::new(items.collect()),
-                state: PartitionState::empty(
-                    paxos::Configuration::default(),
-                    model::KeyRange::default(),
-                    crate::lines::tests::table(model::table::ScalarType::S, None),
-                    Vec::new(),
-                ),
-                marked: None,
-            }
-        };
-        assert_eq!(bounded.flush(&batch(&[(1, true), (2, true)])), Ok(()));
-        // Replaced, and one for another.
-        assert_eq!(bounded.flush(&batch(&[(1, true)])), Ok(()));
-        assert_eq!(bounded.flush(&batch(&[(1, false), (3, true)])), Ok(()));
-        assert!(bounded.flush(&batch(&[(4, true)])).is_err());
+    fn a_rebuild_keeps_to_the_room_on_disk() {
+        let parent = tempfile::tempdir().unwrap();
+        let plenty = Scratch::open(parent.path(), 1 << 30).unwrap();
+        let takes = filled(&plenty, 500).0.tree.disk_bytes();
+        let scratch = Scratch::open(parent.path(), takes + takes / 2).unwrap();
+        let (one, flushed) = filled(&scratch, 500);
+        assert_eq!(flushed, Ok(()));
+        let (other, flushed) = filled(&scratch, 500);
+        assert!(flushed.is_err());
+        assert_eq!(*other.full.lock(), Some(Full::Shared));
+        drop(one);
+        drop(other);
+        assert_eq!(filled(&scratch, 500).1, Ok(()));
+        let (alone, flushed) = filled(&scratch, 2_000);
+        assert!(flushed.is_err());
+        assert_eq!(*alone.full.lock(), Some(Full::Alone));
     }
 }

@@ -53,10 +53,7 @@ pub(crate) async fn run(
     let part = |at: usize| {
         let (context, reader, source) = (&context, &reader, &source);
         let (target, progress) = (&target, &progress);
-        async move {
-            let act = || fill_part(context, reader, source, target, progress, at);
-            progress.insist(act).await
-        }
+        async move { fill_part(context, reader, source, target, progress, at).await }
     };
     stream::iter(open.map(Ok))
         .try_for_each_concurrent(context.settings.parts_at_once, part)
@@ -73,14 +70,14 @@ async fn fill_part(
     at: usize,
 ) -> Result<(), Stop> {
     let task = progress.task(at);
-    let rebuilt = Rebuilt::of(
-        piece(reader, source, &task)?,
-        context.settings.rebuild_bytes_max,
-    )
-    .await?;
+    let rebuild = piece(reader, source, &task)?;
+    let rebuilt = progress
+        .insist(|| Rebuilt::of(rebuild.clone(), &context.scratch))
+        .await?;
     let mut after = Bytes::from(task.after);
     loop {
-        let (pairs, is_last) = rebuilt.page(&after, BATCH_BYTES);
+        let page = progress.insist(|| rebuilt.page(&after, BATCH_BYTES));
+        let (pairs, is_last) = page.await?;
         let last = pairs.last().map(|(key, _)| key.clone());
         let same_form = rebuilt.has_local_indexes() == target.table.has_local_indexes();
         let mut items = Items::with_capacity(pairs.len());
@@ -91,7 +88,7 @@ async fn fill_part(
             };
             items.push((key, item));
         }
-        target.fill(context, &items).await?;
+        progress.insist(|| target.fill(context, &items)).await?;
         let (count, bytes) = (items.len() as u64, sizes(&items));
         progress.change_task(at, |task| {
             task.items += count;

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{codec, json};
 
+pub mod cancellation;
 pub mod texts;
 pub mod throttling;
 
+pub use cancellation::CancellationReason;
 pub use throttling::{ThrottlingReason, ThroughputLimit};
 
 /// Exception types of the DynamoDB API (and of the coral framework in front of it).
@@ -24,6 +26,7 @@ pub enum ErrorKind {
     DuplicateItem,
     ExportConflict,
     ExportNotFound,
+    IdempotentParameterMismatch,
     GlobalTableNotFound,
     ImportConflict,
     ImportNotFound,
@@ -47,6 +50,9 @@ pub enum ErrorKind {
     TableInUse,
     TableNotFound,
     Throttling,
+    TransactionCanceled,
+    TransactionConflict,
+    TransactionInProgress,
     TrimmedDataAccess,
     UnknownOperation,
     UnrecognizedClient,
@@ -78,6 +84,9 @@ impl ErrorKind {
             Self::DuplicateItem => dynamodb!("DuplicateItemException"),
             Self::ExportConflict => dynamodb!("ExportConflictException"),
             Self::ExportNotFound => dynamodb!("ExportNotFoundException"),
+            Self::IdempotentParameterMismatch => {
+                dynamodb!("IdempotentParameterMismatchException")
+            }
             Self::GlobalTableNotFound => dynamodb!("GlobalTableNotFoundException"),
             Self::ImportConflict => dynamodb!("ImportConflictException"),
             Self::ImportNotFound => dynamodb!("ImportNotFoundException"),
@@ -107,6 +116,9 @@ impl ErrorKind {
             Self::TableInUse => dynamodb!("TableInUseException"),
             Self::TableNotFound => dynamodb!("TableNotFoundException"),
             Self::Throttling => "com.amazon.coral.availability#ThrottlingException",
+            Self::TransactionCanceled => dynamodb!("TransactionCanceledException"),
+            Self::TransactionConflict => dynamodb!("TransactionConflictException"),
+            Self::TransactionInProgress => dynamodb!("TransactionInProgressException"),
             Self::TrimmedDataAccess => dynamodb!("TrimmedDataAccessException"),
             Self::UnknownOperation => coral!("UnknownOperationException"),
             Self::UnrecognizedClient => coral!("UnrecognizedClientException"),
@@ -129,10 +141,14 @@ impl ErrorKind {
         }
     }
 
-    /// Name of the message's field: these two come from the framework in front, which writes it with a capital letter.
+    /// Name of the message's field: these come from the framework in front, or are modelled so, with a capital letter.
     fn message_field(self) -> &'static str {
         match self {
-            Self::AccessDenied | Self::Serialization => "Message",
+            Self::AccessDenied
+            | Self::IdempotentParameterMismatch
+            | Self::Serialization
+            | Self::TransactionCanceled
+            | Self::TransactionInProgress => "Message",
             _ => "message",
         }
     }
@@ -152,6 +168,9 @@ pub struct ApiError {
     /// Throttling: which limits, of what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub throttling_reasons: Vec<ThrottlingReason>,
+    /// TransactionCanceled: why, by operation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancellation_reasons: Vec<CancellationReason>,
 }
 
 impl ApiError {
@@ -162,6 +181,7 @@ impl ApiError {
             message: message.into(),
             item: None,
             throttling_reasons: Vec::new(),
+            cancellation_reasons: Vec::new(),
         }
     }
 
@@ -219,6 +239,9 @@ impl ApiError {
         }
         if !self.throttling_reasons.is_empty() {
             throttling::write_reasons(self.kind, &self.throttling_reasons, &mut out);
+        }
+        if !self.cancellation_reasons.is_empty() {
+            cancellation::write_reasons(&self.cancellation_reasons, &mut out);
         }
         if !self.message.is_empty() {
             out.extend_from_slice(b",\"");

@@ -1,4 +1,4 @@
-//! Where a rebuild goes. Owns the trait, and the sink that keeps everything in memory; other sinks (a B-tree on disk) are their owners'.
+//! Where a rebuild goes. Owns the trait, and the sink that keeps everything in memory (`tree` has the one on disk).
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,10 @@ use protocol::changes::{ChangeRecord, Tracking, Trim, new_image_in};
 use protocol::propagate::{Backfill, SourceMark};
 use protocol::scrub::Marker;
 use protocol::split::Split;
+use protocol::transact::Settle;
 use serde::{Deserialize, Serialize};
+
+use crate::transactions::Prepared;
 
 /// Version of the layout that this code writes.
 pub const VERSION: u8 = 1;
@@ -35,6 +38,9 @@ const ENTRIES: u8 = 25;
 const BACKFILL: u8 = 26;
 /// Length of the value of an entry that is removed.
 const REMOVED: u32 = u32::MAX;
+/// Of transactions.
+const PREPARE: u8 = 32;
+const FINISH: u8 = 33;
 const TRACKED_PUT: u8 = 16;
 const TRACKED_DELETE: u8 = 17;
 const TRIM: u8 = 18;
@@ -64,6 +70,10 @@ pub enum CommandKind {
     CommitSplit(GroupId),
     /// The split with this left child is given up.
     AbandonSplit(GroupId),
+    /// A transaction's outcome is pending on an item.
+    Prepare(Box<Prepared>),
+    /// A transaction has ended at an item: whatever it had pending there is gone. If it was committed, the write came just before.
+    Finish(Box<Settle>),
     /// Nothing changes; the B-tree as of here is wanted for a scrub.
     Marker(Marker),
     /// Change records go.
@@ -304,6 +314,16 @@ pub fn encode_abandon_split(time_ms: u64, left: GroupId) -> Result<Bytes, String
     encode(ABANDON_SPLIT, time_ms, &left)
 }
 
+/// Encodes what is to be pending on an item.
+pub fn encode_prepare(time_ms: u64, prepared: &Prepared) -> Result<Bytes, String> {
+    encode(PREPARE, time_ms, prepared)
+}
+
+/// Encodes the end of a transaction at an item.
+pub fn encode_finish(time_ms: u64, settle: &Settle) -> Result<Bytes, String> {
+    encode(FINISH, time_ms, settle)
+}
+
 /// Encodes a marker of a scrub.
 pub fn encode_marker(time_ms: u64, marker: &Marker) -> Result<Bytes, String> {
     encode(MARKER, time_ms, marker)
@@ -402,6 +422,8 @@ impl Command {
             BEGIN_SPLIT => CommandKind::BeginSplit(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             COMMIT_SPLIT => CommandKind::CommitSplit(decode(&bytes[HEAD_BYTES..])?),
             ABANDON_SPLIT => CommandKind::AbandonSplit(decode(&bytes[HEAD_BYTES..])?),
+            PREPARE => CommandKind::Prepare(Box::new(decode(&bytes[HEAD_BYTES..])?)),
+            FINISH => CommandKind::Finish(Box::new(decode(&bytes[HEAD_BYTES..])?)),
             MARKER => CommandKind::Marker(decode(&bytes[HEAD_BYTES..])?),
             ENTRIES => {
                 let body = bytes.get(HEAD_BYTES + 4..).ok_or_else(too_short)?;

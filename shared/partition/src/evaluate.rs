@@ -7,30 +7,46 @@ use model::error::texts;
 use model::index::IndexWrites;
 use model::size::{ITEM_BYTES_MAX, item_size};
 use model::table::TableStatus;
-use model::{ApiError, ErrorKind, Item, TableDefinition};
+use model::{ApiError, ErrorKind, IndexId, Item, TableDefinition, Units};
 use protocol::changes::Tracking;
 use protocol::cost::local_units;
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
 
+use crate::flight::Lock;
 use crate::partition::{Evaluated, Partition};
+use crate::transacting::conflict;
 use crate::{BTree, PartitionError, command};
 
 /// A write that may go ahead.
-struct Plan {
-    item: Option<Bytes>,
-    new_size: u64,
+pub(crate) struct Plan {
+    pub(crate) item: Option<Bytes>,
+    pub(crate) new_size: u64,
     attributes: Option<Bytes>,
+    /// Nothing is written.
+    pub(crate) checks: bool,
 }
 
 /// The item as the write finds it.
-struct Before {
-    bytes: Option<Bytes>,
-    size: u64,
+pub(crate) struct Before {
+    pub(crate) bytes: Option<Bytes>,
+    pub(crate) size: u64,
     /// Decoded, if something needed it.
     item: Option<Item>,
 }
 
 impl Before {
+    /// The item in these bytes; none: it is absent.
+    pub(crate) fn of(bytes: Option<Bytes>) -> Result<Self, PartitionError> {
+        let size = bytes
+            .as_ref()
+            .map_or(Ok(0), |bytes| encoded_item_size(bytes))?;
+        Ok(Self {
+            bytes,
+            size,
+            item: None,
+        })
+    }
+
     /// The decoded item, empty when absent.
     fn item(&mut self) -> Result<&Item, PartitionError> {
         if self.item.is_none() {
@@ -58,28 +74,22 @@ impl<C> Partition<C> {
         if let Some(refusal) = refusal.or_else(|| refuse_at(self.state.table.status, write)) {
             return Ok(Evaluated::Answer(caller, refusal));
         }
-        if self.flights.len() >= self.limits.in_flight_max
-            || self.flights.bytes() >= self.limits.in_flight_bytes_max
-            || self.overlay.bytes() >= self.limits.overlay_bytes_max
-            || self.changes_are_full()
-        {
+        if self.is_overloaded() {
             return Ok(Evaluated::Answer(
                 caller,
                 ItemReply::Fault(ItemFault::Overloaded),
             ));
         }
-        let (flight, bytes) = match self.flights.newest(&write.key) {
-            Some((number, after)) => (Some(number), after.clone()),
-            None => (None, self.lookup(base, &write.key)?),
+        let (flight, bytes) = match self.flights.newest_locked(&write.key) {
+            Some((number, Lock::Free, after)) => (Some(number), after.clone()),
+            None if self.state.transactions.pending(&write.key).is_none() => {
+                (None, self.lookup(base, &write.key)?)
+            }
+            Some((_, Lock::Held(_), _)) | None => {
+                return Ok(Evaluated::Answer(caller, conflict()));
+            }
         };
-        let size = bytes
-            .as_ref()
-            .map_or(Ok(0), |bytes| encoded_item_size(bytes))?;
-        let mut before = Before {
-            bytes,
-            size,
-            item: None,
-        };
+        let mut before = Before::of(bytes)?;
         match plan(&self.state.table, write, &mut before)? {
             Err(fault) => {
                 let reply = ItemReply::Fault(fault);
@@ -93,8 +103,8 @@ impl<C> Partition<C> {
                 item,
                 new_size,
                 attributes,
+                ..
             }) => {
-                let indexes = self.index_writes(before.bytes.as_deref(), item.as_deref())?;
                 if new_size > before.size && self.collection_is_full() {
                     let error = ApiError::new(
                         ErrorKind::ItemCollectionSizeLimitExceeded,
@@ -103,22 +113,23 @@ impl<C> Partition<C> {
                     let fault = ItemReply::Fault(ItemFault::Api(error));
                     return Ok(Evaluated::Answer(caller, fault));
                 }
-                let time_ms = self.stamp(now_ms);
-                let sizes = (before.size, new_size);
-                let images = (before.bytes.as_deref(), item.as_deref());
-                let made = self.write_or_change(time_ms, write, images, sizes);
-                let made_bytes = made.len();
-                let local = local_units(&indexes.units);
-                let command = command::with_entries(time_ms, made, &indexes.changes, local);
-                // Key and image in flight share the command's buffer.
-                let made = command.slice(command.len() - made_bytes..);
-                let key = command::key_of(&made, write.key.len());
-                let after = item.map(|_| command::image_of(&made, &key));
+                let by_service = matches!(write.action, WriteAction::Expire { .. });
+                let WriteParts {
+                    command,
+                    key,
+                    after,
+                    indexes,
+                } = self.write_command(
+                    (&write.key, by_service),
+                    &before,
+                    (item.as_deref(), new_size),
+                    now_ms,
+                )?;
                 let reply = ItemReply::Written {
                     attributes,
                     old_size_bytes: before.size,
                     new_size_bytes: new_size,
-                    indexes: indexes.units,
+                    indexes,
                     collection_bytes: self.collection_bytes(),
                 };
                 self.flights
@@ -142,34 +153,66 @@ impl<C> Partition<C> {
     }
 }
 
+/// The command that writes an item; key and image share its buffer.
+pub(crate) struct WriteParts {
+    pub(crate) command: Bytes,
+    pub(crate) key: Bytes,
+    pub(crate) after: Option<Bytes>,
+    /// What it costs in the table's indexes.
+    pub(crate) indexes: Vec<(IndexId, Units)>,
+}
+
 impl<C> Partition<C> {
-    /// The command for a write with these images and sizes, before and after: one that leaves a change record, if somebody wants it and the item
-    /// changes.
-    pub(crate) fn write_or_change(
-        &self,
-        time_ms: u64,
-        write: &Write,
-        (before, after): (Option<&[u8]>, Option<&[u8]>),
-        (old_size, new_size): (u64, u64),
-    ) -> Bytes {
-        match self.state.table.change_images() {
-            Some(wanted) if before != after => {
+    /// Whether a bound on writes in flight, or not flushed yet, or on change records is reached.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.flights.len() >= self.limits.in_flight_max
+            || self.flights.bytes() >= self.limits.in_flight_bytes_max
+            || self.overlay.bytes() >= self.limits.overlay_bytes_max
+            || self.changes_are_full()
+    }
+
+    /// Makes the command of every write to an item, single or of a transaction: one that leaves a change record, if somebody wants it and the
+    /// item changes.
+    pub(crate) fn write_command(
+        &mut self,
+        (key, by_service): (&[u8], bool),
+        before: &Before,
+        (item, new_size): (Option<&[u8]>, u64),
+        now_ms: u64,
+    ) -> Result<WriteParts, PartitionError> {
+        let indexes = self.index_writes(before.bytes.as_deref(), item)?;
+        let time_ms = self.stamp(now_ms);
+        let (old, sizes) = (before.bytes.as_deref(), (before.size, new_size));
+        let made = match self.state.table.change_images() {
+            Some(wanted) if old != item => {
                 let tracking = Tracking {
                     stream: wanted.stream,
-                    by_service: matches!(write.action, WriteAction::Expire { .. }),
+                    by_service,
                     // Of what is removed nothing else says its key attributes.
-                    old: before.filter(|_| wanted.old_image || after.is_none()),
+                    old: old.filter(|_| wanted.old_image || item.is_none()),
                 };
-                command::encode_change(time_ms, &write.key, after, (old_size, new_size), &tracking)
+                command::encode_change(time_ms, key, item, sizes, &tracking)
             }
-            _ => command::encode_write(time_ms, &write.key, after, old_size, new_size),
-        }
+            _ => command::encode_write(time_ms, key, item, before.size, new_size),
+        };
+        let made_bytes = made.len();
+        let local = local_units(&indexes.units);
+        let command = command::with_entries(time_ms, made, &indexes.changes, local);
+        let made = command.slice(command.len() - made_bytes..);
+        let key = command::key_of(&made, key.len());
+        let after = item.map(|_| command::image_of(&made, &key));
+        Ok(WriteParts {
+            command,
+            key,
+            after,
+            indexes: indexes.units,
+        })
     }
 }
 
 /// Refuses what a table does not take at this point of its life. The definition is in the log, so that what was proposed before it changed
 /// comes before whatever is proposed after.
-fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply> {
+pub(crate) fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply> {
     let fills = matches!(write.action, WriteAction::Fill(_));
     let error = match (status, fills) {
         (TableStatus::Creating, true) => return None,
@@ -182,7 +225,7 @@ fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply> {
 }
 
 /// What the write comes to. The inner error is an answer that changes nothing.
-fn plan(
+pub(crate) fn plan(
     table: &TableDefinition,
     write: &Write,
     before: &mut Before,
@@ -216,6 +259,7 @@ fn plan(
                     item: Some(item.clone()),
                     new_size,
                     attributes,
+                    checks: false,
                 }))
             }
             Err(error) => Ok(Err(malformed(error))),
@@ -230,6 +274,7 @@ fn plan(
                     item: None,
                     new_size: 0,
                     attributes: None,
+                    checks: false,
                 }),
                 // It was changed, or is gone, since the leader saw it.
                 false => Err(ItemFault::ConditionFailed {
@@ -242,6 +287,13 @@ fn plan(
             item: None,
             new_size: 0,
             attributes: all_old(before),
+            checks: false,
+        })),
+        WriteAction::Check => Ok(Ok(Plan {
+            item: before.bytes.clone(),
+            new_size: before.size,
+            attributes: None,
+            checks: true,
         })),
         WriteAction::Update { key_item, update } => {
             let Some(update) = update else {
@@ -254,6 +306,7 @@ fn plan(
                     item: None,
                     new_size: 0,
                     attributes: None,
+                    checks: false,
                 }));
             }
             let made;
@@ -298,6 +351,7 @@ fn plan(
                 item: Some(item),
                 new_size,
                 attributes,
+                checks: false,
             }))
         }
     }
@@ -316,6 +370,7 @@ fn touch(write: &Write, before: &Before, key_item: &Bytes) -> Result<Plan, ItemF
         item: Some(item.clone()),
         new_size,
         attributes,
+        checks: false,
     })
 }
 

@@ -7,6 +7,14 @@ use bytes::Bytes;
 use model::KeyRange;
 use paxos::Index;
 use protocol::item::{ItemFault, ItemReply};
+use protocol::transact::TransactionId;
+
+/// Whether an item is a transaction's once a write in flight is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Free,
+    Held(TransactionId),
+}
 
 #[derive(Debug)]
 pub(crate) struct Flights<C> {
@@ -29,7 +37,11 @@ struct Flight<C> {
     /// Of entries of a global index: the keys of their items' partition.
     source: Option<KeyRange>,
     after: Option<Bytes>,
-    caller: C,
+    lock: Lock,
+    /// It ends this transaction at the item.
+    finishes: Option<TransactionId>,
+    /// None: the one who is answered waits for the next flight.
+    caller: Option<C>,
     reply: ItemReply,
     /// Answers that rest on this write.
     waiting: Vec<(C, ItemReply)>,
@@ -53,11 +65,38 @@ impl<C> Flights<C> {
         self.bytes
     }
 
-    /// The newest write in flight of `key`: its number and the item it leads to.
-    pub(crate) fn newest(&self, key: &[u8]) -> Option<(u64, &Option<Bytes>)> {
+    /// The newest write in flight of `key`: its number, whose the item is behind it, and the item it leads to.
+    pub(crate) fn newest_locked(&self, key: &[u8]) -> Option<(u64, Lock, &Option<Bytes>)> {
         let number = *self.newest.get(key)?;
         let flight = self.queue.get((number - self.front) as usize)?;
-        Some((number, &flight.after))
+        Some((number, flight.lock, &flight.after))
+    }
+
+    /// The item of the flight that was pushed last is this transaction's.
+    pub(crate) fn lock_newest(&mut self, id: TransactionId) {
+        if let Some(flight) = self.queue.back_mut() {
+            flight.lock = Lock::Held(id);
+        }
+    }
+
+    /// The flight that was pushed last ends this transaction at its item.
+    pub(crate) fn finish_newest(&mut self, id: TransactionId) {
+        if let Some(flight) = self.queue.back_mut() {
+            flight.finishes = Some(id);
+        }
+    }
+
+    /// Whether the end of a transaction, at this item or (none) at any, is in flight.
+    pub(crate) fn finishes(&self, id: TransactionId, key: Option<&[u8]>) -> bool {
+        let of = |flight: &&Flight<C>| flight.finishes == Some(id);
+        let mut ends = self.queue.iter().filter(of);
+        ends.any(|flight| key.is_none_or(|key| flight.key == key))
+    }
+
+    /// Adds a command for which nobody waits: the one behind it, of the same proposal, says that it is done.
+    pub(crate) fn push_before(&mut self, command: Bytes, key: Bytes, after: Option<Bytes>) {
+        let reply = ItemReply::Fault(ItemFault::Unknown);
+        self.add(command, key, after, None, reply);
     }
 
     pub(crate) fn push(
@@ -66,6 +105,17 @@ impl<C> Flights<C> {
         key: Bytes,
         after: Option<Bytes>,
         caller: C,
+        reply: ItemReply,
+    ) {
+        self.add(command, key, after, Some(caller), reply);
+    }
+
+    fn add(
+        &mut self,
+        command: Bytes,
+        key: Bytes,
+        after: Option<Bytes>,
+        caller: Option<C>,
         reply: ItemReply,
     ) {
         let number = self.front + self.queue.len() as u64;
@@ -79,6 +129,8 @@ impl<C> Flights<C> {
             key,
             source: None,
             after,
+            lock: Lock::Free,
+            finishes: None,
             caller,
             reply,
             waiting: Vec::new(),
@@ -149,7 +201,7 @@ impl<C> Flights<C> {
         }
         self.front += 1;
         self.bytes -= flight.command.len();
-        answers.push((flight.caller, flight.reply));
+        answers.extend(flight.caller.map(|caller| (caller, flight.reply)));
         answers.extend(flight.waiting);
     }
 
@@ -165,7 +217,8 @@ impl<C> Flights<C> {
             } else {
                 ItemFault::NotReady
             };
-            answers.push((flight.caller, ItemReply::Fault(fault)));
+            let caller = flight.caller;
+            answers.extend(caller.map(|caller| (caller, ItemReply::Fault(fault))));
             // These wrote nothing, they only learnt something that may not come true.
             let not_done = |(caller, _)| (caller, ItemReply::Fault(ItemFault::NotReady));
             answers.extend(flight.waiting.into_iter().map(not_done));
@@ -187,7 +240,7 @@ impl<C> Flights<C> {
                 .waiting
                 .into_iter()
                 .map(|(caller, _)| caller)
-                .chain([flight.caller]);
+                .chain(flight.caller);
             answers.extend(callers.map(|caller| (caller, ItemReply::Fault(fault.clone()))));
         }
         // Refusals are rare: rebuild what the dropped flights hid.

@@ -25,6 +25,8 @@ mod read;
 pub mod split;
 mod splitting;
 pub mod state;
+mod transacting;
+pub mod transactions;
 mod walk;
 
 pub use btree::{BTree, BTreeError, Visitor};
@@ -35,6 +37,8 @@ pub use middle::Middle;
 pub use mutations::{MUTATIONS, Mutation};
 pub use partition::{Evaluated, Limits, Partition};
 pub use state::{Batch, Marked, PartitionState};
+pub use transacting::Transacted;
+pub use transactions::Transactions;
 
 /// Longest encoded key that a partition accepts, in bytes: of an entry with four sort keys of an index, delimited. Below LMDB's limit of
 /// 1,982.

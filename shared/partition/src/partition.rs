@@ -10,6 +10,7 @@ use crate::command::{self, Command, CommandKind};
 use crate::flight::Flights;
 use crate::overlay::Overlay;
 use crate::splitting::Deciding;
+use crate::transactions::LatestWrites;
 use crate::{BTree, Batch, Marked, PartitionError, PartitionState};
 
 /// Bounds of one partition; what is beyond is answered with `Overloaded`.
@@ -63,6 +64,8 @@ pub struct Partition<C> {
     pub(crate) deciding: Option<Deciding>,
     /// A marker that was applied and that no flush has reached yet, with the state behind it. The overlay has a layer that ends there.
     cut: Option<(Marked, Box<PartitionState>)>,
+    /// At a leader that was asked for transactional reads: what was written since.
+    pub(crate) latest: Option<LatestWrites>,
     /// At a leader: no command is stamped with an earlier time, milliseconds since the epoch.
     stamped_ms: u64,
     #[cfg(feature = "mutations")]
@@ -81,6 +84,7 @@ impl<C> Partition<C> {
             flights: Flights::new(),
             deciding: None,
             cut: None,
+            latest: None,
             stamped_ms: 0,
             #[cfg(feature = "mutations")]
             mutations: Vec::new(),
@@ -248,7 +252,12 @@ impl<C> Partition<C> {
         let command = Command::decode(bytes).map_err(PartitionError::BadCommand)?;
         self.state.time_ms = self.state.time_ms.max(command.time_ms);
         match command.kind {
-            CommandKind::Write(_) | CommandKind::SetTable(_) if self.has_ended() => {
+            CommandKind::Write(_)
+            | CommandKind::SetTable(_)
+            | CommandKind::Prepare(_)
+            | CommandKind::Finish(_)
+                if self.has_ended() =>
+            {
                 return Err(PartitionError::AfterSplit(index));
             }
             CommandKind::Write(write) => {
@@ -263,6 +272,9 @@ impl<C> Partition<C> {
                 if index.is_multiple_of(16) && self.mutations.contains(&crate::Mutation::SkipWrite)
                 {
                     return Ok(None);
+                }
+                if let Some(latest) = &mut self.latest {
+                    latest.note(&write.key, index);
                 }
                 self.overlay.put(write.key, write.item);
                 self.apply_entries(write.entries);
@@ -280,6 +292,13 @@ impl<C> Partition<C> {
                     let before = std::mem::replace(&mut self.state.table, *table);
                     self.follow_indexes(index, &before);
                 }
+            }
+            CommandKind::Prepare(prepared) => {
+                self.state.transactions.prepare(*prepared, command.time_ms);
+            }
+            CommandKind::Finish(settle) => {
+                let time_ms = self.state.time_ms;
+                self.state.transactions.finish(&settle, time_ms);
             }
             CommandKind::Trim(trim) => self.apply_trim(&trim),
             CommandKind::Acknowledge(upto) => {

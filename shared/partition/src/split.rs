@@ -135,6 +135,9 @@ pub fn begun_child(
         begins: committed.at,
         backfills: parent.backfills.clone(),
         sources: parent.sources.clone(),
+        transactions: parent
+            .transactions
+            .within(&range_of(&parent.range, split, side)),
         changes: inherited(parent, id, committed),
         configuration: Configuration::founding(committed.configuration.members.clone()),
         filling: None,

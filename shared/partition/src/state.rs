@@ -13,6 +13,7 @@ use protocol::scrub::Marker;
 use protocol::split::Split;
 use serde::{Deserialize, Serialize};
 
+use crate::Transactions;
 use crate::split::Filling;
 
 /// Everything about a replica that is not an item, at one log position. Stored in the B-tree in the same transaction as
@@ -64,6 +65,9 @@ pub struct PartitionState {
     /// The split that was begun and not abandoned.
     #[serde(default)]
     pub split: Option<Split>,
+    /// Transactions that are pending on its items, and those that ended lately.
+    #[serde(default, skip_serializing_if = "Transactions::is_empty")]
+    pub transactions: Transactions,
     /// This replica's part in its committed split is done: the children's replicas are here, durably, or were. Not replicated.
     #[serde(default)]
     pub installed: bool,
@@ -97,6 +101,7 @@ impl PartitionState {
             changes: ChangeState::default(),
             parent: None,
             split: None,
+            transactions: Transactions::default(),
             installed: false,
             filling: None,
         }

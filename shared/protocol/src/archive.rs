@@ -133,6 +133,14 @@ pub struct LogReplica {
     pub votes: bool,
 }
 
+/// Scrubber → archivers: what the archive has of a partition's snapshots is damaged, take another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SnapshotWish {
+    /// The partition.
+    pub partition: GroupId,
+}
+
 /// Archiver instance → admin, every few seconds: how far it is, and "what am I to keep and do?" → `ArchivePlan`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -187,3 +187,6 @@ pub enum OrderReply {
     /// Refused, and why.
     Refused(String),
 }
+
+/// `ApiCall::operation` of a router that wants the transactions' ledger to be made. No client can ask for it.
+pub const MAKE_LEDGER: &str = "MakeTransactionLedger";

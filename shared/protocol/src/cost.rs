@@ -7,6 +7,7 @@ use model::index::FIRST_GLOBAL;
 use model::{IndexId, Units};
 
 use crate::item::{ItemFault, ItemOperation, ItemReply, PageReply, WriteAction};
+use crate::transact::Transact;
 
 impl ItemOperation {
     /// What it costs at least: the smallest read, the size that is sent to be written.
@@ -30,11 +31,27 @@ impl ItemOperation {
                         encoded_item_size(item).unwrap_or(0)
                     }
                     WriteAction::Delete
+                    | WriteAction::Check
                     | WriteAction::Expire { .. }
                     | WriteAction::Update { .. } => 0,
                 };
                 (Direction::Write, capacity::write_units(bytes))
             }
+            // Two units for one: a write is prepared and committed (charged at once), a read is read twice.
+            Self::Transact(transact) => match &**transact {
+                Transact::Prepare { write, .. } => {
+                    let bytes = match &write.action {
+                        WriteAction::Put(item) => encoded_item_size(item).unwrap_or(0),
+                        _ => 0,
+                    };
+                    (
+                        Direction::Write,
+                        capacity::transactional(capacity::write_units(bytes)),
+                    )
+                }
+                Transact::Commit(_) | Transact::Cancel(_) => (Direction::Write, Units::ZERO),
+                Transact::Read { .. } => (Direction::Read, capacity::read_units(0, true)),
+            },
         }
     }
 
@@ -45,6 +62,7 @@ impl ItemOperation {
             Self::Page(page) => page.strong,
             Self::Changes(_) => true,
             Self::Write(_) | Self::Propagate(_) => false,
+            Self::Transact(transact) => matches!(**transact, Transact::Read { .. }),
         }
     }
 }
@@ -63,6 +81,13 @@ impl ItemReply {
                 ..
             } => capacity::write_units(*old_size_bytes.max(new_size_bytes))
                 .saturating_add(local_units(indexes)),
+            Self::Prepared {
+                old_size_bytes,
+                new_size_bytes,
+            } => {
+                capacity::transactional(capacity::write_units(*old_size_bytes.max(new_size_bytes)))
+            }
+            Self::Versioned { size_bytes, .. } => capacity::read_units(*size_bytes, true),
             // As the write would have cost: what was to be written, or what is there, whichever is larger.
             Self::Fault(ItemFault::ConditionFailed { size_bytes, .. }) => {
                 sure.max(capacity::write_units(*size_bytes))

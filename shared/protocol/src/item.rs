@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::{ChangesReply, ChangesRequest};
 use crate::directory::PartitionInfo;
 use crate::propagate::Propagate;
+use crate::transact::{Transact, TransactionRef};
 
 /// A request on one partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub enum ItemOperation {
     Page(Box<Page>),
     /// Bring entries into a global secondary index.
     Propagate(Box<Propagate>),
+    /// One item's part in a transaction.
+    Transact(Box<Transact>),
     /// Read change records.
     Changes(Box<ChangesRequest>),
 }
@@ -80,6 +83,8 @@ pub enum WriteAction {
     Fill(Bytes),
     /// Remove the item.
     Delete,
+    /// Nothing but the condition: a ConditionCheck of a transaction.
+    Check,
     /// Remove the item if its time to live is over: by the service itself.
     Expire {
         /// The attribute that says when.
@@ -178,6 +183,22 @@ pub enum ItemReply {
     },
     /// To `Page`.
     Page(PageReply),
+    /// To `Transact::Prepare`: pending, durable on a quorum.
+    Prepared {
+        /// Size before, 0 when absent.
+        old_size_bytes: u64,
+        /// Size after a commit, 0 when absent.
+        new_size_bytes: u64,
+    },
+    /// To `Transact::Read`.
+    Versioned {
+        /// Encoded (projected) item, if there is one; none if the question was whether it is unchanged.
+        item: Option<Bytes>,
+        /// Size of the whole item in bytes as DynamoDB counts; 0 when absent.
+        size_bytes: u64,
+        /// The version of the item that this is.
+        version: u64,
+    },
     /// To `Changes`.
     Changes(Box<ChangesReply>),
     /// Not done, or not known to be done: see the fault.
@@ -246,6 +267,16 @@ pub enum ItemFault {
         /// The global secondary index that takes no more, if not the table itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index: Option<IndexId>,
+    },
+    /// Not executed: a transaction is pending on the item, or (of an item that a transaction reads) it has changed. Final.
+    Conflict {
+        /// The transaction that is pending, if it is known.
+        pending: Option<TransactionRef>,
+    },
+    /// Not executed: the timestamp of the transaction is too far ahead of, or behind, the leader's time. Final.
+    Untimely {
+        /// The leader's time, milliseconds since the epoch.
+        now_ms: u64,
     },
     /// It may or may not have been executed (leadership lost while in flight, time-out). Never retried as if it had not.
     Unknown,

@@ -18,3 +18,4 @@ pub mod scrub;
 pub mod split;
 pub mod subjects;
 pub mod tokens;
+pub mod transact;

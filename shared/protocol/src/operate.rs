@@ -228,6 +228,9 @@ pub struct PartitionStatus {
     pub partition: GroupId,
     /// Name of its table.
     pub table: String,
+    /// `TableDefinition::uuid`; empty: not known, or the system table's.
+    #[serde(default)]
+    pub table_uuid: String,
     /// Its leader.
     pub leader: Option<NodeId>,
     /// Generation of its members.

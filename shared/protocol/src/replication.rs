@@ -182,6 +182,9 @@ pub struct CopyEnd {
     /// Its split, as of that position.
     #[serde(default)]
     pub split: Option<Split>,
+    /// Its pending and ended transactions, as `partition::Transactions` encodes them; empty: there are none.
+    #[serde(default)]
+    pub transactions: Bytes,
 }
 
 #[cfg(test)]

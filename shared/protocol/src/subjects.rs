@@ -34,6 +34,8 @@ pub fn node_archive(node: NodeId) -> String {
 }
 /// An archiver's report: `archive::ArchiveReport` → `archive::ArchivePlan`. Every admin hears it, the active one answers.
 pub const ADMIN_ARCHIVE: &str = "admin.archive";
+/// A snapshot is wanted: `archive::SnapshotWish`, one way. Every archiver hears it, the one that looks after the partition takes it.
+pub const ARCHIVE_SNAPSHOTS: &str = "archive.snapshots";
 /// Lookups to one memds node: `directory::LookupRequest` → `directory::LookupReply`.
 pub fn memds_lookup(instance: u64) -> String {
     format!("memds.{instance}.lookup")
@@ -64,6 +66,8 @@ pub const ADMIN_NUDGE: &str = "admin.nudge";
 pub const ADMIN_OPERATE: &str = "admin.operate";
 /// "Forget all routes that you have cached", to every routing client (routers, admins), one way: `operate::ForgetRoutes`.
 pub const ROUTES_FORGET: &str = "routes.forget";
+/// Transactions that have been pending for long, from the items' leaders to one of the routers (queue group), one way: `transact::Stalled`.
+pub const TRANSACTIONS_STALLED: &str = "transactions.stalled";
 /// Tables' tokens from one GAC instance: `tokens::TokenRequest` → `tokens::TokenReply`.
 pub fn gac_tokens(instance: u64) -> String {
     format!("gac.{instance}.tokens")

@@ -16,6 +16,7 @@ use protocol::directory::{Lookup, LookupAnswer, PartitionInfo, TableRef};
 use protocol::health::Heartbeat;
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
+use protocol::transact::Transact;
 use tokio::sync::Semaphore;
 
 use crate::lookups::Lookups;
@@ -150,6 +151,15 @@ impl Client {
         if name.starts_with(SYSTEM_PREFIX) {
             return Err(crate::errors::no_table());
         }
+        self.any_table(name, deadline).await
+    }
+
+    /// Definition of a table, the mesh's own included.
+    pub async fn any_table(
+        &self,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Arc<TableDefinition>, ApiError> {
         let mut lookup = Lookup {
             table: TableRef::Name(name.to_owned()),
             key: None,
@@ -202,6 +212,21 @@ impl Client {
             }
             reply => Ok(reply),
         }
+    }
+
+    /// A transaction's end at one of its items, known by its table's number only. Faults as by `item`; repeated while it is unknown
+    /// whether it was done, which does no harm.
+    pub async fn settle(
+        &self,
+        table: TableId,
+        key: &EncodedKey,
+        transact: Transact,
+        deadline: Deadline,
+        trace: &TraceContext,
+    ) -> Result<ItemReply, ApiError> {
+        let operation = ItemOperation::Transact(Box::new(transact));
+        let called = self.call_storage(table, key, operation, deadline, trace);
+        called.await.map(|(reply, _)| reply)
     }
 
     /// A partition of `table` has no capacity units left.

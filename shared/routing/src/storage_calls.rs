@@ -11,6 +11,7 @@ use paxos::NodeId;
 use protocol::directory::PartitionInfo;
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
+use protocol::transact::Transact;
 
 use crate::attempts::{Attempts, Need};
 use crate::client::Client;
@@ -40,10 +41,7 @@ impl Client {
         let Ok(_permit) = self.shared.calls.try_acquire() else {
             return Err(errors::overloaded());
         };
-        let is_write = matches!(
-            operation,
-            ItemOperation::Write(_) | ItemOperation::Propagate(_)
-        );
+        let is_write = is_write(&operation);
         let mut attempts = Attempts::new(need(&operation));
         let whole_range = match &operation {
             ItemOperation::Page(page) => Some(page.range.clone()),
@@ -141,7 +139,7 @@ impl Client {
     ) -> Result<ItemReply, CallError> {
         let (shared, began) = (&self.shared, Instant::now());
         let sent = self.send(node, call, time, trace);
-        let reply = if matches!(call.operation, ItemOperation::Write(_)) {
+        let reply = if is_write(&call.operation) {
             tokio::pin!(sent);
             loop {
                 tokio::select! {
@@ -182,9 +180,10 @@ impl Client {
             Err(error) => return judge_call_error(&error, is_write),
         };
         match fault {
-            ItemFault::ConditionFailed { .. } | ItemFault::Throttled { .. } => {
-                Next::Done(Ok(ItemReply::Fault(fault)))
-            }
+            ItemFault::ConditionFailed { .. }
+            | ItemFault::Throttled { .. }
+            | ItemFault::Conflict { .. }
+            | ItemFault::Untimely { .. } => Next::Done(Ok(ItemReply::Fault(fault))),
             ItemFault::Api(error) => Next::Done(Err(error)),
             ItemFault::NotHere { partition: hint } => {
                 if let Some(hint) = hint {
@@ -237,11 +236,23 @@ fn goes_on(range: &KeyRange, partition: &KeyRange, reverse: bool) -> bool {
     !partition.end.is_empty() && (range.end.is_empty() || partition.end < range.end)
 }
 
+/// Whether it must not be repeated while it is unknown whether it was executed.
+fn is_write(operation: &ItemOperation) -> bool {
+    match operation {
+        ItemOperation::Write(_) | ItemOperation::Propagate(_) => true,
+        ItemOperation::Transact(transact) => matches!(**transact, Transact::Prepare { .. }),
+        ItemOperation::Get(_) | ItemOperation::Page(_) | ItemOperation::Changes(_) => false,
+    }
+}
+
 fn need(operation: &ItemOperation) -> Need {
     let strong = match operation {
         ItemOperation::Get(get) => get.strong,
         ItemOperation::Page(page) => page.strong,
-        ItemOperation::Write(_) | ItemOperation::Propagate(_) | ItemOperation::Changes(_) => true,
+        ItemOperation::Write(_)
+        | ItemOperation::Propagate(_)
+        | ItemOperation::Changes(_)
+        | ItemOperation::Transact(_) => true,
     };
     if strong { Need::Leader } else { Need::Nearest }
 }

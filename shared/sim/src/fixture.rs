@@ -79,6 +79,7 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         changes: Default::default(),
         parent: None,
         split: None,
+        transactions: Default::default(),
         installed: false,
         entries: 0,
         backfills: Vec::new(),

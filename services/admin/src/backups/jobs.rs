@@ -29,6 +29,8 @@ struct Instance {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workers {
     instances: BTreeMap<u64, Instance>,
+    /// Jobs that nobody can work on at the moment, and since when, milliseconds since the start.
+    held_up: BTreeMap<String, u64>,
 }
 
 /// What is to be written about a job.
@@ -98,6 +100,45 @@ impl Workers {
             });
         }
         assigned
+    }
+
+    /// Ends jobs as failed that nobody could work on for `wait_ms_max`; gives back the changed records. `lacks`: what a job has to wait for, in words;
+    /// none: nothing. Waiting for a free place does not count.
+    pub(crate) fn give_up<'a>(
+        &mut self,
+        jobs: impl Iterator<Item = &'a JobRecord>,
+        lacks: impl Fn(&JobRecord) -> Option<&'static str>,
+        wait_ms_max: u64,
+        (now_ms, unix_ms): (u64, u64),
+    ) -> Vec<JobRecord> {
+        let nobody = !self.instances.values().any(|i| alive(i, now_ms));
+        let (mut held_up, mut given_up) = (BTreeMap::new(), Vec::new());
+        for job in jobs.filter(|job| job.outcome.is_none() && !self.works(job, now_ms)) {
+            let why = lacks(job).or(nobody.then_some("No archiver is at work"));
+            let Some(why) = why else { continue };
+            let since_ms = *self.held_up.get(&job.number).unwrap_or(&now_ms);
+            held_up.insert(job.number.clone(), since_ms);
+            if now_ms.saturating_sub(since_ms) < wait_ms_max {
+                continue;
+            }
+            let seconds = wait_ms_max / 1_000;
+            given_up.push(JobRecord {
+                outcome: Some(Outcome::Failed {
+                    code: "ArchiveUnavailable".to_owned(),
+                    message: format!("{why}, for {seconds} seconds by now"),
+                }),
+                ended_ms: unix_ms,
+                owner: None,
+                ..job.clone()
+            });
+        }
+        self.held_up = held_up;
+        given_up
+    }
+
+    /// Another admin gave the orders meanwhile: how long jobs have waited is not known.
+    pub(crate) fn forget_waits(&mut self) {
+        self.held_up.clear();
     }
 
     /// Whether the owner of a job is still at it.

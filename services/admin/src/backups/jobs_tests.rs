@@ -142,3 +142,40 @@ fn ended_jobs_are_forgotten_and_jobs_without_a_table_fail() {
         Change::Keep
     );
 }
+
+#[test]
+fn a_job_that_nobody_can_work_on_fails_and_one_that_waits_for_its_turn_does_not() {
+    const WAIT_MS: u64 = 60_000;
+    let mut workers = Workers::default();
+    let jobs = [restore("1"), restore("2")];
+    let lacks = |job: &JobRecord| (job.number == "1").then_some("The archive is behind");
+    let look = |workers: &mut Workers, now_ms| {
+        workers.heard(&report(7, 1, 0), now_ms);
+        workers.give_up(jobs.iter(), lacks, WAIT_MS, (now_ms, now_ms + 5))
+    };
+    assert!(look(&mut workers, 0).is_empty());
+    assert!(look(&mut workers, WAIT_MS - 1).is_empty());
+    let given_up = look(&mut workers, WAIT_MS);
+    assert_eq!(given_up.len(), 1);
+    assert_eq!(
+        (given_up[0].number.as_str(), given_up[0].ended_ms),
+        ("1", WAIT_MS + 5)
+    );
+    let Some(Outcome::Failed { code, message }) = &given_up[0].outcome else {
+        panic!("{given_up:?}");
+    };
+    assert_eq!(code, "ArchiveUnavailable");
+    assert_eq!(message, "The archive is behind, for 60 seconds by now");
+    // Another admin had the lease meanwhile.
+    workers.forget_waits();
+    assert!(look(&mut workers, 2 * WAIT_MS).is_empty());
+    // Nobody is there at all.
+    let alone = |workers: &mut Workers, now_ms| {
+        let number = |job: JobRecord| job.number;
+        let up = workers.give_up(jobs[1..].iter(), lacks, WAIT_MS, (now_ms, 0));
+        up.into_iter().map(number).collect::<Vec<_>>()
+    };
+    let silent_ms = 2 * WAIT_MS + SILENT_MS;
+    assert!(alone(&mut workers, silent_ms).is_empty());
+    assert_eq!(alone(&mut workers, silent_ms + WAIT_MS), ["2"]);
+}

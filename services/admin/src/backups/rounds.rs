@@ -118,7 +118,9 @@ impl Admin {
                 _ => {}
             }
         }
-        let tables = self.tables.read().clone();
+        let mut tables = self.tables.read().clone();
+        // The archive still gets what was written to those that were deleted lately.
+        tables.extend(self.leaving.read().iter().cloned());
         self.note_archived(&tables, &backups);
         let Some(epoch) = self.epoch() else {
             self.board.lock().epoch = None;
@@ -152,19 +154,30 @@ impl Admin {
                 now_ms(),
             );
             let jobs = jobs.into_iter().map(|job| (job.value.number.clone(), job));
+            let board = &mut *board;
             board.jobs = jobs.collect();
-            board.epoch = Some(epoch);
+            if board.epoch.replace(epoch) != Some(epoch) {
+                board.workers.forget_waits();
+            }
             let made: BTreeSet<&str> = tables
                 .iter()
                 .filter_map(|table| table.filling.as_ref().filter(|f| f.made))
                 .map(|filling| filling.job.as_str())
                 .collect();
-            let ready = |job: &JobRecord| {
-                let target = job.target().is_none() || made.contains(job.number.as_str());
-                target && self.archived_for(job, &tables)
+            let lacks = |job: &JobRecord| {
+                if job.target().is_some() && !made.contains(job.number.as_str()) {
+                    return Some("The table that is to be filled is not made");
+                }
+                let waits = !self.archived_for(job, &tables);
+                waits.then_some("The archive has not come as far as the point in time")
             };
-            let jobs = board.jobs.values().map(|stored| &stored.value);
-            let given = board.workers.assign(jobs, ready, self.now_ms());
+            let jobs = || board.jobs.values().map(|stored| &stored.value);
+            let wait_ms_max = self.settings.job_wait_ms_max;
+            let times = (self.now_ms(), now_ms());
+            let mut given = board.workers.give_up(jobs(), lacks, wait_ms_max, times);
+            let open = jobs().filter(|job| !given.iter().any(|up| up.number == job.number));
+            let ready = |job: &JobRecord| lacks(job).is_none();
+            given.extend(board.workers.assign(open, ready, self.now_ms()));
             let token = |job: &JobRecord| board.jobs.get(&job.number).map(|s| s.token.clone());
             let given: Vec<_> = given
                 .into_iter()
@@ -269,6 +282,17 @@ impl Admin {
         })
     }
 
+    /// Tells all partitions of a table what its status is: one that is DELETING takes no more writes.
+    pub(crate) async fn close_partitions(&self, record: &TableRecord) -> Result<(), Unsettled> {
+        for &partition in &record.partitions {
+            let Some(partition) = self.partition(partition).await? else {
+                return Err(Unsettled::Later("a partition has no record"));
+            };
+            self.set_table(&partition.value, &record.definition).await?;
+        }
+        Ok(())
+    }
+
     /// The last backup of a table that is DELETING and had point-in-time recovery: taken once its partitions take no more writes.
     pub(crate) async fn take_last_backup(
         &self,
@@ -279,12 +303,7 @@ impl Admin {
         }
         let record = &mut stored.value;
         if record.last_backup.is_none() {
-            for &partition in &record.partitions {
-                let Some(partition) = self.partition(partition).await? else {
-                    return Err(Unsettled::Later("a partition has no record"));
-                };
-                self.set_table(&partition.value, &record.definition).await?;
-            }
+            self.close_partitions(record).await?;
             record.last_backup = Some(arn::number(now_ms() + AHEAD_MS, rand::random()));
             let key = records::table_key(&record.definition.name);
             stored.token = self.catalog.put(&key, record, Some(&stored.token)).await?;
@@ -305,8 +324,9 @@ impl Admin {
         Ok(stored)
     }
 
-    /// Backups of a table whose log is still on its way into the archive: its partitions are not dropped before.
-    pub(crate) async fn await_backups(&self, record: &TableRecord) -> Result<(), Unsettled> {
+    /// Whether the log of a table is still on its way into the archive, and a backup, restore or export needs it: its partitions are not dropped
+    /// before.
+    pub(crate) async fn awaits_archive(&self, record: &TableRecord) -> Result<bool, Unsettled> {
         let uuid = &record.definition.uuid;
         let backups = self.catalog.scan_records::<BackupRecord>(is_backup).await;
         let backups = backups.map_err(|error: ApiError| Unsettled::Api(error))?;
@@ -315,11 +335,6 @@ impl Admin {
         let jobs = self.job_records().await?;
         let tables = std::slice::from_ref(record);
         let read = |job: &JobRecord| job.outcome.is_none() && !self.archived_for(job, tables);
-        match backups.iter().any(backed_up) || jobs.iter().any(read) {
-            true => Err(Unsettled::Later(
-                "what a backup, restore or export of it needs is not archived yet",
-            )),
-            false => Ok(()),
-        }
+        Ok(backups.iter().any(backed_up) || jobs.iter().any(read))
     }
 }

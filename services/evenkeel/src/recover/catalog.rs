@@ -6,10 +6,12 @@ use archive::lineage::{Moment, Piece};
 use archive::{PartitionRef, TableUuid};
 use model::codec::decode_item;
 use model::table::TableStatus;
-use model::{AttributeValue, TableDefinition};
+use model::{AttributeValue, TableDefinition, TableId};
 use objects::{ArchiveReader, ArchivedTable, MemorySink, Rebuild};
 use serde::Deserialize;
 
+/// Number of the system table.
+const SYSTEM_TABLE: TableId = TableId(1);
 /// Key of a table's record in the system table: this and its name.
 const TABLE: &str = "table#";
 
@@ -89,7 +91,8 @@ pub(crate) async fn read(
 async fn is_system(reader: &ArchiveReader, uuid: &TableUuid) -> anyhow::Result<bool> {
     for partition in reader.partitions(uuid).await? {
         if let Some(birth) = reader.birth(&partition).await? {
-            return Ok(birth.table.id.is_system());
+            // The transactions' ledger is a system table, too.
+            return Ok(birth.table.id == SYSTEM_TABLE);
         }
     }
     Ok(false)
@@ -118,9 +121,11 @@ async fn tables(reader: &ArchiveReader, uuid: &TableUuid) -> anyhow::Result<(Vec
                 continue;
             };
             let Record { definition } = serde_json::from_str(body)?;
-            // What was being deleted is gone; the tables of indexes come with their tables.
-            let wanted =
-                definition.status != TableStatus::Deleting && definition.index_of.is_none();
+            // What was being deleted is gone; the tables of indexes come with their tables. The transactions' ledger begins anew: what it
+            // knew to be unfinished has no pending items left.
+            let wanted = definition.status != TableStatus::Deleting
+                && definition.index_of.is_none()
+                && !definition.id.is_system();
             if wanted {
                 lost.push(Lost { definition });
             }

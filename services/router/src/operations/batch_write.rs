@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use model::error::texts::{ITEM_SIZE, KEY_SCHEMA};
-use model::{ApiError, EncodedKey, IndexId, Item, TableDefinition, Units, codec, json, key, size};
+use model::{
+    ApiError, EncodedKey, ErrorKind, IndexId, Item, TableDefinition, Units, codec, json, key, size,
+};
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
 use super::{Limits, index_costs, leaves_unprocessed, usable_table, write_collection, written};
@@ -158,6 +160,8 @@ pub(super) async fn execute<B: Backend>(
         return Err(error);
     }
     if let Some(error) = first_error
+        // BatchWriteItem has no error for a transaction that is pending: what it is in the way of comes back.
+        && error.kind != ErrorKind::TransactionConflict
         && !done.contains(&true)
     {
         return Err(error);

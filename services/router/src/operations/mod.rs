@@ -10,6 +10,8 @@ mod put;
 mod query;
 mod scan;
 mod target;
+mod transact_get;
+mod transact_write;
 mod update;
 
 use std::sync::Arc;
@@ -22,6 +24,9 @@ use crate::backend::{Backend, Caller, Context};
 use crate::consumed::{Detail, IndexCost};
 use crate::operation::Operation;
 use crate::texts;
+
+/// Whether transactions are served.
+const TRANSACTIONS: bool = false;
 
 /// Bounds that operations need.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +81,17 @@ async fn execute_once<B: Backend>(
         Operation::BatchExecuteStatement => {
             partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::DescribeEndpoints | Operation::Streams(_) | Operation::Control(_) => {
-            Err(texts::unknown_operation())
+        Operation::TransactGetItems if TRANSACTIONS => {
+            transact_get::execute(json::from_slice(body)?, backend, limits, context).await
         }
+        Operation::TransactWriteItems if TRANSACTIONS => {
+            transact_write::execute(json::from_slice(body)?, backend, context).await
+        }
+        Operation::TransactGetItems
+        | Operation::TransactWriteItems
+        | Operation::DescribeEndpoints
+        | Operation::Streams(_)
+        | Operation::Control(_) => Err(texts::unknown_operation()),
     }
 }
 
@@ -171,6 +184,11 @@ fn fault_error(fault: ItemFault) -> ApiError {
         ItemFault::NotHere { .. } | ItemFault::WrongRange { .. } | ItemFault::NotReady => {
             texts::unavailable()
         }
+        // Of transactions only, which look at them first.
+        ItemFault::Conflict { .. } => ApiError::transaction_conflict(),
+        ItemFault::Untimely { now_ms } => {
+            texts::internal(format!("untimely, the leader's time is {now_ms}"))
+        }
         // routing makes the error of it, which names the table
         ItemFault::Throttled { direction, .. } => {
             texts::internal(format!("throttled: {direction:?}"))
@@ -180,7 +198,11 @@ fn fault_error(fault: ItemFault) -> ApiError {
 
 /// Whether a batch leaves the item unprocessed: it was certainly not done, and may be done later.
 fn leaves_unprocessed(error: &ApiError) -> bool {
-    error.is_throttling() || error.kind == ErrorKind::ServiceUnavailable
+    error.is_throttling()
+        || matches!(
+            error.kind,
+            ErrorKind::ServiceUnavailable | ErrorKind::TransactionConflict
+        )
 }
 
 /// What a write asks to be told beside its attributes.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use model::capacity::{Direction, read_units};
-use model::{ApiError, EncodedKey, ErrorKind, TableDefinition, Units};
+use model::{ApiError, EncodedKey, ErrorKind, TableDefinition, TableId, Units};
 use protocol::control::{ApiCall, ApiReply};
 use protocol::item::{ItemOperation, ItemReply, Page, PageReply};
+use protocol::transact::Transact;
 
 use super::TableLine;
 use super::line::Entered;
@@ -70,6 +71,21 @@ impl<B: Backend> Backend for Limited<B> {
             read.saturating_add(fetched)
         });
         result
+    }
+
+    async fn settle(
+        &self,
+        table: TableId,
+        key: &EncodedKey,
+        transact: Transact,
+        context: &Context,
+    ) -> Result<ItemReply, ApiError> {
+        // It was paid for when it was prepared.
+        self.backend.settle(table, key, transact, context).await
+    }
+
+    async fn ledger(&self, context: &Context) -> Result<Arc<TableDefinition>, ApiError> {
+        self.backend.ledger(context).await
     }
 
     async fn control(&self, call: ApiCall, context: &Context) -> Result<ApiReply, ApiError> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
 use bytes::Bytes;
-use partition::PartitionState;
 use partition::change::is_change_key;
+use partition::{PartitionState, Transactions};
 use paxos::{GroupId, Index, NodeId};
 use protocol::changes::ChangeState;
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
@@ -319,6 +319,8 @@ impl<'a> Attempt<'a> {
             },
             parent: end.parent,
             split: end.split.clone(),
+            transactions: Transactions::decode(&end.transactions)
+                .map_err(|why| Fault::StartOver(format!("transactions: {why}")))?,
             // A copy brings no children along: what this replica has done, it has done.
             installed: self.own.installed,
             filling: None,

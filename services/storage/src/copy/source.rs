@@ -303,5 +303,6 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         changes: state.changes.clone(),
         parent: state.parent,
         split: state.split.clone(),
+        transactions: state.transactions.encode(),
     }
 }

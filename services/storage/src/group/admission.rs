@@ -199,6 +199,15 @@ impl Store {
                 members.filter(|member| *member != node.id),
             )
         };
+        let settles = matches!(operation, ItemOperation::Transact(transact) if transact.settles());
+        if settles {
+            // Paid for when it was prepared; and what is pending must never stay so for want of units.
+            return Some(Charge {
+                direction,
+                sure,
+                grant: None,
+            });
+        }
         let charge = self.admission.take(env.now, direction, sure, room);
         if charge.is_none() {
             let refused = match direction {
@@ -263,6 +272,7 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
             static NONE: EncodedKey = EncodedKey::from_static(b"");
             propagate.entries.first().map_or(&NONE, |entry| &entry.key)
         }
+        ItemOperation::Transact(transact) => transact.key(),
         ItemOperation::Changes(request) => &request.key,
         ItemOperation::Page(page) => page.after.as_ref().unwrap_or(match page.reverse {
             true => &page.range.end,

@@ -4,8 +4,10 @@ use model::{ApiError, ErrorKind, Units};
 use partition::{Evaluated, PartitionError, command};
 use paxos::{Refusal, Standing};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
+use protocol::transact::Transact;
 
 use super::admission::key_of;
+use super::store::Change;
 use super::{Group, Store};
 use crate::env::Env;
 use crate::inbox::Caller;
@@ -69,23 +71,30 @@ impl Group {
         let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
-            ItemOperation::Write(_) | ItemOperation::Propagate(_) | ItemOperation::Changes(_) => {
-                true
-            }
+            ItemOperation::Write(_)
+            | ItemOperation::Propagate(_)
+            | ItemOperation::Changes(_)
+            | ItemOperation::Transact(_) => true,
         };
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
             let shed = match operation {
-                ItemOperation::Write(_) | ItemOperation::Propagate(_) if env.node.is_full() => {
+                ItemOperation::Write(_)
+                | ItemOperation::Propagate(_)
+                | ItemOperation::Transact(_)
+                    if env.node.is_full() =>
+                {
                     Some(no_space())
                 }
-                ItemOperation::Write(_) | ItemOperation::Propagate(_)
+                ItemOperation::Write(_)
+                | ItemOperation::Propagate(_)
+                | ItemOperation::Transact(_)
                     if env.node.overlays_full() =>
                 {
                     Some(ItemFault::Overloaded)
                 }
-                ItemOperation::Write(_) => self.index_fault(env),
+                ItemOperation::Write(_) | ItemOperation::Transact(_) => self.index_fault(env),
                 _ => None,
             };
             self.leader_fault(env).or(shed)
@@ -127,10 +136,24 @@ impl Group {
                 store.partition.answer_changes(&*store.tree, request, group)
             }
             ItemOperation::Write(write) => {
-                store.writes.push((write, caller, charge));
+                store.writes.push((Change::Write(write), caller, charge));
                 env.touch(self.id, &mut self.touched);
                 return Ok(());
             }
+            ItemOperation::Transact(ref transact) => match &**transact {
+                Transact::Read {
+                    get,
+                    unchanged_since,
+                } => store
+                    .partition
+                    .transactional_get(&*store.tree, get, *unchanged_since),
+                Transact::Prepare { .. } | Transact::Commit(_) | Transact::Cancel(_) => {
+                    let change = Change::Transact(transact.clone());
+                    store.writes.push((change, caller, charge));
+                    env.touch(self.id, &mut self.touched);
+                    return Ok(());
+                }
+            },
         };
         match reply {
             Ok(reply) => {
@@ -174,8 +197,8 @@ impl Group {
             return Ok(());
         };
         if let Some(fault) = fault {
-            for (write, caller, charge) in writes.drain(..) {
-                store.settle(env, &write.key, charge, Units::ZERO);
+            for (change, caller, charge) in writes.drain(..) {
+                store.settle(env, change.key(), charge, Units::ZERO);
                 env.answers.push((caller, ItemReply::Fault(fault.clone())));
             }
             store.writes = writes;
@@ -183,10 +206,23 @@ impl Group {
         }
         let (mut answers, mut evaluated_all) = (Vec::new(), Ok(()));
         let mut left = writes.drain(..);
-        for (write, caller, charge) in left.by_ref() {
+        for (change, caller, charge) in left.by_ref() {
+            let write = match &change {
+                Change::Write(write) => write,
+                Change::Transact(transact) => {
+                    match store.transact(env, transact, caller, charge) {
+                        Ok(answer) => answers.extend(answer),
+                        Err(error) => {
+                            evaluated_all = Err(error);
+                            break;
+                        }
+                    }
+                    continue;
+                }
+            };
             let evaluated = store
                 .partition
-                .evaluate(&*store.tree, &write, env.unix_ms, caller);
+                .evaluate(&*store.tree, write, env.unix_ms, caller);
             let cost = match evaluated {
                 Ok(Evaluated::Propose(command)) => {
                     let units = command::units(&command).unwrap_or_default();

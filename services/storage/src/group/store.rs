@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use btree::ReplicaTree;
 use bytes::Bytes;
+use model::EncodedKey;
 use partition::{Partition, PartitionState};
 use paxos::{GroupId, Millis, NodeId};
 use protocol::item::Write;
+use protocol::transact::Transact;
 
 use super::admission::{Admission, Charge};
 use super::changes::Upkeep;
@@ -15,6 +17,25 @@ use super::flush::Flush;
 use super::propagation::Propagation;
 use super::split::Splitting;
 use crate::inbox::Caller;
+
+/// What waits to become commands.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A single write.
+    Write(Box<Write>),
+    /// A transaction's, other than a read.
+    Transact(Box<Transact>),
+}
+
+impl Change {
+    /// The item that it is about.
+    pub(super) fn key(&self) -> &EncodedKey {
+        match self {
+            Self::Write(write) => &write.key,
+            Self::Transact(transact) => transact.key(),
+        }
+    }
+}
 
 /// Partition and B-tree.
 pub(crate) struct Store {
@@ -30,7 +51,7 @@ pub(crate) struct Store {
     pub(crate) tree_bytes: u64,
     /// Writes that came since the last proposal. They become the next one once the log is done with what this group gave it last: while
     /// it syncs, a proposal would only wait for the next sync, and cost every follower a message and a sync of its own.
-    pub(super) writes: Vec<(Box<Write>, Caller, Charge)>,
+    pub(super) writes: Vec<(Change, Caller, Charge)>,
     /// What requests may spend.
     pub(super) admission: Admission,
     /// What a leader does by itself.

@@ -251,3 +251,11 @@ pub fn table_not_found(name: &str) -> String {
 pub fn table_exists(name: &str) -> String {
     format!("Table already exists: {name}")
 }
+
+// Transactions
+
+/// A single write, or an operation of a transaction, to an item on which another transaction is pending.
+pub const TRANSACTION_CONFLICT: &str = "Transaction is ongoing for the item";
+/// Followed by the codes of all operations in brackets.
+pub const TRANSACTION_CANCELED: &str =
+    "Transaction cancelled, please refer cancellation reasons for specific reasons";

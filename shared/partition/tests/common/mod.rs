@@ -106,6 +106,7 @@ pub fn state() -> PartitionState {
         changes: Default::default(),
         parent: None,
         split: None,
+        transactions: Default::default(),
         installed: false,
         filling: None,
     }

@@ -1,0 +1,268 @@
+"""TransactWriteItems."""
+
+import threading
+
+import pytest
+from botocore.exceptions import ClientError
+
+from faults import fails, invalid
+
+NONE = {"Code": "None"}
+FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+
+
+def key_of(value):
+    return {"pk": {"S": value}}
+
+
+def put(table, pk, **rest):
+    item = {**key_of(pk), **{name: {"N": str(value)} for name, value in rest.pop("attributes", {}).items()}}
+    return {"Put": {"TableName": table, "Item": item, **rest}}
+
+
+def add(table, pk, amount, **rest):
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": key_of(pk),
+            "UpdateExpression": "ADD n :n",
+            "ExpressionAttributeValues": {":n": {"N": str(amount)}, **rest.pop("values", {})},
+            **rest,
+        }
+    }
+
+
+def check(table, pk, condition, **rest):
+    return {"ConditionCheck": {"TableName": table, "Key": key_of(pk), "ConditionExpression": condition, **rest}}
+
+
+def delete(table, pk, **rest):
+    return {"Delete": {"TableName": table, "Key": key_of(pk), **rest}}
+
+
+def read(ddb, table, pk):
+    return ddb.get_item(TableName=table, Key=key_of(pk), ConsistentRead=True).get("Item")
+
+
+def cancelled(reasons, call, **arguments):
+    """The call fails with these CancellationReasons, and the message that goes with them."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    response = caught.value.response
+    codes = ", ".join(reason["Code"] for reason in reasons)
+    assert response["Error"]["Code"] == "TransactionCanceledException", response
+    message = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
+    assert response["Error"]["Message"] == message
+    assert response["CancellationReasons"] == reasons
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_all_four_operations_at_once(ddb, simple, ranged, key):
+    ddb.put_item(TableName=simple, Item={**key_of(f"{key}-gone"), "n": {"N": "1"}})
+    ddb.put_item(TableName=simple, Item={**key_of(f"{key}-there"), "n": {"N": "1"}})
+    answer = ddb.transact_write_items(
+        TransactItems=[
+            put(simple, f"{key}-new", attributes={"n": 7}),
+            add(simple, f"{key}-counted", 5),
+            delete(simple, f"{key}-gone"),
+            check(simple, f"{key}-there", "attribute_exists(pk)"),
+            {"Put": {"TableName": ranged, "Item": {"pk": {"S": key}, "sk": {"S": "a"}}}},
+        ],
+        ReturnConsumedCapacity="TOTAL",
+        ReturnItemCollectionMetrics="SIZE",
+    )
+    assert answer["ConsumedCapacity"] == [
+        {"TableName": simple, "CapacityUnits": 8.0, "WriteCapacityUnits": 8.0},
+        {"TableName": ranged, "CapacityUnits": 2.0, "WriteCapacityUnits": 2.0},
+    ]
+    assert read(ddb, simple, f"{key}-new")["n"] == {"N": "7"}
+    assert read(ddb, simple, f"{key}-counted")["n"] == {"N": "5"}
+    assert read(ddb, simple, f"{key}-gone") is None
+    assert read(ddb, simple, f"{key}-there")["n"] == {"N": "1"}
+    # Nothing is left behind: single writes go on.
+    for name in ("new", "counted", "gone", "there"):
+        ddb.put_item(TableName=simple, Item=key_of(f"{key}-{name}"))
+
+
+def test_one_failed_condition_cancels_everything(ddb, simple, key):
+    ddb.put_item(TableName=simple, Item={**key_of(f"{key}-b"), "n": {"N": "3"}})
+    exists = "attribute_not_exists(pk)"
+    items = [
+        put(simple, f"{key}-a"),
+        put(simple, f"{key}-b", ConditionExpression=exists, ReturnValuesOnConditionCheckFailure="ALL_OLD"),
+        check(simple, f"{key}-c", "attribute_exists(pk)"),
+    ]
+    old = {**FAILED, "Item": {**key_of(f"{key}-b"), "n": {"N": "3"}}}
+    cancelled([NONE, old, FAILED], ddb.transact_write_items, TransactItems=items)
+    assert read(ddb, simple, f"{key}-a") is None
+    assert read(ddb, simple, f"{key}-b")["n"] == {"N": "3"}
+    ddb.put_item(TableName=simple, Item=key_of(f"{key}-a"))
+
+
+def test_what_is_wrong_with_an_item_is_told_at_its_place(ddb, simple, key):
+    wrong = {"Put": {"TableName": simple, "Item": {"pk": {"N": "1"}}}}
+    with pytest.raises(ClientError) as caught:
+        ddb.transact_write_items(TransactItems=[put(simple, key), wrong])
+    assert [r["Code"] for r in caught.value.response["CancellationReasons"]] == ["None", "ValidationError"]
+    # Only the item itself shows that a number cannot be added to it.
+    ddb.put_item(TableName=simple, Item={**key_of(f"{key}-s"), "n": {"S": "text"}})
+    with pytest.raises(ClientError) as caught:
+        ddb.transact_write_items(TransactItems=[add(simple, f"{key}-s", 1), put(simple, key)])
+    reasons = caught.value.response["CancellationReasons"]
+    assert [r["Code"] for r in reasons] == ["ValidationError", "None"]
+    assert "An operand in the update expression has an incorrect data type" in reasons[0]["Message"]
+    assert read(ddb, simple, key) is None
+
+
+def test_validation(ddb, simple, key):
+    call = ddb.transact_write_items
+    several = "Transaction request cannot include multiple operations on one item"
+    invalid(several, call, TransactItems=[put(simple, key), delete(simple, key)])
+    one = "TransactItems can only contain one of Check, Put, Update or Delete"
+    invalid(one, call, TransactItems=[{}])
+    invalid(one, call, TransactItems=[{**put(simple, key), **delete(simple, f"{key}-2")}])
+    invalid(
+        "1 validation error detected: Value at 'transactItems' failed to satisfy constraint: "
+        "Member must have length less than or equal to 100",
+        call,
+        TransactItems=[put(simple, f"{key}-{i}") for i in range(101)],
+    )
+    invalid(
+        f"1 validation error detected: Value '{'x' * 37}' at 'clientRequestToken' failed to satisfy constraint: "
+        "Member must have length less than or equal to 36",
+        call,
+        TransactItems=[put(simple, key)],
+        ClientRequestToken="x" * 37,
+    )
+    invalid(
+        "The aggregate size of the items in the transaction cannot exceed 4 MB",
+        call,
+        TransactItems=[
+            {"Put": {"TableName": simple, "Item": {**key_of(f"{key}-{i}"), "b": {"B": bytes(390_000)}}}}
+            for i in range(11)
+        ],
+    )
+    bad = 'Invalid UpdateExpression: Syntax error; token: "<EOF>", near: "SET"'
+    wrong = add(simple, key, 1)
+    wrong["Update"].update(UpdateExpression="SET")
+    del wrong["Update"]["ExpressionAttributeValues"]
+    invalid(bad, call, TransactItems=[wrong])
+    fails("ResourceNotFoundException", None, call, TransactItems=[put("no-such-table", key)])
+    fails("ResourceNotFoundException", None, call, TransactItems=[put("evenkeel.transactions", key)])
+    assert read(ddb, simple, key) is None
+
+
+def test_a_hundred_operations(ddb, simple, key):
+    ddb.transact_write_items(TransactItems=[put(simple, f"{key}-{i}") for i in range(100)])
+    assert all(read(ddb, simple, f"{key}-{i}") for i in (0, 50, 99))
+
+
+def test_a_token_stands_for_its_transaction(ddb, simple, key):
+    items = [add(simple, key, 1), add(simple, f"{key}-2", 1)]
+
+    def again(items=items, token=key):
+        return ddb.transact_write_items(
+            TransactItems=items, ClientRequestToken=token, ReturnConsumedCapacity="TOTAL"
+        )
+
+    assert again()["ConsumedCapacity"][0]["WriteCapacityUnits"] == 4.0
+    # Until the first one is noted as done, it is "in progress".
+    for _ in range(100):
+        try:
+            second = again()
+            break
+        except ddb.exceptions.TransactionInProgressException as error:
+            assert error.response["Error"]["Message"] == (
+                "The transaction with the given request token is already in progress."
+            )
+    assert second["ConsumedCapacity"] == [{"TableName": simple, "CapacityUnits": 4.0, "ReadCapacityUnits": 4.0}]
+    assert read(ddb, simple, key)["n"] == {"N": "1"}
+    fails("IdempotentParameterMismatchException", None, again, items=items[:1])
+    # A cancelled transaction leaves its token free.
+    failing = [check(simple, key, "attribute_not_exists(pk)")]
+    cancelled([FAILED], again, items=failing, token=f"{key}-x")
+    again(items=[add(simple, key, 1)], token=f"{key}-x")
+    assert read(ddb, simple, key)["n"] == {"N": "2"}
+
+
+def test_transfers_conserve_the_sum_while_others_read(ddb, simple, key):
+    accounts = [f"{key}-{i}" for i in range(4)]
+    for account in accounts:
+        ddb.put_item(TableName=simple, Item={**key_of(account), "n": {"N": "100"}})
+    outcomes, sums, problems = [], [], []
+
+    def transfer(number):
+        for i in range(12):
+            one, other = accounts[(number + i) % 4], accounts[(number + i + 1 + number % 3) % 4]
+            if one == other:
+                continue
+            enough = {"ConditionExpression": "n >= :m", "values": {":m": {"N": "5"}}}
+            try:
+                ddb.transact_write_items(TransactItems=[add(simple, one, -5, **enough), add(simple, other, 5)])
+                outcomes.append("done")
+            except ddb.exceptions.TransactionCanceledException as error:
+                codes = {r["Code"] for r in error.response["CancellationReasons"]}
+                if not codes <= {"None", "TransactionConflict", "ConditionalCheckFailed"}:
+                    problems.append(error.response)
+                outcomes.append("cancelled")
+
+    def look():
+        for _ in range(12):
+            gets = [{"Get": {"TableName": simple, "Key": key_of(a)}} for a in accounts]
+            try:
+                answer = ddb.transact_get_items(TransactItems=gets)
+                sums.append(sum(int(r["Item"]["n"]["N"]) for r in answer["Responses"]))
+            except ddb.exceptions.TransactionCanceledException:
+                pass
+
+    threads = [threading.Thread(target=transfer, args=(n,)) for n in range(4)] + [threading.Thread(target=look)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert "done" in outcomes
+    assert set(sums) <= {400}
+    assert sum(int(read(ddb, simple, a)["n"]["N"]) for a in accounts) == 400
+
+
+def test_single_writes_meet_transactions_with_a_conflict_or_not_at_all(ddb, simple, key):
+    ddb.put_item(TableName=simple, Item={**key_of(key), "n": {"N": "0"}})
+    counts = {"single": 0, "both": 0}
+
+    def single():
+        for _ in range(60):
+            try:
+                ddb.update_item(
+                    TableName=simple,
+                    Key=key_of(key),
+                    UpdateExpression="ADD n :n",
+                    ExpressionAttributeValues={":n": {"N": "1"}},
+                )
+                counts["single"] += 1
+            except ddb.exceptions.TransactionConflictException as error:
+                assert error.response["Error"]["Message"] == "Transaction is ongoing for the item"
+
+    def both():
+        for _ in range(15):
+            try:
+                ddb.transact_write_items(TransactItems=[add(simple, key, 1000), put(simple, f"{key}-2")])
+                counts["both"] += 1
+            except ddb.exceptions.TransactionCanceledException as error:
+                assert error.response["CancellationReasons"][0]["Code"] == "TransactionConflict"
+
+    threads = [threading.Thread(target=work) for work in (single, both, both)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert int(read(ddb, simple, key)["n"]["N"]) == counts["single"] + 1000 * counts["both"]
+
+
+def test_the_ledger_is_not_to_be_seen(ddb, simple, key):
+    ddb.transact_write_items(TransactItems=[put(simple, key)])
+    assert "evenkeel.transactions" not in ddb.list_tables()["TableNames"]
+    name = {"TableName": "evenkeel.transactions"}
+    fails("ResourceNotFoundException", None, ddb.describe_table, **name)
+    fails("ResourceNotFoundException", None, ddb.delete_table, **name)
+    fails("ResourceNotFoundException", None, ddb.scan, **name)
