@@ -29,6 +29,8 @@ const ENDED: ItemReply = ItemReply::Written {
     attributes: None,
     old_size_bytes: 0,
     new_size_bytes: 0,
+    indexes: Vec::new(),
+    collection_bytes: None,
 };
 
 /// The error of a single write on whose item a transaction is pending.
