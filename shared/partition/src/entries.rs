@@ -52,7 +52,7 @@ impl<C> Partition<C> {
         }
         let range = &self.state.range;
         let first = range.start.get(..COLLECTION_BYTES);
-        let next = first.map(|first| model::key::behind_prefix(first));
+        let next = first.map(model::key::behind_prefix);
         next.is_some_and(|next| next.is_empty() || (!range.end.is_empty() && range.end <= next))
     }
 

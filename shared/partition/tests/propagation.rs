@@ -305,7 +305,9 @@ impl World {
                 lost,
                 unheard,
                 late,
-            } => drop(self.send(*lost, *unheard, *late)),
+            } => {
+                self.send(*lost, *unheard, *late);
+            }
             Step::Late => {
                 if let Some((half, message)) = self.late.pop_front() {
                     self.halves[half].bring(&message);
