@@ -29,6 +29,8 @@ UNTHROTTLED = {
     "EVENKEEL_ROUTER__TOKENS__ENFORCED": "false",
     "EVENKEEL_STORAGE__ADMISSION__PARTITION_READ_UNITS_MAX": "0",
     "EVENKEEL_STORAGE__ADMISSION__PARTITION_WRITE_UNITS_MAX": "0",
+    # Expired items go within a second, not within minutes.
+    "EVENKEEL_STORAGE__TTL__ROUND_EVERY_MS": "200",
 }
 
 
@@ -68,10 +70,10 @@ def free_port(count=1):
     raise RuntimeError("no free port range")
 
 
-def client(url, retries=0, read_timeout_s=20, **kwargs):
+def client(url, retries=0, read_timeout_s=20, service="dynamodb", **kwargs):
     """A boto3 DynamoDB client; without retries unless asked, so that tests see every answer."""
     return boto3.client(
-        "dynamodb",
+        service,
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="evenkeel",

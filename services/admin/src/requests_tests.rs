@@ -137,7 +137,7 @@ fn missing_and_wrong_members_are_told_together() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    for parameter in ["ResourcePolicy", "GlobalTableSourceArn"] {
+    for parameter in ["GlobalTableSourceArn", "VectorIndexes"] {
         assert_eq!(
             refused(json!({parameter: [{}]})),
             format!(
@@ -146,6 +146,7 @@ fn what_is_not_supported_is_named() {
         );
     }
     assert!(refused(json!({"StreamSpecification": {"StreamEnabled": true}})).contains("Stream"));
+    assert!(refused(json!({"ResourcePolicy": "{}"})).contains("Invalid policy document"));
 }
 
 #[test]

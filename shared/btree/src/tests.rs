@@ -312,3 +312,41 @@ fn flipped_bits_are_found() {
         "{opened:?}"
     );
 }
+
+/// Records of these positions.
+fn records(positions: std::ops::Range<u64>) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
+    let value = Bytes::from_static(b"a record");
+    positions.map(move |position| (change::change_key((position, 0)), Some(value.clone())))
+}
+
+#[test]
+fn change_records_are_counted_apart_and_go_when_the_state_says_so() {
+    let dir = folder();
+    let path = dir.path().join("1");
+    let tree = ReplicaTree::create(&path, SMALL, &state(0)).unwrap();
+    let mut items = fill(0, 10, 20);
+    items.extend(records(1..9));
+    let stored = tree.flush(&batch(8, items)).unwrap();
+    assert_eq!((stored.items, stored.changes.count), (10, 8));
+    let one = change::record_bytes(b"a record");
+    assert_eq!(stored.changes.bytes, 8 * one);
+    // What comes with a flush that trims it is not written at all.
+    let mut trims = batch(12, records(9..13).collect());
+    trims.state.changes.trimmed = 10;
+    let stored = tree.flush(&trims).unwrap();
+    assert_eq!((stored.items, stored.changes.count), (10, 2));
+    assert_eq!(stored.changes.bytes, 2 * one);
+    drop(tree);
+    let (tree, state) = ReplicaTree::open(&path, SMALL).unwrap();
+    assert_eq!(state.changes, stored.changes);
+    tree.verify().unwrap();
+    let held = content(&tree, &change::change_keys(), false);
+    let held: Vec<_> = held.iter().map(|(key, _)| change::place_of(key)).collect();
+    assert_eq!(held, [Some((11, 0)), Some((12, 0))]);
+    let (pairs, _) = tree
+        .snapshot()
+        .unwrap()
+        .pairs_of(&change::item_keys(), None, usize::MAX)
+        .unwrap();
+    assert_eq!(pairs.len(), 10, "items alone");
+}

@@ -103,7 +103,7 @@ fn a_split_begins_commits_and_is_abandoned_before_that_only() {
     assert_eq!(state(&[begin()]).split, Some(split()));
     assert_eq!(state(&[begin(), abandon()]).split, None);
     let committed = CommittedSplit {
-        time_ms: 0,
+        time_ms: 1,
         at: 2,
         configuration: members(),
     };

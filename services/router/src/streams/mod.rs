@@ -8,7 +8,7 @@ mod records;
 mod requests;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::key::index_range;
 use model::stream::Stream;
@@ -27,6 +27,10 @@ use requests::{DescribeStream, GetRecords, GetShardIterator, Start};
 
 /// Bytes of records in one answer (API reference, GetRecords).
 const BYTES_MAX: u64 = 1 << 20;
+/// Looks for a stream that is not known …
+const LOOKS_MAX: u32 = 10;
+/// … and between two of them.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Partitions that one request walks over at most.
 const PARTITIONS_MAX: usize = 10_000;
 
@@ -64,7 +68,21 @@ struct Reader<'a, B> {
 }
 
 impl<B: Backend> Reader<'_, B> {
+    /// The stream with this ARN. One that is not known may be new: the cache learns of a newer definition with the next look.
     async fn stream(&self, arn: &str) -> Result<Found, ApiError> {
+        let mut looks = 0;
+        loop {
+            match self.look(arn).await {
+                Err(error) if error.kind == ErrorKind::ResourceNotFound && looks < LOOKS_MAX => {
+                    looks += 1;
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    async fn look(&self, arn: &str) -> Result<Found, ApiError> {
         let (name, label) = names::parse_arn(arn).ok_or_else(texts::invalid_stream_arn)?;
         let missing = || texts::stream_not_found(arn);
         let Caller {

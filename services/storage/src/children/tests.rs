@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use btree::fixtures::{SMALL, content, everything, item, key, state};
 use bytes::Bytes;
 use model::KeyRange;
+use partition::change::{change_key, is_change_key};
+use partition::command::{Command, CommandKind};
 use partition::split::{Filling, Local, Task, next_task};
 use partition::{Limits, Partition, PartitionState, command};
 use paxos::{
     Ballot, Configuration, Entry, GroupId, Identity, Member, NodeId, Payload, PersistOp, Position,
     Role,
 };
+use protocol::changes::Tracking;
 use protocol::split::Split;
 use wal::{DataDir, Wal, WalOptions};
 
@@ -54,8 +57,13 @@ fn split() -> Split {
 
 /// The parent's log: items, the split begins, items are changed, removed and come back meanwhile, it is committed.
 fn log() -> Vec<Entry> {
-    let put = |number, bytes| command::encode_write(1, &key(number), Some(&item(bytes)), 0, 1);
-    let delete = |number| command::encode_write(1, &key(number), None, 1, 0);
+    // Some of the changes leave records.
+    let write = |number: u64, item: Option<&[u8]>, sizes: (u64, u64)| match number % 4 {
+        0 => command::encode_change(1, &key(number), item, sizes, &Tracking::default()),
+        _ => command::encode_write(1, &key(number), item, sizes.0, sizes.1),
+    };
+    let put = |number, bytes| write(number, Some(&item(bytes)), (0, 1));
+    let delete = |number| write(number, None, (1, 0));
     let mut commands: Vec<Bytes> = (0..ITEMS).map(|number| put(number, 3)).collect();
     commands.push(command::encode_begin_split(1, &split()).expect("encodes"));
     for number in 0..ITEMS {
@@ -82,6 +90,21 @@ fn expected(range: impl Fn(&Bytes) -> bool) -> Vec<(Bytes, Bytes)> {
     }
     items.insert(key(100), item(2));
     items.into_iter().filter(|(key, _)| range(key)).collect()
+}
+
+/// The change records that the children must hold.
+fn expected_records(range: &KeyRange) -> Vec<(Bytes, Bytes)> {
+    let record = |entry: Entry| {
+        let Payload::Command(command) = &entry.payload else {
+            return None;
+        };
+        let CommandKind::Write(write) = Command::decode(command).expect("decodes").kind else {
+            return None;
+        };
+        let value = write.change.filter(|_| range.contains(&write.key))?;
+        Some((change_key((entry.index, 0)), value))
+    };
+    log().into_iter().filter_map(record).collect()
 }
 
 /// The open node.
@@ -255,6 +278,12 @@ fn check(folder: &Path) {
             (&range, &configuration())
         );
         let held = content(&tree, &everything(), false);
+        let (records, held): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|(key, _)| is_change_key(key));
+        assert_eq!(records, expected_records(&range), "of group {}", child.0);
+        assert!(records.len() > 3);
+        assert_eq!(state.changes.count, records.len() as u64);
+        assert_eq!(state.changes.lineage.len(), 1);
         assert_eq!(
             held,
             expected(|key| range.contains(key)),

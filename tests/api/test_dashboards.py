@@ -1,0 +1,52 @@
+"""Dashboards, alert rules, run-books and the list of metrics agree with each other. Needs no deployment."""
+
+import json
+import re
+import subprocess
+import sys
+
+import harness
+
+
+def named(text):
+    """Metrics that a query or rule names, without what Prometheus makes of histograms, and without recorded series (which have a colon)."""
+    names = re.findall(r"(?<![\w:])evenkeel_\w+(?![\w:]*:)", text)
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+
+
+def queries():
+    for file in (harness.ROOT / "observability" / "grafana").glob("*.json"):
+        for panel in json.loads(file.read_text())["panels"]:
+            for target in panel["targets"]:
+                yield file.name, target["expr"]
+    rules = (harness.ROOT / "observability" / "prometheus" / "rules.yaml").read_text()
+    for expression in re.findall(r"expr: (?:\|\n((?:\s{10,}.*\n)+)|(.*))", rules):
+        yield "rules.yaml", "".join(expression)
+
+
+def documented():
+    """Names of all metrics in docs/metrics.md."""
+    return set(re.findall(r"^\| `(evenkeel_\w+)` \|", (harness.ROOT / "docs" / "metrics.md").read_text(), re.M))
+
+
+def test_what_dashboards_and_rules_name_is_documented():
+    known, count = documented(), 0
+    for where, query in queries():
+        count += 1
+        assert named(query) or "evenkeel:" in query, f"{where}: no metric in {query}"
+        assert named(query) <= known, f"{where} names {named(query) - known}"
+    assert count > 100
+
+
+def test_links_and_dashboards_are_up_to_date(tmp_path):
+    grafana = harness.ROOT / "observability" / "grafana"
+    subprocess.run([sys.executable, grafana / "make.py", tmp_path], check=True)
+    for file in tmp_path.glob("*.json"):
+        assert (grafana / file.name).read_text() == file.read_text(), f"{file.name}: run observability/grafana/make.py"
+    headings = re.findall(r"^## (.*)$", (harness.ROOT / "docs" / "runbooks.md").read_text(), re.M)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    rules = (harness.ROOT / "observability" / "prometheus" / "rules.yaml").read_text()
+    linked = set(re.findall(r"runbooks\.md#([\w-]+)", rules))
+    assert linked <= anchors, linked - anchors
+    kinds = {"mesh-unreachable", "zone-unreachable", "endpoint-unreachable", "availability", "slow", "throttled"}
+    assert kinds <= anchors
