@@ -17,6 +17,7 @@ use protocol::health::Heartbeat;
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
 use protocol::transact::Transact;
+use telemetry::traces::Recorder;
 use tokio::sync::Semaphore;
 
 use crate::lookups::Lookups;
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) misses: Arc<Misses>,
     pub(crate) reach: Arc<RwLock<Reach>>,
     pub(crate) started: Instant,
+    pub(crate) recorder: Recorder,
     pub(crate) calls: Semaphore,
     /// Routes that were found in the cache, and that were not.
     cached: [AtomicU64; 2],
@@ -102,8 +104,10 @@ impl Client {
     /// Starts a client on the bus: listens to heartbeats to find the memds fleet, and serves until the last clone is dropped.
     pub async fn start(mesh: Mesh, settings: ClientSettings) -> Result<Self, MeshError> {
         let routes = Arc::new(RwLock::new(Routes::new(settings.routes.clone())));
+        let recorder = telemetry::traces::of(&mesh);
         let lookups = Arc::new(Lookups::new(
             mesh.clone(),
+            recorder.clone(),
             routes.clone(),
             settings.zone.clone(),
         ));
@@ -130,6 +134,7 @@ impl Client {
             misses: Arc::default(),
             reach,
             started,
+            recorder,
             calls,
             cached: Default::default(),
             _heartbeats: heartbeats,
@@ -147,11 +152,10 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
-        let _ = trace;
         if name.starts_with(SYSTEM_PREFIX) {
             return Err(crate::errors::no_table());
         }
-        self.any_table(name, deadline).await
+        self.find_table(name, deadline, *trace).await
     }
 
     /// Definition of a table, the mesh's own included.
@@ -159,6 +163,16 @@ impl Client {
         &self,
         name: &str,
         deadline: Deadline,
+    ) -> Result<Arc<TableDefinition>, ApiError> {
+        self.find_table(name, deadline, TraceContext::default())
+            .await
+    }
+
+    async fn find_table(
+        &self,
+        name: &str,
+        deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
         let mut lookup = Lookup {
             table: TableRef::Name(name.to_owned()),
@@ -170,10 +184,10 @@ impl Client {
         let known = self.shared.routes.read().table(name);
         if let Some(table) = known {
             lookup.known_table_version = table.version;
-            self.shared.lookups.refresh(lookup);
+            self.shared.lookups.refresh(lookup, trace);
             return Ok(table);
         }
-        match self.resolve(&lookup, deadline).await? {
+        match self.resolve(&lookup, deadline, trace).await? {
             Resolved::Positive(LookupAnswer::Found {
                 table: Some(table), ..
             }) => Ok(Arc::new(*table)),
@@ -253,8 +267,7 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<Vec<Arc<PartitionInfo>>, ApiError> {
-        let _ = trace;
-        self.covering(table.id, range, deadline).await
+        self.covering(table.id, range, deadline, *trace).await
     }
 
     /// Whether at least one memds node reports ready: a router without one can only serve what it has cached.
@@ -348,6 +361,7 @@ impl Client {
         id: TableId,
         key: &EncodedKey,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<PartitionInfo>, ApiError> {
         let (known, version) = {
             let routes = self.shared.routes.read();
@@ -362,11 +376,11 @@ impl Client {
         };
         if let Some(info) = known {
             self.shared.cached[0].fetch_add(1, Relaxed);
-            self.shared.lookups.refresh(lookup);
+            self.shared.lookups.refresh(lookup, trace);
             return Ok(info);
         }
         self.shared.cached[1].fetch_add(1, Relaxed);
-        self.locate_anew(id, lookup, deadline).await
+        self.locate_anew(id, lookup, deadline, trace).await
     }
 
     async fn locate_anew(
@@ -374,8 +388,9 @@ impl Client {
         id: TableId,
         lookup: Lookup,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<PartitionInfo>, ApiError> {
-        match self.resolve(&lookup, deadline).await? {
+        match self.resolve(&lookup, deadline, trace).await? {
             Resolved::Positive(LookupAnswer::Found {
                 partition: Some(info),
                 ..
@@ -399,6 +414,7 @@ impl Client {
         id: TableId,
         key: &EncodedKey,
         stale: Option<GroupId>,
+        trace: TraceContext,
     ) -> Result<(), ApiError> {
         let known = self.shared.routes.read().partition(id, key);
         let known = known.filter(|info| Some(info.partition) == stale);
@@ -409,7 +425,7 @@ impl Client {
             known_partition: known.as_ref().map(|p| (p.generation, p.ballot)),
             known_id: known.map(|p| p.partition),
         };
-        match self.ask_once(&lookup).await {
+        match self.ask_once(&lookup, trace).await {
             Some(Resolved::NoTable) => {
                 self.forget_table(id);
                 Err(crate::errors::no_table())
