@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::absent;
 use crate::backups::restore_summary;
 use crate::driver::Admin;
+use crate::indexes::is_index_table;
 use crate::records::{TableRecord, table_name_of};
 use crate::requests::{CreateTable, ListTables, NamedTable, UpdateTable};
 use crate::tagging::{Resource, Tagging, check_tag_count};
@@ -116,6 +117,25 @@ impl Admin {
         table
     }
 
+    /// Same, with the table's global indexes.
+    async fn describe_whole(&self, record: &TableRecord) -> Result<Value, ApiError> {
+        let mut table = self.describe_record(record);
+        let indexes = self.describe_global_indexes(&record.definition, now_ms());
+        if let Some(indexes) = indexes.await? {
+            table["GlobalSecondaryIndexes"] = indexes;
+        }
+        Ok(table)
+    }
+
+    /// Same, of a table whose definition is all that matters.
+    async fn describe_definition(&self, definition: TableDefinition) -> Result<Value, ApiError> {
+        let record = TableRecord {
+            definition,
+            ..TableRecord::default()
+        };
+        self.describe_whole(&record).await
+    }
+
     /// How long an answer waits for a change to be carried out.
     pub(crate) fn answer_wait(&self) -> Duration {
         Duration::from_millis(self.settings.answer_wait_ms)
@@ -125,7 +145,7 @@ impl Admin {
 async fn create_table(admin: &Arc<Admin>, body: CreateTable) -> Result<Value, ApiError> {
     let definition = admin.record_table(body.validate()?, now_ms()).await?;
     admin.drive(&definition.name, admin.answer_wait()).await;
-    Ok(json!({ "TableDescription": admin.describe(&definition) }))
+    Ok(json!({ "TableDescription": admin.describe_definition(definition).await? }))
 }
 
 async fn find(admin: &Admin, body: NamedTable) -> Result<TableDefinition, ApiError> {
@@ -140,7 +160,7 @@ async fn describe_table(admin: &Admin, body: NamedTable) -> Result<Value, ApiErr
     let name = body.validate()?;
     let found = admin.table(&name).await?;
     let found = found.ok_or_else(|| texts::table_not_found(&name))?;
-    Ok(json!({ "Table": admin.describe_record(&found.value) }))
+    Ok(json!({ "Table": admin.describe_whole(&found.value).await? }))
 }
 
 async fn list_tables(admin: &Admin, body: ListTables) -> Result<Value, ApiError> {
@@ -152,7 +172,7 @@ async fn list_tables(admin: &Admin, body: ListTables) -> Result<Value, ApiError>
     let mut names: Vec<String> = tables
         .into_iter()
         .map(|stored| stored.value.definition.name)
-        .filter(|name| name != transactions::ledger::TABLE)
+        .filter(|name| !is_index_table(name) && name != transactions::ledger::TABLE)
         .collect();
     names.sort();
     if let Some(after) = after {
@@ -171,14 +191,14 @@ async fn update_table(admin: &Arc<Admin>, body: UpdateTable) -> Result<Value, Ap
     let change = body.validate()?;
     let definition = admin.record_change(&change, now_ms()).await?;
     admin.drive(&definition.name, admin.answer_wait()).await;
-    Ok(json!({ "TableDescription": admin.describe(&definition) }))
+    Ok(json!({ "TableDescription": admin.describe_definition(definition).await? }))
 }
 
 async fn delete_table(admin: &Arc<Admin>, body: NamedTable) -> Result<Value, ApiError> {
     let name = body.validate()?;
     let definition = admin.record_deletion(&name).await?;
     admin.drive(&name, admin.answer_wait()).await;
-    Ok(json!({ "TableDescription": admin.describe(&definition) }))
+    Ok(json!({ "TableDescription": admin.describe_definition(definition).await? }))
 }
 
 async fn tag(admin: &Admin, body: Tagging) -> Result<Value, ApiError> {

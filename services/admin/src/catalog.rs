@@ -146,6 +146,7 @@ impl Catalog {
                 count_only: false,
                 believed: None,
                 name_last: false,
+                ..Page::default()
             };
             let (deadline, trace) = (self.deadline(), TraceContext::default());
             let reply = self

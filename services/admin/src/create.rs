@@ -18,6 +18,7 @@ use crate::backups::{Filling, JobRecord, Restored, arn, job_key};
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome, Unsettled};
 use crate::founding::create_replica;
+use crate::indexes::definitions;
 use crate::placement::place;
 use crate::records::{self, Counters, PartitionRecord, Stored, TableRecord};
 use crate::requests::NewTable;
@@ -124,6 +125,7 @@ impl Admin {
             name: new.name,
             version: 1,
             keys: new.keys,
+            indexes: Vec::new(),
             billing: new.billing,
             status: TableStatus::Creating,
             created_ms: now_ms,
@@ -143,8 +145,10 @@ impl Admin {
         let (quotas, region) = (&settings.quotas, &settings.region);
         quotas.check_table(region, None, &definition)?;
         quotas.check_account(region, reserving.rates, None, &definition)?;
-        let (id, first) = self.take_numbers(1, u64::from(count)).await?;
+        let globals = new.indexes.iter().filter(|index| !index.is_local).count() as u64;
+        let (id, first) = self.take_numbers(1 + globals, u64::from(count)).await?;
         definition.id = id;
+        definition.indexes = definitions(&new.indexes, TableId(id.0 + 1));
         let partitions = (first..first + u64::from(count)).map(GroupId).collect();
         let mut record = TableRecord {
             definition,
@@ -208,7 +212,10 @@ impl Admin {
     pub(crate) async fn create(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
         match stored.value.filling.clone() {
             Some(filling) if filling.made => self.settle_filled(stored, &filling).await,
-            _ => self.make_partitions(stored).await,
+            _ => {
+                self.make_index_tables(&stored.value.definition).await?;
+                self.make_partitions(stored).await
+            }
         }
     }
 
@@ -255,7 +262,11 @@ impl Admin {
         Ok(())
     }
 
-    async fn make_partitions(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
+    /// Makes the partitions of a table that is CREATING; its indexes are there.
+    pub(crate) async fn make_partitions(
+        &self,
+        stored: Stored<TableRecord>,
+    ) -> Result<(), Unsettled> {
         let Stored {
             value: record,
             token,

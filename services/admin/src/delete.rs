@@ -39,6 +39,7 @@ impl Admin {
             value: record,
             token,
         } = stored;
+        self.drop_index_tables(&record.definition, true).await?;
         // Before memds and we forget where they are now.
         let mut parents = Vec::new();
         for split in &record.splits {

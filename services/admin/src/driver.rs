@@ -343,7 +343,8 @@ impl Admin {
             }
         }
         for record in &tables {
-            if record.definition.status != TableStatus::Active {
+            let unsettled = record.definition.status != TableStatus::Active;
+            if unsettled || self.finish_backfills(record).await? {
                 self.drive(&record.definition.name, Duration::ZERO).await;
             }
         }

@@ -16,6 +16,7 @@ mod delete;
 mod driver;
 mod founding;
 mod healing;
+mod indexes;
 mod lease;
 mod ledger;
 mod operate;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::constraints::{Constraints, table_of};
+use crate::indexes::{IndexChanges, IndexUpdate, Indexes, NewIndex, attribute_types, check_used};
 use crate::resource_policies;
 use crate::streams::{StreamChange, StreamSpecification};
 use crate::tagging::{Tag, constrain_tags, tags};
@@ -29,11 +30,28 @@ struct Definition {
     attribute_type: Option<String>,
 }
 
+impl Definition {
+    /// Name and type, if both are there.
+    fn parts(&self) -> Option<(&str, &str)> {
+        Some((
+            self.attribute_name.as_deref()?,
+            self.attribute_type.as_deref()?,
+        ))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct KeyElement {
+pub(crate) struct KeyElement {
     attribute_name: Option<String>,
     key_type: Option<String>,
+}
+
+impl KeyElement {
+    /// Name and kind, if both are there.
+    pub(crate) fn parts(&self) -> Option<(&str, &str)> {
+        Some((self.attribute_name.as_deref()?, self.key_type.as_deref()?))
+    }
 }
 
 /// Body of CreateTable.
@@ -53,6 +71,8 @@ pub(crate) struct CreateTable {
     stream_specification: Option<StreamSpecification>,
     resource_policy: Option<String>,
     #[serde(flatten)]
+    indexes: Indexes,
+    #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
 
@@ -61,6 +81,7 @@ pub(crate) struct CreateTable {
 pub(crate) struct NewTable {
     pub(crate) name: String,
     pub(crate) keys: KeySchema,
+    pub(crate) indexes: Vec<NewIndex>,
     pub(crate) billing: BillingMode,
     pub(crate) maximum: OnDemandThroughput,
     pub(crate) warm: UnitRates,
@@ -98,8 +119,6 @@ impl CreateTable {
         refuse_unsupported(
             &self.rest,
             &[
-                "LocalSecondaryIndexes",
-                "GlobalSecondaryIndexes",
                 "SSESpecification",
                 "GlobalTableSourceArn",
                 "VectorIndexes",
@@ -113,7 +132,17 @@ impl CreateTable {
         let maximum = throughput::maximum(billing, self.on_demand_throughput.as_ref())?;
         let warm = throughput::warm(billing, self.warm_throughput.as_ref())?;
         let definitions = self.attribute_definitions.unwrap_or_default();
-        let keys = keys(&definitions, &self.key_schema.unwrap_or_default())?;
+        let keys = keys(
+            &definitions,
+            &self.key_schema.unwrap_or_default(),
+            self.indexes.is_none(),
+        )?;
+        let types = attribute_types(definitions.iter().filter_map(Definition::parts));
+        let indexes = self.indexes.validate(&types, &keys, billing)?;
+        check_used(&types, &keys, &indexes)?;
+        if indexes.iter().any(|index| !index.is_local) {
+            return Err(texts::unsupported("GlobalSecondaryIndexes"));
+        }
         let tags = tags(self.tags.unwrap_or_default())?;
         let stream = self.stream_specification.as_ref();
         let stream = stream.map(StreamSpecification::change).transpose()?;
@@ -123,6 +152,7 @@ impl CreateTable {
         let new = NewTable {
             name,
             keys,
+            indexes,
             billing,
             maximum,
             warm,
@@ -147,8 +177,9 @@ impl CreateTable {
         throughput::constrain(constraints, self.provisioned_throughput.as_ref());
         match &self.key_schema {
             None => constraints.present("keySchema", false),
-            Some(elements) => constrain_keys(constraints, elements),
+            Some(elements) => constrain_keys(constraints, "keySchema", elements, 2),
         }
+        self.indexes.constrain(constraints);
         if let Some(stream) = &self.stream_specification {
             stream.constrain(constraints);
         }
@@ -169,18 +200,20 @@ pub(crate) struct UpdateTable {
     warm_throughput: Option<Warm>,
     table_class: Option<String>,
     deletion_protection_enabled: Option<bool>,
+    global_secondary_index_updates: Option<Vec<IndexUpdate>>,
     stream_specification: Option<StreamSpecification>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
 
 /// A valid UpdateTable; what it means for the billing depends on the table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct TableChange {
     pub(crate) name: String,
     pub(crate) throughput: ThroughputChange,
     pub(crate) class: Option<String>,
     pub(crate) protection: Option<bool>,
+    pub(crate) indexes: IndexChanges,
     pub(crate) stream: Option<StreamChange>,
 }
 
@@ -198,11 +231,18 @@ impl UpdateTable {
             stream.constrain(&mut constraints);
         }
         constraints.one_of("tableClass", self.table_class.as_deref(), CLASSES);
+        for (at, update) in self
+            .global_secondary_index_updates
+            .iter()
+            .flatten()
+            .enumerate()
+        {
+            update.constrain(&mut constraints, at);
+        }
         constraints.check()?;
         refuse_unsupported(
             &self.rest,
             &[
-                "GlobalSecondaryIndexUpdates",
                 "SSESpecification",
                 "ReplicaUpdates",
                 "MultiRegionConsistency",
@@ -225,11 +265,19 @@ impl UpdateTable {
             warm: self.warm_throughput,
             alone: false,
         };
+        let definitions = self.attribute_definitions.unwrap_or_default();
+        if self.global_secondary_index_updates.is_some() {
+            return Err(texts::unsupported("GlobalSecondaryIndexUpdates"));
+        }
+        let updates = self.global_secondary_index_updates.unwrap_or_default();
+        let types = attribute_types(definitions.iter().filter_map(Definition::parts));
+        let indexes = IndexChanges::of(updates, &types)?;
         let stream = self.stream_specification.as_ref();
         let stream = stream.map(StreamSpecification::change).transpose()?;
         let more = self.table_class.is_some()
             || self.deletion_protection_enabled.is_some()
-            || stream.is_some();
+            || stream.is_some()
+            || !indexes.is_empty();
         if !more && !throughput.says_something() {
             return Err(texts::nothing_to_update());
         }
@@ -242,6 +290,7 @@ impl UpdateTable {
             throughput,
             class: self.table_class,
             protection: self.deletion_protection_enabled,
+            indexes,
             stream,
         })
     }
@@ -308,7 +357,13 @@ fn constrain_definitions(constraints: &mut Constraints, definitions: &[Definitio
     }
 }
 
-fn constrain_keys(constraints: &mut Constraints, elements: &[KeyElement]) {
+/// Constraints of a `KeySchema` at this place, of so many elements at most.
+pub(crate) fn constrain_keys(
+    constraints: &mut Constraints,
+    place: &str,
+    elements: &[KeyElement],
+    max: usize,
+) {
     let shown = || {
         let element = |e: &KeyElement| {
             let name = e.attribute_name.as_deref().unwrap_or("null");
@@ -325,9 +380,9 @@ fn constrain_keys(constraints: &mut Constraints, elements: &[KeyElement]) {
                 .join(", ")
         )
     };
-    constraints.size("keySchema", elements.len(), &shown(), 1, 2);
+    constraints.size(place, elements.len(), &shown(), 1, max);
     for (n, element) in elements.iter().enumerate().take(10) {
-        let member = |field: &str| format!("keySchema.{}.member.{field}", n + 1);
+        let member = |field: &str| format!("{place}.{}.member.{field}", n + 1);
         match &element.attribute_name {
             None => constraints.present(&member("attributeName"), false),
             Some(name) => constraints.length(&member("attributeName"), name, 1, 255),
@@ -366,7 +421,12 @@ pub(crate) fn refuse_unsupported(
     Ok(())
 }
 
-fn keys(definitions: &[Definition], elements: &[KeyElement]) -> Result<KeySchema, ApiError> {
+/// `exact`: there are no indexes that use other attributes.
+fn keys(
+    definitions: &[Definition],
+    elements: &[KeyElement],
+    exact: bool,
+) -> Result<KeySchema, ApiError> {
     let defined: BTreeMap<&str, &str> = definitions
         .iter()
         .filter_map(|d| Some((d.attribute_name.as_deref()?, d.attribute_type.as_deref()?)))
@@ -403,7 +463,7 @@ fn keys(definitions: &[Definition], elements: &[KeyElement]) -> Result<KeySchema
         Some(name) => Some(key(name).ok_or_else(undefined)?),
         None => None,
     };
-    if definitions.len() != named.len() {
+    if exact && definitions.len() != named.len() {
         return Err(texts::key_count());
     }
     Ok(KeySchema { partition, sort })

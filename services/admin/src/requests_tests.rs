@@ -137,11 +137,7 @@ fn missing_and_wrong_members_are_told_together() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    for parameter in [
-        "GlobalSecondaryIndexes",
-        "LocalSecondaryIndexes",
-        "VectorIndexes",
-    ] {
+    for parameter in ["GlobalTableSourceArn", "VectorIndexes"] {
         assert_eq!(
             refused(json!({parameter: [{}]})),
             format!(
@@ -151,6 +147,91 @@ fn what_is_not_supported_is_named() {
     }
     assert!(refused(json!({"StreamSpecification": {"StreamEnabled": true}})).contains("Stream"));
     assert!(refused(json!({"ResourcePolicy": "{}"})).contains("Invalid policy document"));
+}
+
+#[test]
+fn local_indexes_share_the_partition_key_and_have_another_sort_key() {
+    let types = json!([
+        {"AttributeName": "artist", "AttributeType": "S"},
+        {"AttributeName": "year", "AttributeType": "N"},
+        {"AttributeName": "label", "AttributeType": "S"},
+    ]);
+    let index = |name: &str, hash: &str, range: &str| {
+        json!({
+            "IndexName": name,
+            "KeySchema": [
+                {"AttributeName": hash, "KeyType": "HASH"},
+                {"AttributeName": range, "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        })
+    };
+    let with = |indexes: Value| {
+        create(json!({"AttributeDefinitions": types, "LocalSecondaryIndexes": indexes}))
+    };
+    let refused = |indexes: Value| {
+        let error = with(indexes).unwrap_err().message;
+        let rest = error.strip_prefix("One or more parameter values were invalid: ");
+        rest.map_or(error.clone(), str::to_owned)
+    };
+    let table = with(json!([index("by-label", "artist", "label")])).unwrap();
+    assert_eq!(table.indexes.len(), 1);
+    assert_eq!(table.indexes[0].keys.sort[0].name, "label");
+    assert!(table.indexes[0].is_local);
+
+    assert_eq!(refused(json!([])), "List of LocalSecondaryIndexes is empty");
+    assert_eq!(
+        refused(json!([index("by-label", "label", "artist")])),
+        "Index KeySchema does not have the same leading hash key as table KeySchema for index: by-label. index hash key: \
+         label, table hash key: artist"
+    );
+    assert_eq!(
+        refused(json!([index("by-label", "artist", "city")])),
+        "Some index key attributes are not defined in AttributeDefinitions. Keys: [artist, city], AttributeDefinitions: \
+         [artist, label, year]"
+    );
+    let twice = [
+        index("one", "artist", "label"),
+        index("one", "artist", "year"),
+    ];
+    assert_eq!(refused(json!(twice)), "Duplicate index name: one");
+    assert_eq!(
+        refused(json!([index("by-year", "artist", "year")])),
+        "Some AttributeDefinitions are not used. AttributeDefinitions: [artist, label, year], keys used: [artist, year]"
+    );
+    let many: Vec<Value> = (0..6)
+        .map(|n| index(&format!("index-{n}"), "artist", "label"))
+        .collect();
+    assert_eq!(
+        refused(json!(many)),
+        "Number of LocalSecondaryIndexes exceeds per-table limit of 5"
+    );
+    let mut bare = index("by-label", "artist", "label");
+    bare["KeySchema"].as_array_mut().unwrap().pop();
+    assert_eq!(
+        refused(json!([bare])),
+        "Index KeySchema does not have a range key for index: by-label"
+    );
+    for (projection, text) in [
+        (json!({}), "Unknown ProjectionType: null"),
+        (
+            json!({"ProjectionType": "INCLUDE"}),
+            "ProjectionType is INCLUDE, but NonKeyAttributes is not specified",
+        ),
+        (
+            json!({"ProjectionType": "ALL", "NonKeyAttributes": ["x"]}),
+            "ProjectionType is ALL, but NonKeyAttributes is specified",
+        ),
+    ] {
+        let mut index = index("by-label", "artist", "label");
+        index["Projection"] = projection;
+        assert_eq!(refused(json!([index])), text);
+    }
+    let short = refused(json!([index("i", "artist", "label")]));
+    assert!(
+        short.contains("'localSecondaryIndexes.1.member.indexName' failed to satisfy constraint"),
+        "{short}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use model::throughput::UnitRates;
 use tokio::sync::MutexGuard;
 
 use crate::driver::Admin;
+use crate::indexes::is_index_table;
 use crate::records::{TableRecord, table_name_of};
 use crate::throughput::reserved;
 
@@ -30,7 +31,10 @@ impl Admin {
             })
             .await?;
         Ok(Reserving {
-            tables: tables.len(),
+            tables: tables
+                .iter()
+                .filter(|stored| !is_index_table(&stored.value.definition.name))
+                .count(),
             rates: reserved(tables.iter().map(|stored| &stored.value.definition)),
             _lock: lock,
         })

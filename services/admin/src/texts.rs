@@ -106,6 +106,101 @@ pub(crate) fn key_count() -> ApiError {
     )
 }
 
+// ---- indexes ----
+
+pub(crate) fn no_indexes(parameter: &str) -> ApiError {
+    invalid(format!("List of {parameter} is empty"))
+}
+pub(crate) fn local_without_table_range() -> ApiError {
+    invalid(
+        "Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex",
+    )
+}
+pub(crate) fn local_without_range(index: &str) -> ApiError {
+    invalid(format!(
+        "Index KeySchema does not have a range key for index: {index}"
+    ))
+}
+pub(crate) fn other_hash_key(index: &str, hash: &str, table: &str) -> ApiError {
+    invalid(format!(
+        "Index KeySchema does not have the same leading hash key as table KeySchema for index: {index}. index hash key: \
+         {hash}, table hash key: {table}"
+    ))
+}
+pub(crate) fn duplicate_index(index: &str) -> ApiError {
+    invalid(format!("Duplicate index name: {index}"))
+}
+pub(crate) fn too_many_local(max: usize) -> ApiError {
+    invalid(format!(
+        "Number of LocalSecondaryIndexes exceeds per-table limit of {max}"
+    ))
+}
+pub(crate) fn too_many_global(max: usize) -> ApiError {
+    invalid(format!(
+        "GlobalSecondaryIndex count exceeds the per-table limit of {max}"
+    ))
+}
+pub(crate) fn too_many_index_keys() -> ApiError {
+    invalid("An index key can have at most 4 partition key attributes and 4 sort key attributes")
+}
+pub(crate) fn unknown_projection() -> ApiError {
+    invalid("Unknown ProjectionType: null")
+}
+pub(crate) fn include_without_attributes() -> ApiError {
+    invalid("ProjectionType is INCLUDE, but NonKeyAttributes is not specified")
+}
+pub(crate) fn needless_attributes(projection: &str) -> ApiError {
+    invalid(format!(
+        "ProjectionType is {projection}, but NonKeyAttributes is specified"
+    ))
+}
+pub(crate) fn duplicate_non_keys() -> ApiError {
+    invalid("Duplicate attribute name in NonKeyAttributes")
+}
+pub(crate) fn too_many_non_keys(max: usize) -> ApiError {
+    invalid(format!(
+        "Number of NonKeyAttributes of all indexes exceeds the per-table limit of {max}"
+    ))
+}
+pub(crate) fn index_throughput_with_on_demand(index: &str) -> ApiError {
+    invalid(format!(
+        "ProvisionedThroughput should not be specified for index: {index} when BillingMode is PAY_PER_REQUEST"
+    ))
+}
+pub(crate) fn index_without_throughput(index: &str) -> ApiError {
+    invalid(format!(
+        "ProvisionedThroughput must be specified for index: {index}"
+    ))
+}
+pub(crate) fn index_update_not_one() -> ApiError {
+    invalid(
+        "One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create or GlobalSecondaryIndexUpdate.Delete \
+         must be specified",
+    )
+}
+pub(crate) fn one_online_index() -> ApiError {
+    limit_exceeded(
+        "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table".to_owned(),
+    )
+}
+pub(crate) fn too_many_online(max: usize) -> ApiError {
+    limit_exceeded(format!(
+        "Subscriber limit exceeded: Number of GlobalSecondaryIndexes exceeds per-table limit of {max}"
+    ))
+}
+pub(crate) fn index_exists(index: &str) -> ApiError {
+    invalid(format!(
+        "Attempting to create an index which already exists: {index}"
+    ))
+}
+pub(crate) fn unused_definitions(definitions: &[&str], used: &[&str]) -> ApiError {
+    invalid(format!(
+        "Some AttributeDefinitions are not used. AttributeDefinitions: [{}], keys used: [{}]",
+        definitions.join(", "),
+        used.join(", ")
+    ))
+}
+
 // ---- throughput ----
 
 pub(crate) fn throughput_with_on_demand() -> ApiError {

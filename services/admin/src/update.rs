@@ -3,13 +3,15 @@
 use std::time::{Duration, Instant};
 
 use mesh::{Deadline, TraceContext};
+use model::index::index_table_name;
 use model::table::TableStatus;
-use model::{ApiError, TableDefinition};
+use model::{ApiError, TableDefinition, TableId};
 use paxos::NodeId;
 use protocol::control::Order;
 
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome, Unsettled};
+use crate::indexes::follow_mode;
 use crate::records::{self, PartitionRecord, Stored, TableRecord};
 use crate::requests::TableChange;
 use crate::streams;
@@ -36,18 +38,56 @@ impl Admin {
             None => None,
         };
         let others = reserving.as_ref().map(|reserving| reserving.rates);
-        self.change_record(&change.name, |definition| {
-            refuse_busy(definition)?;
-            let before = definition.clone();
-            apply(change, definition, now_ms)?;
-            quotas.check_table(region, Some(&before), definition)?;
-            match others {
-                Some(others) => quotas.check_account(region, others, Some(&before), definition),
-                None => Ok(()),
+        let table = match change.indexes.creates() {
+            true => self.take_numbers(1, 0).await?.0,
+            false => TableId::default(),
+        };
+        let changed = self
+            .change_record(&change.name, |definition| {
+                refuse_busy(definition)?;
+                let before = definition.clone();
+                apply(change, definition, table, now_ms)?;
+                quotas.check_table(region, Some(&before), definition)?;
+                match others {
+                    Some(others) => quotas.check_account(region, others, Some(&before), definition),
+                    None => Ok(()),
+                }
+            })
+            .await?
+            .ok_or_else(|| texts::table_not_found(&change.name))?;
+        self.change_index_tables(change, &changed, now_ms).await?;
+        Ok(changed)
+    }
+
+    /// Records what a change of a table means for the tables of its global indexes.
+    async fn change_index_tables(
+        &self,
+        change: &TableChange,
+        table: &TableDefinition,
+        now_ms: u64,
+    ) -> Result<(), ApiError> {
+        for index in table.indexes.iter().filter(|index| !index.is_local()) {
+            let name = index_table_name(&table.name, &index.name);
+            let mut asked = change.indexes.throughput.iter();
+            let asked = asked.find(|(other, _)| *other == index.name);
+            if asked.is_none() && change.throughput.mode.is_none() {
+                continue;
             }
-        })
-        .await?
-        .ok_or_else(|| texts::table_not_found(&change.name))
+            self.change_record(&name, |definition| {
+                let mut changed = follow_mode(table, definition);
+                if let Some((_, throughput)) = asked {
+                    throughput.apply(definition, now_ms)?;
+                    changed = true;
+                }
+                if changed {
+                    definition.version += 1;
+                    definition.status = TableStatus::Updating;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Changes a table's record whatever other admins do at the same time; none if there is no such table.
@@ -88,13 +128,19 @@ impl Admin {
             value: mut record,
             token,
         } = stored;
+        self.make_index_tables(&record.definition).await?;
         record.definition.status = TableStatus::Active;
+        let before = record.definition.clone();
+        let indexes = &mut record.definition.indexes;
+        indexes.retain(|i| i.global().is_none_or(|g| g.status != TableStatus::Deleting));
         for &partition in &record.partitions {
             let Some(partition) = self.partition(partition).await? else {
                 return Err(Unsettled::Later("a partition has no record"));
             };
             self.set_table(&partition.value, &record.definition).await?;
         }
+        // Nobody propagates to them any more.
+        self.drop_index_tables(&before, false).await?;
         let key = records::table_key(&record.definition.name);
         self.catalog.put(&key, &record, Some(&token)).await?;
         Ok(())
@@ -177,9 +223,11 @@ pub(crate) fn refuse_busy(definition: &TableDefinition) -> Result<(), ApiError> 
 fn apply(
     change: &TableChange,
     definition: &mut TableDefinition,
+    table: TableId,
     now_ms: u64,
 ) -> Result<(), ApiError> {
     change.throughput.apply(definition, now_ms)?;
+    change.indexes.apply(definition, table)?;
     if let Some(class) = &change.class {
         definition.table_class = Some(class.clone());
     }

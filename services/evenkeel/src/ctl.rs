@@ -177,6 +177,13 @@ enum Action {
     },
     /// After the loss of all storage nodes: make every table anew in this (fresh) mesh, from the object store alone.
     Recover(recover::Options),
+    /// Compare a global secondary index with its table, by strong reads of both: costs what these reads cost. Exit code 1 if they differ.
+    CheckIndex {
+        /// The table.
+        table: String,
+        /// The index.
+        index: String,
+    },
     /// Empty the route caches of all routers, at most once a second: a drill. Requests go on, each miss asks memds.
     FlushRoutes,
 }
@@ -330,6 +337,18 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
             desk.order(order).await
         }
         Action::Scrub { table, now, wait } => desk.scrub(table.clone(), *now, *wait).await,
+        Action::CheckIndex { table, index } => {
+            match crate::check_index::check(&desk.mesh, table, index).await {
+                Ok(report) => {
+                    desk.print(&report, || report.text())?;
+                    Ok(match report.is_clean() {
+                        true => ExitCode::SUCCESS,
+                        false => ExitCode::from(REFUSED),
+                    })
+                }
+                Err(error) => desk.said(false, &format!("{error:#}")),
+            }
+        }
         Action::FlushRoutes => desk.order(Command::FlushRoutes).await,
         // Done before the bus is asked.
         Action::Trace { .. } => Ok(ExitCode::from(USAGE)),

@@ -1,6 +1,7 @@
 //! The operator's binary. `evenkeel dev` runs the whole mesh in one process; `evenkeel ctl` talks to a running one.
 
 mod banner;
+mod check_index;
 mod ctl;
 mod dev;
 mod recover;

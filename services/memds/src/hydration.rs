@@ -102,6 +102,7 @@ async fn table_names(mesh: &Mesh, map: &SharedMap, call_max: Duration) -> Option
                 count_only: false,
                 believed: None,
                 name_last: false,
+                ..Page::default()
             })),
         };
         let reply: ItemReply = mesh

@@ -54,6 +54,9 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
         context: &Context,
     ) -> impl Future<Output = Result<Arc<TableDefinition>, ApiError>>;
 
+    /// What is known of a table is older than what a client knows: the next `table` asks for it anew.
+    fn forget(&self, table: &TableDefinition);
+
     /// One item request. Of the faults only `ConditionFailed` comes back inside `Ok`.
     fn item(
         &self,
@@ -121,6 +124,10 @@ impl Backend for MeshBackend {
         self.client
             .table(name, context.deadline, &context.trace)
             .await
+    }
+
+    fn forget(&self, table: &TableDefinition) {
+        self.client.forget_table(table.id);
     }
 
     async fn item(

@@ -13,6 +13,14 @@ pub(crate) enum Detail {
     Indexes,
 }
 
+/// What a request cost in an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexCost<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) is_local: bool,
+    pub(crate) units: Units,
+}
+
 impl Detail {
     /// From the parameter (validated before).
     pub(crate) fn of(parameter: Option<&str>) -> Self {
@@ -28,6 +36,57 @@ impl Detail {
         if self != Self::None {
             self.write(answer.member("ConsumedCapacity"), table, units);
         }
+    }
+
+    /// Same, with what indexes cost beside the table.
+    pub(crate) fn add_indexed(
+        self,
+        answer: &mut Answer,
+        table: &str,
+        units: Units,
+        indexes: &[IndexCost<'_>],
+    ) {
+        if self != Self::None {
+            self.write_indexed(answer.member("ConsumedCapacity"), table, units, indexes);
+        }
+    }
+
+    /// Writes one element.
+    pub(crate) fn write_indexed(
+        self,
+        out: &mut Vec<u8>,
+        table: &str,
+        units: Units,
+        indexes: &[IndexCost<'_>],
+    ) {
+        let sum: Units = indexes.iter().map(|index| index.units).sum();
+        out.extend_from_slice(b"{\"TableName\":");
+        json::write_string(table, out);
+        let total = units.saturating_add(sum);
+        out.extend_from_slice(format!(",\"CapacityUnits\":{total}").as_bytes());
+        if self == Self::Indexes {
+            out.extend_from_slice(format!(",\"Table\":{{\"CapacityUnits\":{units}}}").as_bytes());
+            for (member, local) in [
+                ("LocalSecondaryIndexes", true),
+                ("GlobalSecondaryIndexes", false),
+            ] {
+                let mut of_kind = indexes.iter().filter(|i| i.is_local == local).peekable();
+                if of_kind.peek().is_none() {
+                    continue;
+                }
+                out.extend_from_slice(format!(",\"{member}\":{{").as_bytes());
+                let mut first = true;
+                for index in of_kind {
+                    comma(out, &mut first);
+                    json::write_string(index.name, out);
+                    out.extend_from_slice(
+                        format!(":{{\"CapacityUnits\":{}}}", index.units).as_bytes(),
+                    );
+                }
+                out.push(b'}');
+            }
+        }
+        out.push(b'}');
     }
 
     /// Adds the list of a batch.

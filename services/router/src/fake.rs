@@ -174,6 +174,8 @@ impl Inner {
             attributes,
             old_size_bytes: old.as_ref().map_or(0, size::item_size),
             new_size_bytes: new.as_ref().map_or(0, size::item_size),
+            indexes: Vec::new(),
+            collection_bytes: None,
         })
     }
 
@@ -233,6 +235,8 @@ impl Backend for Fake {
             .ok_or_else(ApiError::resource_not_found)
     }
 
+    fn forget(&self, _: &TableDefinition) {}
+
     async fn item(
         &self,
         _: &TableDefinition,
@@ -267,7 +271,9 @@ impl Backend for Fake {
                 assert_eq!(&write.key, key);
                 inner.write(*write)
             }
-            ItemOperation::Page(_) => panic!("pages go through `page`"),
+            ItemOperation::Page(_) | ItemOperation::Propagate(_) => {
+                panic!("pages go through `page`, and routers propagate nothing")
+            }
             // Tested where there are partitions.
             ItemOperation::Transact(_) => Err(ApiError::new(ErrorKind::ServiceUnavailable, "")),
             ItemOperation::Changes(_) => panic!("it has no change records"),

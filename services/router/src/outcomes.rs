@@ -318,6 +318,10 @@ impl<B: Backend> Backend for Watched<B> {
         result
     }
 
+    fn forget(&self, table: &TableDefinition) {
+        self.backend.forget(table);
+    }
+
     async fn item(
         &self,
         table: &TableDefinition,

@@ -81,6 +81,29 @@ pub(crate) fn no_such_index(name: &str) -> ApiError {
     ))
 }
 
+/// Of a global secondary index.
+pub(crate) fn no_strong_global_reads() -> ApiError {
+    invalid("Consistent reads are not supported on global secondary indexes")
+}
+/// The index is not ACTIVE yet, or not any more.
+pub(crate) fn backfilling_index(name: &str) -> ApiError {
+    invalid(format!(
+        "Cannot read from backfilling global secondary index: {name}"
+    ))
+}
+pub(crate) fn all_attributes_of_global(name: &str) -> ApiError {
+    invalid(format!(
+        "One or more parameter values were invalid: Select type ALL_ATTRIBUTES is not supported for global secondary \
+         index {name} because its projection type is not ALL"
+    ))
+}
+pub(crate) fn not_projected(name: &str, attributes: &[&str]) -> ApiError {
+    invalid(format!(
+        "One or more parameter values were invalid: Global secondary index {name} does not project [{}]",
+        attributes.join(", ")
+    ))
+}
+
 // ---- batches ----
 
 pub(crate) fn no_request_items(operation: &str) -> ApiError {

@@ -6,6 +6,7 @@ mod archive;
 mod changes;
 mod flush;
 mod healing;
+mod propagation;
 mod requests;
 mod scrub;
 mod split;
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 
 use ::healing::Nodes;
 use model::Units;
-use model::capacity::{self, Direction};
+use model::capacity::Direction;
 use partition::PartitionError;
 use paxos::{
     Body, Entry, FollowerStatus, GroupId, Input, Member, Millis, NodeId, Output, Payload,
@@ -152,10 +153,20 @@ impl Group {
             read_units_s,
             write_units_s,
             refused_units_s,
-            advice: self.store.as_ref()?.admission.advice(env.now),
+            advice: {
+                let whole_collections = state.table.has_local_indexes();
+                self.store
+                    .as_ref()?
+                    .admission
+                    .advice(env.now, whole_collections)
+            },
             parent: state.parent,
             split: self.split_progress(state),
             unarchived: self.is_unarchived(env),
+            backfilled: {
+                let done = state.backfills.iter().filter(|b| b.done);
+                done.map(|backfill| backfill.index).collect()
+            },
         })
     }
 
@@ -460,6 +471,7 @@ impl Group {
             env.touch(self.id, &mut self.touched);
         }
         self.tick_flush(env);
+        self.propagate(env)?;
         self.report_stalled(env);
         self.tick_split(env)?;
         self.tick_upkeep(env)?;
@@ -487,8 +499,7 @@ fn write_units(entry: &Entry) -> Option<Units> {
     let Payload::Command(command) = &entry.payload else {
         return None;
     };
-    let (old, new) = partition::command::sizes(command)?;
-    Some(capacity::write_units(old.max(new)))
+    partition::command::units(command)
 }
 
 /// Zone of a node: as it says itself, else as it is stored with the partition.

@@ -21,6 +21,7 @@ use crate::copier::Copied;
 use crate::flusher::Flushed;
 use crate::log_reader::ArchiveRead;
 use crate::orders::{ArchiveCaller, Created, Dropping, OrderCaller};
+use crate::propagator::Delivered;
 use crate::shard::{Shard, Wake};
 
 /// An item request.
@@ -155,6 +156,8 @@ pub(crate) enum Event {
     Installed(GroupId, Result<Box<PartitionState>, String>),
     /// This group's entries keep old segments of the WAL alive.
     ReleaseLog(GroupId),
+    /// Changes were sent to the global indexes, or not.
+    Delivered(Box<Delivered>),
     /// Push all that this shard leads to memds.
     Hydrate,
     /// Hand over leadership of everything; answer when nothing is led any more.

@@ -27,6 +27,7 @@ mod outgoing;
 mod peers;
 mod pool;
 mod pressure;
+mod propagator;
 mod recovery;
 mod reporter;
 mod running;

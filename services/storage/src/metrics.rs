@@ -49,6 +49,9 @@ pub(crate) struct Metrics {
     pub(crate) unsent_messages: IntCounter,
     pub(crate) overlay_bytes: IntGauge,
     pub(crate) flush_lag_seconds: Gauge,
+    pub(crate) index_lag_seconds: Gauge,
+    pub(crate) index_runs: IntCounter,
+    pub(crate) index_failures: IntCounter,
     pub(crate) flush_queue: IntGauge,
     pub(crate) copies_installed: IntCounter,
     pub(crate) children_installed: IntCounter,
@@ -236,6 +239,18 @@ impl Metrics {
             )?,
             overlay_bytes: make
                 .gauge("overlay_bytes", "Applied writes that no B-tree holds yet.")?,
+            index_lag_seconds: make.real(
+                "index_lag_seconds",
+                "Age of the oldest change that a global index lacks, of tables led here.",
+            )?,
+            index_runs: make.counter(
+                "index_runs_total",
+                "Runs of changes brought into global indexes.",
+            )?,
+            index_failures: make.counter(
+                "index_failures_total",
+                "Runs that an index did not take; they are sent again.",
+            )?,
             flush_lag_seconds: make.real(
                 "flush_lag_seconds",
                 "Age of the oldest applied, unflushed write.",

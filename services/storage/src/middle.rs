@@ -3,6 +3,8 @@
 use std::sync::Weak;
 
 use btree::{ReplicaTree, TreeError};
+use bytes::Bytes;
+use model::key::COLLECTION_BYTES;
 use partition::Middle;
 
 use crate::orders::OrderCaller;
@@ -14,6 +16,8 @@ const PART_BYTES: usize = 4 << 20;
 pub(crate) struct MiddleJob {
     /// Not kept alive: the replica may be dropped.
     pub(crate) tree: Weak<ReplicaTree>,
+    /// Item collections stay whole.
+    pub(crate) whole_collections: bool,
     pub(crate) caller: OrderCaller,
 }
 
@@ -28,6 +32,7 @@ impl MiddleJob {
 
     fn find(&self) -> Result<Middle, String> {
         let (mut middle, mut after) = (Middle::default(), None);
+        let mut collection: Option<(Bytes, u64)> = None;
         let items = partition::change::item_keys();
         loop {
             let Some(tree) = self.tree.upgrade() else {
@@ -41,10 +46,26 @@ impl MiddleJob {
                 read => read.map_err(|error| error.to_string())?,
             };
             for (key, item) in &pairs {
-                middle.visit(key, item.len() as u64);
+                let bytes = item.len() as u64;
+                if !self.whole_collections || key.len() < COLLECTION_BYTES {
+                    middle.visit(key, bytes);
+                    continue;
+                }
+                match &mut collection {
+                    Some((prefix, sum)) if key.starts_with(prefix) => *sum += bytes,
+                    _ => {
+                        if let Some((prefix, sum)) = collection.take() {
+                            middle.visit(&prefix, sum);
+                        }
+                        collection = Some((key.slice(..COLLECTION_BYTES), bytes));
+                    }
+                }
             }
             after = pairs.into_iter().next_back().map(|(key, _)| key);
             if is_last {
+                if let Some((prefix, sum)) = collection.take() {
+                    middle.visit(&prefix, sum);
+                }
                 return Ok(middle);
             }
         }

@@ -29,6 +29,7 @@ use crate::joiner::JOINS_MAX;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pressure::Led;
+use crate::propagator::Propagator;
 use crate::scrub::Scrubs;
 use crate::settings::StorageSettings;
 use crate::shard::Gathered;
@@ -79,6 +80,7 @@ pub(crate) struct Node {
     pub(crate) capacity: NodeCapacity,
     pub(crate) led: Led,
     pub(crate) scrubs: Scrubs,
+    pub(crate) propagator: Propagator,
     /// Folder of the B-trees.
     replicas: PathBuf,
     origin: Instant,
@@ -148,6 +150,7 @@ impl Node {
             batch_readers: RwLock::default(),
             led: Led::default(),
             scrubs: Scrubs::default(),
+            propagator: Propagator::default(),
             ready: Arc::default(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -445,6 +448,9 @@ impl Node {
         metrics
             .flush_lag_seconds
             .set(numbers.flush_lag_ms as f64 / 1_000.0);
+        metrics
+            .index_lag_seconds
+            .set(numbers.index_lag_ms as f64 / 1_000.0);
         raise(&metrics.protocol_faults, numbers.faults);
         set(&metrics.leases_held, numbers.leases);
         set(&metrics.replicas_unhealthy, numbers.unhealthy);

@@ -217,6 +217,7 @@ fn head_of(view: &View) -> Head {
         generation: state.configuration.generation,
         range: state.range.clone(),
         items: state.items,
+        entries: state.entries,
         bytes: state.bytes,
         splits_into: state.split.as_ref().map(|split| split.left),
     }

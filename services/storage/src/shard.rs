@@ -67,6 +67,7 @@ pub(crate) struct Gathered {
     pub(crate) leading: u64,
     pub(crate) overlay_bytes: u64,
     pub(crate) flush_lag_ms: u64,
+    pub(crate) index_lag_ms: u64,
     pub(crate) faults: u64,
     pub(crate) tree_bytes: u64,
     /// Groups whose leader here may serve strong reads.
@@ -89,6 +90,7 @@ impl Gathered {
             leading: self.leading + other.leading,
             overlay_bytes: self.overlay_bytes + other.overlay_bytes,
             flush_lag_ms: self.flush_lag_ms.max(other.flush_lag_ms),
+            index_lag_ms: self.index_lag_ms.max(other.index_lag_ms),
             faults: self.faults + other.faults,
             tree_bytes: self.tree_bytes + other.tree_bytes,
             leases: self.leases + other.leases,
@@ -317,6 +319,10 @@ impl Shard {
                     group.step(env, Input::ReleaseLog)
                 });
             }
+            Event::Delivered(delivered) => {
+                let id = delivered.group;
+                self.with_group(id, |group, env| group.delivered(env, *delivered));
+            }
             Event::Hydrate => self.push_all(),
             Event::HandOver(done) => self.hand_over(done),
             Event::FlushAll(done) => {
@@ -357,7 +363,10 @@ impl Shard {
             ItemOperation::Get(get) if get.strong => self.env.node.metrics.strong_reads.inc(),
             ItemOperation::Get(_) => self.env.node.metrics.eventual_reads.inc(),
             ItemOperation::Page(_) => self.env.node.metrics.pages.inc(),
-            ItemOperation::Write(_) | ItemOperation::Changes(_) | ItemOperation::Transact(_) => {}
+            ItemOperation::Write(_)
+            | ItemOperation::Propagate(_)
+            | ItemOperation::Changes(_)
+            | ItemOperation::Transact(_) => {}
         }
         let Some(group) = self.groups.get_mut(&call.partition) else {
             let fault = ItemFault::NotHere { partition: None };
@@ -483,6 +492,8 @@ impl Shard {
             gathered.unapplied_entries = gathered.unapplied_entries.max(unapplied);
             gathered.behind_entries = gathered.behind_entries.max(group.behind_entries());
             if let Some(store) = &group.store {
+                let lag_ms = store.propagation.lag_ms(self.env.unix_ms);
+                gathered.index_lag_ms = gathered.index_lag_ms.max(lag_ms);
                 gathered.overlay_bytes += store.partition.overlay_bytes() as u64;
                 gathered.tree_bytes += store.tree_bytes;
             }

@@ -36,7 +36,7 @@ async fn a_refused_write_has_no_effect_and_the_directory_hears_of_it() {
         let name = format!("item-{tried}");
         match cluster.write(large(&name)).await {
             ItemReply::Written { new_size_bytes, .. } => assert!(new_size_bytes > 300 << 10),
-            ItemReply::Fault(ItemFault::Throttled { direction }) => {
+            ItemReply::Fault(ItemFault::Throttled { direction, .. }) => {
                 assert_eq!(direction, Direction::Write);
                 break name;
             }
@@ -86,7 +86,7 @@ async fn reads_are_refused_at_the_replica_that_served_too_many() {
             };
             match cluster.ask(node, GROUP, ItemOperation::Get(get)).await {
                 Ok(ItemReply::Item { size_bytes, .. }) if size_bytes > 0 => served += 1,
-                Ok(ItemReply::Fault(ItemFault::Throttled { direction })) if served > 0 => {
+                Ok(ItemReply::Fault(ItemFault::Throttled { direction, .. })) if served > 0 => {
                     assert_eq!(direction, Direction::Read);
                     break;
                 }

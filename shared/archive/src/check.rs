@@ -133,6 +133,7 @@ pub fn follow(birth: &Birth, tail: &Tail, entry: &Entry) -> Result<Tail, CheckEr
     match command.as_ref().map(|command| &command.kind) {
         Some(
             CommandKind::Write(_)
+            | CommandKind::Entries(_)
             | CommandKind::SetTable(_)
             | CommandKind::Prepare(_)
             | CommandKind::Finish(_),
@@ -144,6 +145,15 @@ pub fn follow(birth: &Birth, tail: &Tail, entry: &Entry) -> Result<Tail, CheckEr
                 index,
                 key: write.key.clone(),
             });
+        }
+        Some(CommandKind::Entries(entries)) => {
+            let mut writes = entries.writes.iter();
+            if let Some(write) = writes.find(|write| !birth.range.contains(&write.key)) {
+                return Err(CheckError::ForeignKey {
+                    index,
+                    key: write.key.clone(),
+                });
+            }
         }
         Some(CommandKind::SetTable(table)) if table.uuid != birth.partition.table.as_str() => {
             return Err(CheckError::ForeignTable {

@@ -67,6 +67,9 @@ pub fn state(applied: Index) -> PartitionState {
         split: None,
         transactions: Default::default(),
         installed: false,
+        entries: 0,
+        backfills: Vec::new(),
+        sources: Vec::new(),
         filling: None,
     }
 }

@@ -95,6 +95,7 @@ impl ReplicaTree {
         let first = PartitionState {
             items: 0,
             bytes: 0,
+            entries: 0,
             changes: ChangeState {
                 count: 0,
                 bytes: 0,
@@ -132,9 +133,9 @@ impl ReplicaTree {
             let items = handles.items.len(transaction);
             items.map_err(|error| TreeError::heed(folder, "opening", error))
         })?;
-        if stored != state.items + state.changes.count {
-            let (items, changes) = (state.items, state.changes.count);
-            let what = format!("{stored} entries, its state says {items} items, {changes} changes");
+        let expected = state.items + state.entries + state.changes.count;
+        if stored != expected {
+            let what = format!("{stored} items, its state says {expected}");
             return Err(TreeError::corrupt(folder, what));
         }
         if let Length::Filled(bytes) = length {
@@ -170,7 +171,8 @@ impl ReplicaTree {
                 break;
             }
         }
-        let expected = snapshot.state().items + snapshot.state().changes.count;
+        let state = snapshot.state();
+        let expected = state.items + state.entries + state.changes.count;
         if found == expected {
             return Ok(());
         }
@@ -275,7 +277,8 @@ impl ReplicaTree {
                 batch: state.applied,
             });
         }
-        (state.items, state.bytes) = (before.items, before.bytes);
+        (state.items, state.bytes, state.entries) = (before.items, before.bytes, before.entries);
+        let has_entries = state.table.has_local_indexes();
         (state.changes.count, state.changes.bytes) = (before.changes.count, before.changes.bytes);
         let trimmed = state.changes.trimmed;
         let full = |error: &heed::Error| matches!(error, heed::Error::Mdb(heed::MdbError::MapFull));
@@ -287,7 +290,11 @@ impl ReplicaTree {
             }
             let counted = Counted::of(path, key);
             let old = items.get(&transaction, key).map_err(fail)?;
-            if let Some(old) = old {
+            let is_entry = has_entries && state.table.is_entry(key);
+            if is_entry {
+                let (old, new) = (u64::from(old.is_some()), u64::from(item.is_some()));
+                state.entries = (state.entries + new).saturating_sub(old);
+            } else if let Some(old) = old {
                 let old = value::open(path, key, old)?;
                 counted.remove(&mut state, old)?;
             }
@@ -295,7 +302,9 @@ impl ReplicaTree {
                 None if old.is_none() => Ok(()),
                 None => items.delete(&mut transaction, key).map(|_| ()),
                 Some(item) => {
-                    counted.add(&mut state, item)?;
+                    if !is_entry {
+                        counted.add(&mut state, item)?;
+                    }
                     value::seal(key, item, &mut sealed);
                     items.put(&mut transaction, key, &sealed)
                 }

@@ -160,6 +160,19 @@ impl Condition {
         Ok(())
     }
 
+    /// Names of the top-level attributes that it looks at.
+    pub fn attributes(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for test in self.tests() {
+            // Nothing is refused here.
+            let _ = test.check_paths(|path| {
+                names.push(path.head().to_owned());
+                Ok(())
+            });
+        }
+        names
+    }
+
     fn tests(&self) -> impl Iterator<Item = &Test> {
         self.instructions
             .iter()

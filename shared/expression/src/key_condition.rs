@@ -1,6 +1,7 @@
 //! Key conditions of Query. Owns their form (equality on the partition key, at most one condition on the sort key, joined by AND) and
 //! the check against a table's keys. Their syntax is that of conditions; nothing is evaluated here, the keys' encoding does that.
 
+use model::index::IndexKeys;
 use model::table::{KeyAttribute, KeySchema, ScalarType};
 use model::{ApiError, AttributeValue};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub enum SortCondition {
 /// A key condition whose form was checked, but not yet against a table's keys (which DynamoDB does only once it knows the table).
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyTerms {
-    /// One or two, on different attributes.
+    /// On different attributes; more than two only where an index has as many.
     terms: Vec<Term>,
 }
 
@@ -74,9 +75,6 @@ pub fn parse_key_terms(text: &str, placeholders: &mut Placeholders) -> Result<Ke
     }
     for term in &terms {
         term.check_operand()?;
-    }
-    if terms.len() > 2 {
-        return Err(ApiError::validation(texts::KEY_TERM_COUNT));
     }
     Ok(KeyTerms { terms })
 }
@@ -260,6 +258,9 @@ impl KeyTerms {
     /// Second half of `parse_key_condition`: against the keys of the table or index.
     pub fn resolve(self, keys: &KeySchema) -> Result<KeyCondition, ApiError> {
         let count = self.terms.len();
+        if count > 2 {
+            return Err(ApiError::validation(texts::KEY_TERM_COUNT));
+        }
         if keys.sort.is_none() && count > 1 {
             return Err(ApiError::validation(texts::KEY_UNSUPPORTED));
         }
@@ -289,6 +290,71 @@ impl KeyTerms {
             }
         }
         Ok(KeyCondition { partition, sort })
+    }
+}
+
+/// A key condition on an index with any number of key attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndexCondition {
+    /// Values of the partition key's attributes, then of the first ones of the sort key, in their order.
+    pub values: Vec<AttributeValue>,
+    /// Condition on the next attribute of the sort key.
+    pub sort: Option<SortCondition>,
+}
+
+impl KeyTerms {
+    /// Same as `resolve`, against the keys of an index: all attributes of its partition key have a value, and those of its sort key from the
+    /// first one on, the last of which may have another condition.
+    pub fn resolve_index(self, keys: &IndexKeys) -> Result<IndexCondition, ApiError> {
+        if let ([partition], [] | [_]) = (&keys.partition[..], &keys.sort[..]) {
+            let schema = KeySchema {
+                partition: partition.clone(),
+                sort: keys.sort.first().cloned(),
+            };
+            let condition = self.resolve(&schema)?;
+            return Ok(match condition.sort {
+                Some(SortCondition::Equal(value)) => IndexCondition {
+                    values: vec![condition.partition, value],
+                    sort: None,
+                },
+                sort => IndexCondition {
+                    values: vec![condition.partition],
+                    sort,
+                },
+            });
+        }
+        let mut terms = self.terms;
+        let mut condition = IndexCondition {
+            values: Vec::new(),
+            sort: None,
+        };
+        let partitions = keys.partition.len();
+        for (at, key) in keys.partition.iter().chain(&keys.sort).enumerate() {
+            let found = terms.iter().position(|term| term.attribute == key.name);
+            let Some(found) = found else {
+                // Nothing may follow what is left out.
+                if at < partitions || !terms.is_empty() {
+                    return Err(ApiError::validation(texts::key_missing(&key.name)));
+                }
+                break;
+            };
+            let term = terms.swap_remove(found).condition;
+            check_key_values(key, &term)?;
+            match term {
+                SortCondition::Equal(value) => condition.values.push(value),
+                _ if at < partitions || !terms.is_empty() => {
+                    return Err(ApiError::validation(texts::KEY_UNSUPPORTED));
+                }
+                other => {
+                    condition.sort = Some(other);
+                    break;
+                }
+            }
+        }
+        match terms.is_empty() {
+            true => Ok(condition),
+            false => Err(ApiError::validation(texts::KEY_UNSUPPORTED)),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub mod update;
 
 pub use condition::{Condition, ConditionKind, parse_condition};
 pub use key_condition::{
-    KeyCondition, KeyTerms, SortCondition, parse_key_condition, parse_key_terms,
+    IndexCondition, KeyCondition, KeyTerms, SortCondition, parse_key_condition, parse_key_terms,
 };
 pub use path::{Path, Step};
 pub use placeholders::Placeholders;

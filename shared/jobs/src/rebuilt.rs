@@ -102,12 +102,25 @@ impl Rebuilt {
     /// The next items behind `after` (empty: from the start), about so many bytes; and whether these are the last.
     pub(crate) async fn page(&self, after: &[u8], bytes_max: usize) -> Result<(Pairs, bool), Stop> {
         let (view, after) = (self.view.clone(), after.to_vec());
+        let table = view.state().table.clone();
         let read = tokio::task::spawn_blocking(move || {
             let after = (!after.is_empty()).then_some(&after[..]);
             view.pairs(after, bytes_max)
         });
         let read = read.await.map_err(|error| Stop::Later(error.to_string()))?;
-        read.map_err(|error| Stop::Later(error.to_string()))
+        let (mut pairs, is_last) = read.map_err(|error| Stop::Later(error.to_string()))?;
+        if table.has_local_indexes() {
+            // Entries of local indexes are made anew with their items.
+            pairs.retain(|(key, _)| !table.is_entry(key));
+        }
+        Ok((pairs, is_last))
+    }
+}
+
+impl Rebuilt {
+    /// Whether keys have the form that a table with local secondary indexes has.
+    pub(crate) fn has_local_indexes(&self) -> bool {
+        self.view.state().table.has_local_indexes()
     }
 }
 

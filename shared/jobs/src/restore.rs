@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, TryStreamExt};
-use model::{EncodedKey, TableId};
+use model::codec::decode_item;
+use model::key::key_from_item;
+use model::{EncodedKey, TableDefinition, TableId};
 use objects::ArchiveReader;
 use protocol::jobs::{Outcome, Source};
 
@@ -25,6 +27,13 @@ pub(crate) fn rekey(key: &[u8], table: TableId) -> EncodedKey {
     rekeyed.extend_from_slice(&table.0.to_be_bytes());
     rekeyed.extend_from_slice(key.get(TABLE_BYTES..).unwrap_or_default());
     rekeyed.into()
+}
+
+/// The key of an item in a table whose keys have another form.
+fn key_anew(table: &TableDefinition, item: &[u8]) -> Result<EncodedKey, Stop> {
+    let wrong = |why: String| Stop::failed("ArchiveDamaged", why);
+    let item = decode_item(item).map_err(|error| wrong(error.to_string()))?;
+    key_from_item(table, &item).map_err(|error| wrong(error.message))
 }
 
 /// Works on a restore until its end.
@@ -70,10 +79,15 @@ async fn fill_part(
         let page = progress.insist(|| rebuilt.page(&after, BATCH_BYTES));
         let (pairs, is_last) = page.await?;
         let last = pairs.last().map(|(key, _)| key.clone());
-        let rekeyed = pairs
-            .into_iter()
-            .map(|(key, item)| (rekey(&key, target.table.id), item));
-        let items: Items = rekeyed.collect();
+        let same_form = rebuilt.has_local_indexes() == target.table.has_local_indexes();
+        let mut items = Items::with_capacity(pairs.len());
+        for (key, item) in pairs {
+            let key = match same_form {
+                true => rekey(&key, target.table.id),
+                false => key_anew(&target.table, &item)?,
+            };
+            items.push((key, item));
+        }
         progress.insist(|| target.fill(context, &items)).await?;
         let (count, bytes) = (items.len() as u64, sizes(&items));
         progress.change_task(at, |task| {

@@ -12,7 +12,8 @@ use crate::key::{
     self, KeyRange, KeyRole, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX, SortBound, behind_prefix,
     has_key_type, prefix_range,
 };
-use crate::table::{KeyAttribute, KeySchema, TableStatus};
+use crate::table::{BillingMode, KeyAttribute, KeySchema, TableStatus};
+use crate::throughput::{OnDemandThroughput, UnitRates};
 use crate::{ApiError, AttributeValue, EncodedKey, IndexId, Item, TableDefinition, TableId, Units};
 use crate::{capacity, codec};
 
@@ -56,7 +57,7 @@ pub enum IndexScope {
 }
 
 /// What is known of a global secondary index beside its keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlobalIndex {
     /// The table that holds its entries.
     pub table: TableId,
@@ -65,6 +66,15 @@ pub struct GlobalIndex {
     /// Items from before the index are being entered.
     #[serde(default)]
     pub backfilling: bool,
+    /// Throughput that its table begins with.
+    #[serde(default)]
+    pub billing: BillingMode,
+    /// Maximum that its table begins with.
+    #[serde(default)]
+    pub maximum: OnDemandThroughput,
+    /// Warm throughput that its table begins with.
+    #[serde(default)]
+    pub warm: UnitRates,
 }
 
 /// Key attributes of an index; up to four each in a global one.
@@ -666,6 +676,20 @@ impl TableDefinition {
         keys.dedup_by(|a, b| a.name == b.name);
         keys.iter()
             .map(|key| json!({ "AttributeName": key.name, "AttributeType": key.kind.as_str() }))
+            .collect()
+    }
+
+    /// The local or the global indexes as CreateTable takes them for an on-demand table.
+    pub fn index_requests(&self, local: bool) -> Vec<Value> {
+        let wanted = self.indexes.iter().filter(|i| i.is_local() == local);
+        wanted
+            .map(|index| {
+                json!({
+                    "IndexName": index.name,
+                    "KeySchema": index.keys.describe(),
+                    "Projection": index.projection.describe(),
+                })
+            })
             .collect()
     }
 

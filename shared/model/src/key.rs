@@ -297,7 +297,7 @@ pub fn table_of(key: &[u8]) -> Option<TableId> {
 // Ranges
 
 /// The smallest key that is greater than all keys that start with `prefix`; empty if there is none.
-pub(crate) fn behind_prefix(prefix: &[u8]) -> EncodedKey {
+pub fn behind_prefix(prefix: &[u8]) -> EncodedKey {
     match prefix.iter().rposition(|byte| *byte < 0xff) {
         Some(last) => {
             let mut end = prefix[..=last].to_vec();

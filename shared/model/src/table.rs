@@ -323,16 +323,4 @@ impl KeySchema {
             .chain(self.sort.as_ref().map(|sort| element(sort, "RANGE")))
             .collect()
     }
-
-    /// `AttributeDefinitions` of the API, in the order of the names.
-    pub fn attribute_definitions(&self) -> Value {
-        let mut attributes: Vec<_> = std::iter::once(&self.partition)
-            .chain(self.sort.as_ref())
-            .collect();
-        attributes.sort_by(|a, b| a.name.cmp(&b.name));
-        attributes
-            .iter()
-            .map(|key| json!({ "AttributeName": key.name, "AttributeType": key.kind.as_str() }))
-            .collect()
-    }
 }

@@ -66,6 +66,11 @@ impl Sink for MemorySink {
     }
 
     fn items(&mut self) -> Result<u64, SinkError> {
-        Ok(self.items.len() as u64)
+        let table = self.state.as_ref().map(|state| &state.table);
+        let entries = match table.filter(|table| table.has_local_indexes()) {
+            Some(table) => self.items.keys().filter(|key| table.is_entry(key)).count(),
+            None => 0,
+        };
+        Ok((self.items.len() - entries) as u64)
     }
 }

@@ -110,10 +110,15 @@ impl<C> Partition<C> {
             start,
             ..change_keys()
         };
-        self.walk(base, &range, &mut |key, value, raw| match place_of(key) {
-            Some(place) => visit(place, raw, value),
-            None => ControlFlow::Continue(()),
-        })
+        self.walk(
+            base,
+            &range,
+            false,
+            &mut |key, value, raw| match place_of(key) {
+                Some(place) => visit(place, raw, value),
+                None => ControlFlow::Continue(()),
+            },
+        )
     }
 
     /// Reads change records. The shell has checked the lease.

@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use model::codec::{decode_item, encode_item, encoded_item_size};
 use model::error::texts;
+use model::index::IndexWrites;
 use model::size::{ITEM_BYTES_MAX, item_size};
 use model::table::TableStatus;
-use model::{ApiError, ErrorKind, Item};
+use model::{ApiError, ErrorKind, IndexId, Item, TableDefinition, Units};
 use protocol::changes::Tracking;
+use protocol::cost::local_units;
 use protocol::item::{ItemFault, ItemReply, ReturnValues, Write, WriteAction};
 
 use crate::flight::Lock;
@@ -88,7 +90,7 @@ impl<C> Partition<C> {
             }
         };
         let mut before = Before::of(bytes)?;
-        match plan(write, &mut before)? {
+        match plan(&self.state.table, write, &mut before)? {
             Err(fault) => {
                 let reply = ItemReply::Fault(fault);
                 let Some(number) = flight else {
@@ -103,27 +105,51 @@ impl<C> Partition<C> {
                 attributes,
                 ..
             }) => {
+                if new_size > before.size && self.collection_is_full() {
+                    let error = ApiError::new(
+                        ErrorKind::ItemCollectionSizeLimitExceeded,
+                        texts::COLLECTION_SIZE,
+                    );
+                    let fault = ItemReply::Fault(ItemFault::Api(error));
+                    return Ok(Evaluated::Answer(caller, fault));
+                }
                 let by_service = matches!(write.action, WriteAction::Expire { .. });
                 let WriteParts {
                     command,
                     key,
                     after,
+                    indexes,
                 } = self.write_command(
                     (&write.key, by_service),
                     &before,
                     (item.as_deref(), new_size),
                     now_ms,
-                );
+                )?;
                 let reply = ItemReply::Written {
                     attributes,
                     old_size_bytes: before.size,
                     new_size_bytes: new_size,
+                    indexes,
+                    collection_bytes: self.collection_bytes(),
                 };
                 self.flights
                     .push(command.clone(), key, after, caller, reply);
                 Ok(Evaluated::Propose(command))
             }
         }
+    }
+
+    /// What a write does to the table's indexes.
+    fn index_writes(
+        &self,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+    ) -> Result<IndexWrites, PartitionError> {
+        let table = &self.state.table;
+        if table.indexes.is_empty() {
+            return Ok(IndexWrites::default());
+        }
+        Ok(table.index_writes(before, after)?)
     }
 }
 
@@ -132,6 +158,8 @@ pub(crate) struct WriteParts {
     pub(crate) command: Bytes,
     pub(crate) key: Bytes,
     pub(crate) after: Option<Bytes>,
+    /// What it costs in the table's indexes.
+    pub(crate) indexes: Vec<(IndexId, Units)>,
 }
 
 impl<C> Partition<C> {
@@ -151,10 +179,11 @@ impl<C> Partition<C> {
         before: &Before,
         (item, new_size): (Option<&[u8]>, u64),
         now_ms: u64,
-    ) -> WriteParts {
+    ) -> Result<WriteParts, PartitionError> {
+        let indexes = self.index_writes(before.bytes.as_deref(), item)?;
         let time_ms = self.stamp(now_ms);
         let (old, sizes) = (before.bytes.as_deref(), (before.size, new_size));
-        let command = match self.state.table.change_images() {
+        let made = match self.state.table.change_images() {
             Some(wanted) if old != item => {
                 let tracking = Tracking {
                     stream: wanted.stream,
@@ -166,13 +195,18 @@ impl<C> Partition<C> {
             }
             _ => command::encode_write(time_ms, key, item, before.size, new_size),
         };
-        let key = command::key_of(&command, key.len());
-        let after = item.map(|_| command::image_of(&command, &key));
-        WriteParts {
+        let made_bytes = made.len();
+        let local = local_units(&indexes.units);
+        let command = command::with_entries(time_ms, made, &indexes.changes, local);
+        let made = command.slice(command.len() - made_bytes..);
+        let key = command::key_of(&made, key.len());
+        let after = item.map(|_| command::image_of(&made, &key));
+        Ok(WriteParts {
             command,
             key,
             after,
-        }
+            indexes: indexes.units,
+        })
     }
 }
 
@@ -192,6 +226,7 @@ pub(crate) fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply>
 
 /// What the write comes to. The inner error is an answer that changes nothing.
 pub(crate) fn plan(
+    table: &TableDefinition,
     write: &Write,
     before: &mut Before,
 ) -> Result<Result<Plan, ItemFault>, PartitionError> {
@@ -293,6 +328,11 @@ pub(crate) fn plan(
                 return Ok(Err(ItemFault::Api(ApiError::validation(
                     texts::ITEM_SIZE_UPDATE,
                 ))));
+            }
+            if !table.indexes.is_empty()
+                && let Err(error) = table.check_updated_index_keys(&updated.item)
+            {
+                return Ok(Err(ItemFault::Api(error)));
             }
             let partial = match write.return_values {
                 ReturnValues::UpdatedOld if existed => Some(updated.updated_old(start)),

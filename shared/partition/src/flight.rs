@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use model::KeyRange;
 use paxos::Index;
 use protocol::item::{ItemFault, ItemReply};
 use protocol::transact::TransactionId;
@@ -33,6 +34,8 @@ struct Flight<C> {
     command: Bytes,
     /// Empty for a command that is not about an item.
     key: Bytes,
+    /// Of entries of a global index: the keys of their items' partition.
+    source: Option<KeyRange>,
     after: Option<Bytes>,
     lock: Lock,
     /// It ends this transaction at the item.
@@ -124,6 +127,7 @@ impl<C> Flights<C> {
             index: None,
             command,
             key,
+            source: None,
             after,
             lock: Lock::Free,
             finishes: None,
@@ -131,6 +135,26 @@ impl<C> Flights<C> {
             reply,
             waiting: Vec::new(),
         });
+    }
+
+    /// Adds entries of a global index, which come from this source.
+    pub(crate) fn push_from(
+        &mut self,
+        source: Option<KeyRange>,
+        command: Bytes,
+        caller: C,
+        reply: ItemReply,
+    ) {
+        self.push(command, Bytes::new(), None, caller, reply);
+        if let Some(flight) = self.queue.back_mut() {
+            flight.source = source;
+        }
+    }
+
+    /// Whether entries are in flight that come from a source that overlaps this one.
+    pub(crate) fn has_source(&self, source: &KeyRange) -> bool {
+        let mut sources = self.queue.iter().filter_map(|f| f.source.as_ref());
+        sources.any(|other| other.overlaps(source))
     }
 
     /// Holds an answer back until flight `number` is applied.

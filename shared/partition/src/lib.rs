@@ -11,6 +11,7 @@
 pub mod btree;
 pub mod change;
 pub mod command;
+mod entries;
 pub mod error;
 mod evaluate;
 mod flight;
@@ -19,6 +20,7 @@ mod middle;
 mod mutations;
 mod overlay;
 mod partition;
+pub mod propagation;
 mod read;
 pub mod split;
 mod splitting;
@@ -38,5 +40,6 @@ pub use state::{Batch, Marked, PartitionState};
 pub use transacting::Transacted;
 pub use transactions::Transactions;
 
-/// Longest encoded key that a partition accepts, in bytes; below LMDB's limit of 1,982.
-pub const KEY_BYTES_MAX: usize = 1_200;
+/// Longest encoded key that a partition accepts, in bytes: of an entry with four sort keys of an index, delimited. Below LMDB's limit of
+/// 1,982.
+pub const KEY_BYTES_MAX: usize = 1_400;

@@ -22,6 +22,8 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Bytes of the commands in flight.
     pub in_flight_bytes_max: usize,
+    /// Bytes of an item collection of a table with local secondary indexes, above which it must not grow.
+    pub collection_bytes_max: u64,
     /// Bytes of change records that the indexes have not got, above which a leader takes no more writes.
     pub change_bytes_max: u64,
 }
@@ -32,6 +34,7 @@ impl Default for Limits {
             overlay_bytes_max: 64 << 20,
             in_flight_max: 8_192,
             in_flight_bytes_max: 32 << 20,
+            collection_bytes_max: 10 << 30,
             change_bytes_max: 8 << 30,
         }
     }
@@ -142,6 +145,8 @@ impl<C> Partition<C> {
             attributes: None,
             old_size_bytes: 0,
             new_size_bytes: 0,
+            indexes: Vec::new(),
+            collection_bytes: None,
         };
         if table.version <= self.state.table.version {
             return Evaluated::Answer(caller, written);
@@ -272,13 +277,20 @@ impl<C> Partition<C> {
                     latest.note(&write.key, index);
                 }
                 self.overlay.put(write.key, write.item);
+                self.apply_entries(write.entries);
                 if let Some(value) = write.change {
                     self.add_change((index, 0), value);
                 }
             }
+            CommandKind::Entries(_) if self.has_ended() => {
+                return Err(PartitionError::AfterSplit(index));
+            }
+            CommandKind::Entries(entries) => self.apply_entries_of(*entries),
+            CommandKind::Backfill(backfill) => self.apply_backfill(backfill),
             CommandKind::SetTable(table) => {
                 if table.version > self.state.table.version {
-                    self.state.table = *table;
+                    let before = std::mem::replace(&mut self.state.table, *table);
+                    self.follow_indexes(index, &before);
                 }
             }
             CommandKind::Prepare(prepared) => {

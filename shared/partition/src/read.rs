@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use model::codec::{decode_item, encode_item, encoded_item_size, pick_attributes};
-use model::{ApiError, KeyRange, TableDefinition};
+use model::key::COLLECTION_BYTES;
+use model::{ApiError, KeyRange};
 use protocol::item::{Get, ItemFault, ItemReply, Page, PageReply};
 
 use crate::partition::Partition;
@@ -44,35 +45,22 @@ impl<C> Partition<C> {
             Ok(None) => return Ok(ItemReply::Page(PageReply::default())),
             Err(fault) => return Ok(ItemReply::Fault(fault)),
         };
-        let mut reader = Reader::new(page, &self.state.table);
-        let mut upper = self.overlay.range(&range, page.reverse).peekable();
-        base.scan(&range, page.reverse, &mut |key, item| {
-            // Overlay entries that come before this pair, then the one that hides it.
-            while let Some((upper_key, upper_item)) = upper.peek() {
-                let order = upper_key[..].cmp(key);
-                let order = if page.reverse { order.reverse() } else { order };
-                if order.is_gt() {
-                    break;
-                }
-                if let Some(item) = upper_item {
-                    reader.visit(upper_key, item, || item.clone())?;
-                }
-                upper.next();
-                if order.is_eq() {
-                    return ControlFlow::Continue(());
-                }
-            }
-            reader.visit(key, item, || Bytes::copy_from_slice(item))
-        })?;
-        for (key, item) in upper {
-            if reader.stopped {
-                break;
-            }
-            if let Some(item) = item
-                && reader.visit(key, item, || item.clone()).is_break()
-            {
-                break;
-            }
+        let table = &self.state.table;
+        let index = match page.index {
+            None => None,
+            Some(id) => match table.index_by_id(id).and_then(|i| Some((i, i.slot()?))) {
+                None => return Ok(ItemReply::Fault(unknown_index())),
+                index => index,
+            },
+        };
+        let names = match index {
+            Some((index, _)) => index.key_names(&table.keys),
+            None => table.position_names(),
+        };
+        let mut reader = Reader::new(page, names);
+        match index {
+            Some(index) => self.read_entries(base, index, page, range.clone(), &mut reader)?,
+            None => self.read_items(base, page, &range, &mut reader)?,
         }
         let last = match page.name_last && !reader.stopped && reader.reply.scanned_count > 0 {
             true => self.last_of(base, range, page)?,
@@ -83,6 +71,23 @@ impl<C> Partition<C> {
             reader.reply.end_key_item = last.last_key_item;
         }
         reader.finish()
+    }
+
+    /// Reads the items within `range` until the page is full.
+    fn read_items(
+        &self,
+        base: &impl BTree,
+        page: &Page,
+        range: &KeyRange,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), PartitionError> {
+        let passes_entries = self.state.table.has_local_indexes();
+        self.walk(base, range, page.reverse, &mut |key, item, raw| {
+            if passes_entries && key.get(COLLECTION_BYTES).is_some_and(|slot| *slot != 0) {
+                return ControlFlow::Continue(());
+            }
+            reader.visit(key, item, raw)
+        })
     }
 
     /// The page of the last item of a range, in the reading direction of `page`.
@@ -104,6 +109,8 @@ impl<C> Partition<C> {
             count_only: true,
             believed: None,
             name_last: false,
+            index: page.index,
+            fetch: page.fetch,
         };
         Ok(match self.page(base, &backwards)? {
             ItemReply::Page(reply) => Some(reply),
@@ -158,11 +165,18 @@ impl<C> Partition<C> {
     }
 }
 
+fn unknown_index() -> ItemFault {
+    ItemFault::Api(ApiError::validation(
+        "the partition knows no such local index",
+    ))
+}
+
 /// Collects a page.
-struct Reader<'a> {
-    page: &'a Page,
-    table: &'a TableDefinition,
-    reply: PageReply,
+pub(crate) struct Reader<'a> {
+    pub(crate) page: &'a Page,
+    /// Attributes that tell where a page stopped.
+    names: Vec<&'a str>,
+    pub(crate) reply: PageReply,
     stopped: bool,
     failure: Option<Failure>,
 }
@@ -173,10 +187,10 @@ enum Failure {
 }
 
 impl<'a> Reader<'a> {
-    fn new(page: &'a Page, table: &'a TableDefinition) -> Self {
+    fn new(page: &'a Page, names: Vec<&'a str>) -> Self {
         Self {
             page,
-            table,
+            names,
             reply: PageReply::default(),
             stopped: false,
             failure: None,
@@ -184,7 +198,26 @@ impl<'a> Reader<'a> {
     }
 
     fn visit(&mut self, key: &[u8], item: &[u8], raw: impl FnOnce() -> Bytes) -> ControlFlow<()> {
-        match self.add(item, raw) {
+        match encoded_item_size(item) {
+            Ok(bytes) => self.take(key, item, item, bytes, raw),
+            Err(error) => {
+                self.failure = Some(Failure::Error(error.into()));
+                self.stopped = true;
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Takes what is read of an item: what is shown, which counts so many bytes.
+    pub(crate) fn take(
+        &mut self,
+        key: &[u8],
+        item: &[u8],
+        shown: &[u8],
+        bytes: u64,
+        raw: impl FnOnce() -> Bytes,
+    ) -> ControlFlow<()> {
+        match self.add(shown, bytes, raw) {
             Ok(()) => {}
             Err(failure) => {
                 self.failure = Some(failure);
@@ -201,14 +234,7 @@ impl<'a> Reader<'a> {
         if !full {
             return ControlFlow::Continue(());
         }
-        let keys = &self.table.keys;
-        let names = [Some(&keys.partition), keys.sort.as_ref()];
-        let names: Vec<&str> = names
-            .into_iter()
-            .flatten()
-            .map(|key| key.name.as_str())
-            .collect();
-        match pick_attributes(item, &names) {
+        match pick_attributes(item, &self.names) {
             Ok(keys) => reply.last_key_item = Some(keys),
             Err(error) => self.failure = Some(Failure::Error(error.into())),
         }
@@ -217,11 +243,11 @@ impl<'a> Reader<'a> {
         ControlFlow::Break(())
     }
 
-    fn add(&mut self, item: &[u8], raw: impl FnOnce() -> Bytes) -> Result<(), Failure> {
+    fn add(&mut self, item: &[u8], bytes: u64, raw: impl FnOnce() -> Bytes) -> Result<(), Failure> {
         let error = |error: model::codec::CodecError| Failure::Error(error.into());
         let page = self.page;
         self.reply.scanned_count += 1;
-        self.reply.bytes_read += encoded_item_size(item).map_err(error)?;
+        self.reply.bytes_read += bytes;
         let projection = page.projection.as_ref().filter(|_| !page.count_only);
         let decoded = if page.filter.is_some() || projection.is_some() {
             Some(decode_item(item).map_err(error)?)

@@ -2,6 +2,7 @@
 //! keys they take, what the children begin with, and when a leader may commit. Never reads or writes a B-tree.
 
 use bytes::Bytes;
+use model::key::COLLECTION_BYTES;
 use model::{EncodedKey, KeyRange};
 use paxos::{
     Configuration, FollowerStatus, GroupId, Identity, Member, NodeId, Position, Restored, Role,
@@ -132,6 +133,8 @@ pub fn begun_child(
     PartitionState {
         applied: committed.at,
         begins: committed.at,
+        backfills: parent.backfills.clone(),
+        sources: parent.sources.clone(),
         transactions: parent
             .transactions
             .within(&range_of(&parent.range, split, side)),
@@ -368,6 +371,8 @@ pub fn check_split(
     let inside = state.range.contains(point) && point > &state.range.start[..];
     if state.split.is_some() {
         Err("another split is under way".to_owned())
+    } else if point.len() > COLLECTION_BYTES && state.table.has_local_indexes() {
+        Err("the point lies in an item collection, which its local indexes keep whole".to_owned())
     } else if !inside || point.len() > crate::KEY_BYTES_MAX {
         Err("the point does not lie inside of the partition's range".to_owned())
     } else if left <= id || right <= left {

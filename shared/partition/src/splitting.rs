@@ -210,5 +210,7 @@ fn done() -> ItemReply {
         attributes: None,
         old_size_bytes: 0,
         new_size_bytes: 0,
+        indexes: Vec::new(),
+        collection_bytes: None,
     }
 }

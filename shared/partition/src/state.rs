@@ -8,6 +8,7 @@ use model::{KeyRange, TableDefinition};
 use paxos::{Ballot, Configuration, GroupId, Index};
 use protocol::changes::ChangeState;
 use protocol::directory::PlacedMember;
+use protocol::propagate::{Backfill, SourceMark};
 use protocol::scrub::Marker;
 use protocol::split::Split;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,15 @@ pub struct PartitionState {
     /// Their sizes as DynamoDB counts them, summed.
     #[serde(default)]
     pub bytes: u64,
+    /// Entries of local secondary indexes in the partition.
+    #[serde(default)]
+    pub entries: u64,
+    /// Of a table with global secondary indexes: how far items from before an index are entered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backfills: Vec<Backfill>,
+    /// Of a global secondary index: how far the changes of the table's partitions are in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceMark>,
     /// Greatest `time_ms` of all commands applied, its parent's included: the time of this position, milliseconds since the epoch. It
     /// never goes back, whatever the leaders' clocks do.
     #[serde(default)]
@@ -83,6 +93,9 @@ impl PartitionState {
             members,
             items: 0,
             bytes: 0,
+            entries: 0,
+            backfills: Vec::new(),
+            sources: Vec::new(),
             time_ms: 0,
             begins: 0,
             changes: ChangeState::default(),

@@ -29,6 +29,8 @@ const ENDED: ItemReply = ItemReply::Written {
     attributes: None,
     old_size_bytes: 0,
     new_size_bytes: 0,
+    indexes: Vec::new(),
+    collection_bytes: None,
 };
 
 /// The error of a single write on whose item a transaction is pending.
@@ -94,7 +96,7 @@ impl<C> Partition<C> {
             return Ok(Transacted::Answer(caller, untimely));
         }
         let mut before = Before::of(bytes)?;
-        let plan = match crate::evaluate::plan(write, &mut before)? {
+        let plan = match crate::evaluate::plan(&self.state.table, write, &mut before)? {
             Ok(plan) => plan,
             Err(fault) => {
                 let reply = ItemReply::Fault(fault);
@@ -192,11 +194,12 @@ impl<C> Partition<C> {
             &before,
             (item.as_deref(), new_size),
             now_ms,
-        );
+        )?;
         let WriteParts {
             command,
             key,
             after,
+            ..
         } = written;
         self.flights
             .push_before(command.clone(), key, after.clone());

@@ -13,19 +13,21 @@ use crate::{BTree, PartitionError};
 type Visit<'a> = dyn FnMut(&[u8], &[u8], &dyn Fn() -> Bytes) -> ControlFlow<()> + 'a;
 
 impl<C> Partition<C> {
-    /// Shows everything in `range` (not empty) to `visit`, until it breaks.
+    /// Shows everything in `range` (not empty) to `visit`, in key order or its reverse, until it breaks.
     pub(crate) fn walk(
         &self,
         base: &impl BTree,
         range: &KeyRange,
+        reverse: bool,
         visit: &mut Visit<'_>,
     ) -> Result<(), PartitionError> {
-        let mut upper = self.overlay.range(range, false).peekable();
+        let mut upper = self.overlay.range(range, reverse).peekable();
         let mut stopped = false;
-        base.scan(range, false, &mut |key, value| {
+        base.scan(range, reverse, &mut |key, value| {
             // What the overlay has before this pair, then what hides it.
             while let Some((upper_key, upper_value)) = upper.peek() {
                 let order = upper_key[..].cmp(key);
+                let order = if reverse { order.reverse() } else { order };
                 if order.is_gt() {
                     break;
                 }
@@ -72,7 +74,7 @@ impl<C> Partition<C> {
         if !range.end.is_empty() && range.start >= range.end {
             return Ok((expired, None));
         }
-        self.walk(base, &range, &mut |key, value, _| {
+        self.walk(base, &range, false, &mut |key, value, _| {
             looked += 1;
             if !self.state.table.is_entry(key) {
                 let item = pick_attributes(value, &[attribute]).and_then(|item| decode_item(&item));

@@ -220,6 +220,7 @@ fn nothing_is_trimmed_that_the_indexes_have_not_got_and_then_writes_wait() {
             table: TableId(21),
             status: TableStatus::Active,
             backfilling: false,
+            ..GlobalIndex::default()
         }),
         keys: IndexKeys::default(),
         projection: IndexProjection::All,

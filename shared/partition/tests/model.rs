@@ -344,6 +344,7 @@ impl World {
                             attributes,
                             old_size_bytes,
                             new_size_bytes,
+                            ..
                         },
                     ) => {
                         assert_eq!(attributes, due.before.as_ref().map(encode_item));

@@ -1,11 +1,12 @@
 //! What item requests cost in capacity units, by what is asked and what is answered: the one place for both lines of admission. The rules themselves
 //! are `model::capacity`'s.
 
-use model::Units;
 use model::capacity::{self, Direction};
 use model::codec::encoded_item_size;
+use model::index::FIRST_GLOBAL;
+use model::{IndexId, Units};
 
-use crate::item::{ItemFault, ItemOperation, ItemReply, WriteAction};
+use crate::item::{ItemFault, ItemOperation, ItemReply, PageReply, WriteAction};
 use crate::transact::Transact;
 
 impl ItemOperation {
@@ -14,6 +15,13 @@ impl ItemOperation {
         match self {
             Self::Get(get) => (Direction::Read, capacity::read_units(0, get.strong)),
             Self::Page(page) => (Direction::Read, capacity::read_units(0, page.strong)),
+            Self::Propagate(propagate) => {
+                let bytes = propagate.entries.iter().map(|entry| match &entry.item {
+                    Some(item) => encoded_item_size(item).unwrap_or(0),
+                    None => 0,
+                });
+                (Direction::Write, bytes.map(capacity::write_units).sum())
+            }
             // Streams have limits of their own.
             Self::Changes(_) => (Direction::Read, Units::ZERO),
             Self::Write(write) => {
@@ -53,7 +61,7 @@ impl ItemOperation {
             Self::Get(get) => get.strong,
             Self::Page(page) => page.strong,
             Self::Changes(_) => true,
-            Self::Write(_) => false,
+            Self::Write(_) | Self::Propagate(_) => false,
             Self::Transact(transact) => matches!(**transact, Transact::Read { .. }),
         }
     }
@@ -64,13 +72,15 @@ impl ItemReply {
     pub fn cost(&self, sure: Units, strong: bool) -> Units {
         match self {
             Self::Item { size_bytes, .. } => capacity::read_units(*size_bytes, strong),
-            Self::Page(page) => capacity::read_units(page.bytes_read, strong),
+            Self::Page(page) => page.units(strong).0.saturating_add(page.units(strong).1),
             Self::Changes(_) => Units::ZERO,
             Self::Written {
                 old_size_bytes,
                 new_size_bytes,
+                indexes,
                 ..
-            } => capacity::write_units(*old_size_bytes.max(new_size_bytes)),
+            } => capacity::write_units(*old_size_bytes.max(new_size_bytes))
+                .saturating_add(local_units(indexes)),
             Self::Prepared {
                 old_size_bytes,
                 new_size_bytes,
@@ -89,10 +99,26 @@ impl ItemReply {
     }
 }
 
+impl PageReply {
+    /// What the page cost: for what it read, and for what it fetched from the table of an index.
+    pub fn units(&self, strong: bool) -> (Units, Units) {
+        let block = if strong { Units::ONE } else { Units::HALF };
+        (
+            capacity::read_units(self.bytes_read, strong),
+            block.saturating_mul(self.fetched_blocks),
+        )
+    }
+}
+
+/// What a write cost in local indexes: they share the table's throughput.
+pub fn local_units(indexes: &[(IndexId, Units)]) -> Units {
+    let local = indexes.iter().filter(|(id, _)| id.0 < FIRST_GLOBAL);
+    local.map(|(_, units)| *units).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item::PageReply;
 
     #[test]
     fn costs_follow_the_answers() {
@@ -107,6 +133,8 @@ mod tests {
             attributes: None,
             old_size_bytes,
             new_size_bytes,
+            indexes: Vec::new(),
+            collection_bytes: None,
         };
         assert_eq!(cost(written(1025, 10), false), Units::new(2));
         assert_eq!(cost(written(10, 2049), false), Units::new(3));

@@ -1,7 +1,7 @@
 //! The route directory: storage nodes push, memds holds, routers look up.
 
 use bytes::Bytes;
-use model::{EncodedKey, KeyRange, TableDefinition, TableId, Units};
+use model::{EncodedKey, IndexId, KeyRange, TableDefinition, TableId, Units};
 use paxos::{Ballot, GroupId, Member, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,9 @@ pub struct PartitionInfo {
     /// Not all that its leader has committed is archived, as far as the leader knows; never where nothing is archived.
     #[serde(default)]
     pub unarchived: bool,
+    /// New global indexes that all of its items are in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backfilled: Vec<IndexId>,
     /// Where its leader would split it for consumption, or why nowhere; none: it says nothing of it.
     #[serde(default)]
     pub advice: Option<heat::Advice>,

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use expression::{Condition, Projection, Update};
 use model::capacity::Direction;
-use model::{ApiError, EncodedKey, KeyRange};
+use model::{ApiError, EncodedKey, IndexId, KeyRange, Units};
 use paxos::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::{ChangesReply, ChangesRequest};
 use crate::directory::PartitionInfo;
+use crate::propagate::Propagate;
 use crate::transact::{Transact, TransactionRef};
 
 /// A request on one partition.
@@ -34,6 +35,8 @@ pub enum ItemOperation {
     Write(Box<Write>),
     /// Read one page of a key range.
     Page(Box<Page>),
+    /// Bring entries into a global secondary index.
+    Propagate(Box<Propagate>),
     /// One item's part in a transaction.
     Transact(Box<Transact>),
     /// Read change records.
@@ -145,6 +148,12 @@ pub struct Page {
     /// have no capacity left for it.
     #[serde(default)]
     pub name_last: bool,
+    /// Read the entries of this local secondary index; none: the items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexId>,
+    /// Of an index: with all attributes of the items, fetched from the table.
+    #[serde(default)]
+    pub fetch: bool,
 }
 
 /// Answer to an `ItemCall`.
@@ -165,6 +174,12 @@ pub enum ItemReply {
         old_size_bytes: u64,
         /// Size after, 0 when absent.
         new_size_bytes: u64,
+        /// What it wrote in the table's indexes, write units by index.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        indexes: Vec<(IndexId, Units)>,
+        /// In a table with local secondary indexes: bytes that the item collection has at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        collection_bytes: Option<u64>,
     },
     /// To `Page`.
     Page(PageReply),
@@ -244,6 +259,9 @@ pub struct PageReply {
     /// … and its key attributes.
     #[serde(default)]
     pub end_key_item: Option<Bytes>,
+    /// With `Page::fetch`: read blocks of the items that were fetched, each rounded up.
+    #[serde(default)]
+    pub fetched_blocks: u64,
 }
 
 /// Why an item request failed.
@@ -279,6 +297,9 @@ pub enum ItemFault {
     Throttled {
         /// Which of its units.
         direction: Direction,
+        /// The global secondary index that takes no more, if not the table itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        index: Option<IndexId>,
     },
     /// Not executed: a transaction is pending on the item, or (of an item that a transaction reads) it has changed. Final.
     Conflict {

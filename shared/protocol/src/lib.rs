@@ -12,6 +12,7 @@ pub mod health;
 pub mod item;
 pub mod jobs;
 pub mod operate;
+pub mod propagate;
 pub mod replication;
 pub mod scrub;
 pub mod split;

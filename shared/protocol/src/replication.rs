@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::ChangeState;
 use crate::directory::PlacedMember;
+use crate::propagate::{Backfill, SourceMark};
 use crate::split::Split;
 
 /// `ReplicationFrame::knows` of senders that read batches.
@@ -166,6 +167,12 @@ pub struct CopyEnd {
     /// Position behind which the partition's log begins.
     #[serde(default)]
     pub begins: Index,
+    /// How far new global indexes are filled.
+    #[serde(default)]
+    pub backfills: Vec<Backfill>,
+    /// Of an index: how far its table's partitions are.
+    #[serde(default)]
+    pub sources: Vec<SourceMark>,
     /// Its change records, which come with the items.
     #[serde(default)]
     pub changes: ChangeState,

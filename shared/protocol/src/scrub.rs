@@ -128,6 +128,9 @@ pub struct Head {
     pub range: KeyRange,
     /// Items, as the replica counts them.
     pub items: u64,
+    /// Entries of its local secondary indexes.
+    #[serde(default)]
+    pub entries: u64,
     /// Their sizes as DynamoDB counts them.
     pub bytes: u64,
     /// Left child of a split under way.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use mesh::{Deadline, Mesh, MeshError, Subscription, TraceContext};
 use model::capacity::Direction;
 use model::error::ThroughputLimit;
+use model::index::IndexDefinition;
+use model::table::BillingMode;
 use model::{ApiError, EncodedKey, KeyRange, TableDefinition, TableId};
 use parking_lot::RwLock;
 use paxos::GroupId;
@@ -215,8 +217,12 @@ impl Client {
             .call_storage(table.id, key, operation, deadline, trace)
             .await?;
         match reply {
-            ItemReply::Fault(ItemFault::Throttled { direction }) => {
-                Err(self.throttled(table, direction))
+            ItemReply::Fault(ItemFault::Throttled { direction, index }) => {
+                let index = index.and_then(|id| table.index_by_id(id));
+                Err(match index {
+                    Some(index) => self.index_throttled(table, index),
+                    None => self.throttled(table, direction),
+                })
             }
             reply => Ok(reply),
         }
@@ -241,6 +247,16 @@ impl Client {
     pub(crate) fn throttled(&self, table: &TableDefinition, direction: Direction) -> ApiError {
         let arn = table.arn(&self.shared.settings.region);
         ApiError::throttled(ThroughputLimit::KeyRange, direction, table.billing, &arn)
+    }
+
+    /// A global index of `table` takes no more entries for now, so that the table takes no more writes.
+    fn index_throttled(&self, table: &TableDefinition, index: &IndexDefinition) -> ApiError {
+        let arn = index.arn(&table.arn(&self.shared.settings.region));
+        let limit = match table.billing {
+            BillingMode::Provisioned { .. } => ThroughputLimit::Provisioned,
+            BillingMode::PayPerRequest => ThroughputLimit::KeyRange,
+        };
+        ApiError::throttled(limit, Direction::Write, table.billing, &arn)
     }
 
     /// The partitions that cover `range`, in key order.

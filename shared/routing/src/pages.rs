@@ -36,7 +36,7 @@ impl Client {
                 .await?;
             let reply = match reply {
                 ItemReply::Page(reply) => reply,
-                ItemReply::Fault(ItemFault::Throttled { direction }) => {
+                ItemReply::Fault(ItemFault::Throttled { direction, .. }) => {
                     if sum.end_key.is_none() {
                         return Err(self.throttled(table, direction));
                     }

@@ -301,7 +301,7 @@ fn goes_on(range: &KeyRange, partition: &KeyRange, reverse: bool) -> bool {
 /// Whether it must not be repeated while it is unknown whether it was executed.
 fn is_write(operation: &ItemOperation) -> bool {
     match operation {
-        ItemOperation::Write(_) => true,
+        ItemOperation::Write(_) | ItemOperation::Propagate(_) => true,
         ItemOperation::Transact(transact) => matches!(**transact, Transact::Prepare { .. }),
         ItemOperation::Get(_) | ItemOperation::Page(_) | ItemOperation::Changes(_) => false,
     }
@@ -311,7 +311,10 @@ fn need(operation: &ItemOperation) -> Need {
     let strong = match operation {
         ItemOperation::Get(get) => get.strong,
         ItemOperation::Page(page) => page.strong,
-        ItemOperation::Write(_) | ItemOperation::Changes(_) | ItemOperation::Transact(_) => true,
+        ItemOperation::Write(_)
+        | ItemOperation::Propagate(_)
+        | ItemOperation::Changes(_)
+        | ItemOperation::Transact(_) => true,
     };
     if strong { Need::Leader } else { Need::Nearest }
 }

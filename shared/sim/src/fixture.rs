@@ -81,6 +81,9 @@ pub fn founding_state(configuration: &Configuration) -> PartitionState {
         split: None,
         transactions: Default::default(),
         installed: false,
+        entries: 0,
+        backfills: Vec::new(),
+        sources: Vec::new(),
         filling: None,
     }
 }

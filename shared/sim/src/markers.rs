@@ -28,6 +28,9 @@ fn replicated(state: &PartitionState) -> PartitionState {
         configuration: Configuration::default(),
         members: Vec::new(),
         installed: false,
+        entries: 0,
+        backfills: Vec::new(),
+        sources: Vec::new(),
         filling: None,
         ..state.clone()
     }

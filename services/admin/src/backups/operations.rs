@@ -311,6 +311,7 @@ impl Admin {
         let new = NewTable {
             name: asked.target.clone(),
             keys: source.keys.clone(),
+            indexes: asked.indexes(source),
             billing: mode,
             maximum,
             warm: Default::default(),

@@ -13,6 +13,7 @@ use super::arn::{self, Kind};
 use super::texts;
 use super::window::DAYS_MAX;
 use crate::constraints::{Constraints, table_of};
+use crate::indexes::NewIndex;
 use crate::requests::{BILLING_MODES, refuse_unsupported};
 use crate::throughput::{self, OnDemand, Throughput};
 
@@ -303,6 +304,17 @@ impl<S> Restore<S> {
     /// Billing of the new table.
     pub(crate) fn billing(&self, source: &TableDefinition) -> Result<Billing, ApiError> {
         self.overrides.billing(source)
+    }
+
+    /// Indexes of the new table: the source's, without those of a kind whose override is an empty list.
+    pub(crate) fn indexes(&self, source: &TableDefinition) -> Vec<NewIndex> {
+        let kept = |is_local: bool| match is_local {
+            true => self.overrides.local_secondary_index_override.is_none(),
+            false => self.overrides.global_secondary_index_override.is_none(),
+        };
+        let indexes = source.indexes.iter();
+        let indexes = indexes.filter(|index| kept(index.is_local()));
+        indexes.map(NewIndex::of).collect()
     }
 }
 

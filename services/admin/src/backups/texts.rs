@@ -81,7 +81,7 @@ pub(crate) fn two_restore_times() -> ApiError {
 }
 pub(crate) fn index_override(member: &str) -> ApiError {
     validation(format!(
-        "One or more parameter values were invalid: {member} must match indexes of the source table, which has none"
+        "One or more parameter values were invalid: {member} is not supported yet by Evenkeel, except as an empty list, which leaves the indexes out"
     ))
 }
 pub(crate) fn empty_on_demand_override() -> ApiError {

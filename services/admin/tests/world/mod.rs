@@ -554,6 +554,8 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 attributes: None,
                 old_size_bytes: 0,
                 new_size_bytes: 0,
+                indexes: Vec::new(),
+                collection_bytes: None,
             }
         }
         ItemOperation::Page(page) => {
@@ -570,7 +572,9 @@ fn take_item(disks: &mut Disks, node: NodeId, call: ItemCall) -> ItemReply {
                 ..PageReply::default()
             })
         }
-        ItemOperation::Changes(_) => panic!("the admin reads no change records"),
+        ItemOperation::Changes(_) | ItemOperation::Propagate(_) => {
+            panic!("the admin reads no change records")
+        }
         ItemOperation::Transact(_) => panic!("the admin has no transactions"),
     }
 }

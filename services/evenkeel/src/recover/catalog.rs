@@ -121,9 +121,12 @@ async fn tables(reader: &ArchiveReader, uuid: &TableUuid) -> anyhow::Result<(Vec
                 continue;
             };
             let Record { definition } = serde_json::from_str(body)?;
-            // What was being deleted is gone. The transactions' ledger begins anew: what it knew to be unfinished has no pending items
-            // left.
-            if definition.status != TableStatus::Deleting && !definition.id.is_system() {
+            // What was being deleted is gone; the tables of indexes come with their tables. The transactions' ledger begins anew: what it
+            // knew to be unfinished has no pending items left.
+            let wanted = definition.status != TableStatus::Deleting
+                && definition.index_of.is_none()
+                && !definition.id.is_system();
+            if wanted {
                 lost.push(Lost { definition });
             }
         }

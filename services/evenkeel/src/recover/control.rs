@@ -145,11 +145,20 @@ impl Control {
         let (read, write) = PARTITION_UNITS;
         let mut body = json!({
             "TableName": lost.name,
-            "AttributeDefinitions": lost.keys.attribute_definitions(),
+            "AttributeDefinitions": lost.attribute_definitions(),
             "KeySchema": lost.keys.describe(),
             "BillingMode": "PAY_PER_REQUEST",
             "Tags": tags,
         });
+        for (member, local) in [
+            ("LocalSecondaryIndexes", true),
+            ("GlobalSecondaryIndexes", false),
+        ] {
+            let indexes = lost.index_requests(local);
+            if !indexes.is_empty() {
+                body[member] = json!(indexes);
+            }
+        }
         // Few partitions there are anyway.
         if partitions > 4 {
             body["WarmThroughput"] = json!({

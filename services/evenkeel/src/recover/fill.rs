@@ -225,7 +225,10 @@ impl Writer {
                     let target = &self.target;
                     let writes = changes
                         .into_iter()
-                        .map(|(key, item)| target.write(target.key(&key), item));
+                        .map(|(key, item)| (target.key(&key), item))
+                        // Entries of local indexes come with their items.
+                        .filter(|(key, _)| !target.table.is_entry(key))
+                        .map(|(key, item)| target.write(key, item));
                     let mut writes = futures::stream::iter(writes).buffer_unordered(WRITES_AT_ONCE);
                     while let Some(written) = writes.next().await {
                         written?;

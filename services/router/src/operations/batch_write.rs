@@ -1,16 +1,16 @@
 //! BatchWriteItem.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use model::error::texts::{ITEM_SIZE, KEY_SCHEMA};
 use model::{
-    ApiError, EncodedKey, ErrorKind, Item, TableDefinition, Units, codec, json, key, size,
+    ApiError, EncodedKey, ErrorKind, IndexId, Item, TableDefinition, Units, codec, json, key, size,
 };
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
-use super::{Limits, leaves_unprocessed, usable_table, written};
+use super::{Limits, index_costs, leaves_unprocessed, usable_table, write_collection, written};
 use crate::answer::{Answer, comma};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
@@ -84,7 +84,11 @@ pub(super) async fn execute<B: Backend>(
             Change::Put(item) if !has_key(&definition, item) => {
                 return Err(ApiError::validation(KEY_SCHEMA));
             }
-            Change::Put(item) => key::key_from_item(&definition, item)?,
+            Change::Put(item) => {
+                let key = key::key_from_item(&definition, item)?;
+                definition.check_index_keys(item)?;
+                key
+            }
             Change::Delete(key) => key::key_from_key(&definition, key)?,
         };
         // encoded keys hold the table's number, so one set does for all tables
@@ -120,6 +124,8 @@ pub(super) async fn execute<B: Backend>(
     .buffered(limits.fan_out_max);
 
     let mut units = vec![Units::ZERO; names.len()];
+    let mut indexes: Vec<BTreeMap<IndexId, Units>> = vec![BTreeMap::new(); names.len()];
+    let mut collections: Vec<Vec<(usize, u64)>> = vec![Vec::new(); names.len()];
     let mut done = Vec::with_capacity(places.len());
     let mut first_error = None;
     let mut final_error = None;
@@ -130,6 +136,13 @@ pub(super) async fn execute<B: Backend>(
             Ok(written) => {
                 let sum = &mut units[place.table];
                 *sum = sum.saturating_add(written.units);
+                for (index, units) in written.indexes {
+                    let sum = indexes[place.table].entry(index).or_insert(Units::ZERO);
+                    *sum = sum.saturating_add(units);
+                }
+                if let Some(bytes) = written.collection_bytes {
+                    collections[place.table].push((done.len(), bytes));
+                }
                 done.push(true);
             }
             Err(error) => {
@@ -171,13 +184,37 @@ pub(super) async fn execute<B: Backend>(
         .member("UnprocessedItems")
         .extend_from_slice(&unprocessed.finish());
     let detail = Detail::of(request.return_consumed_capacity.as_deref());
-    detail.add_list(
-        &mut answer,
-        names
-            .iter()
-            .map(|name| table_of(name))
-            .zip(units.iter().copied()),
-    );
+    if detail != Detail::None {
+        let out = answer.member("ConsumedCapacity");
+        out.push(b'[');
+        let mut first = true;
+        for ((definition, units), indexes) in definitions.iter().zip(&units).zip(indexes) {
+            comma(out, &mut first);
+            let indexes: Vec<(IndexId, Units)> = indexes.into_iter().collect();
+            let costs = index_costs(definition, &indexes);
+            detail.write_indexed(out, &definition.name, *units, &costs);
+        }
+        out.push(b']');
+    }
+    if request.return_item_collection_metrics.as_deref() == Some("SIZE") {
+        let mut metrics = Answer::with_capacity(256);
+        for (table, name) in names.iter().enumerate() {
+            if collections[table].is_empty() {
+                continue;
+            }
+            let out = metrics.member(name);
+            out.push(b'[');
+            let mut first = true;
+            for (place, bytes) in &collections[table] {
+                let (Change::Put(item) | Change::Delete(item)) = &places[*place].change;
+                comma(out, &mut first);
+                write_collection(&definitions[table], item, *bytes, out);
+            }
+            out.push(b']');
+        }
+        let out = answer.member("ItemCollectionMetrics");
+        out.extend_from_slice(&metrics.finish());
+    }
     Ok(answer.finish())
 }
 

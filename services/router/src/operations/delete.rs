@@ -4,10 +4,9 @@ use expression::ConditionKind;
 use model::{ApiError, key};
 use protocol::item::{ItemOperation, Write, WriteAction};
 
-use super::{return_values, usable_table, write_answer, written};
+use super::{Told, return_values, usable_table, write_answer, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
-use crate::consumed::Detail;
 use crate::legacy;
 use crate::parameters::{self, Unchecked, item};
 use crate::requests::DeleteItem;
@@ -64,7 +63,8 @@ pub(super) async fn execute<B: Backend>(
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;
-    let key = key::key_from_key(&table, &key)?;
+    let key_item = key;
+    let key = key::key_from_key(&table, &key_item)?;
     parameters::check_key_paths(&table, condition.as_ref(), None)?;
     let write = Write {
         key: key.clone(),
@@ -76,6 +76,10 @@ pub(super) async fn execute<B: Backend>(
     };
     let operation = ItemOperation::Write(Box::new(write));
     let written = written(backend.item(&table, &key, operation, context).await?)?;
-    let detail = Detail::of(request.return_consumed_capacity.as_deref());
-    write_answer(&table.name, detail, &written)
+    let told = Told::of(
+        request.return_consumed_capacity.as_deref(),
+        request.return_item_collection_metrics.as_deref(),
+        &key_item,
+    );
+    write_answer(&table, &told, &written)
 }

@@ -9,18 +9,19 @@ mod partiql;
 mod put;
 mod query;
 mod scan;
+mod target;
 mod transact_get;
 mod transact_write;
 mod update;
 
 use std::sync::Arc;
 
-use model::{ApiError, ErrorKind, Item, TableDefinition, Units, json, table::TableStatus};
+use model::{ApiError, ErrorKind, IndexId, Item, TableDefinition, Units, json, table::TableStatus};
 use protocol::item::{ItemFault, ItemReply, ReturnValues};
 
 use crate::answer::Answer;
 use crate::backend::{Backend, Caller, Context};
-use crate::consumed::Detail;
+use crate::consumed::{Detail, IndexCost};
 use crate::operation::Operation;
 use crate::texts;
 use crate::transact;
@@ -133,7 +134,19 @@ fn encode(item: &Item) -> bytes::Bytes {
 /// What a write did.
 struct Written {
     attributes: Option<bytes::Bytes>,
+    /// Of the table alone.
     units: Units,
+    /// Of its indexes.
+    indexes: Vec<(IndexId, Units)>,
+    collection_bytes: Option<u64>,
+}
+
+impl Written {
+    /// Of the table and its indexes together.
+    fn total(&self) -> Units {
+        let indexes = self.indexes.iter().map(|(_, units)| *units);
+        indexes.fold(self.units, Units::saturating_add)
+    }
 }
 
 /// Reads the answer to a write.
@@ -143,9 +156,13 @@ fn written(reply: ItemReply) -> Result<Written, ApiError> {
             attributes,
             old_size_bytes,
             new_size_bytes,
+            indexes,
+            collection_bytes,
         } => Ok(Written {
             attributes,
             units: model::capacity::write_units(old_size_bytes.max(new_size_bytes)),
+            indexes,
+            collection_bytes,
         }),
         ItemReply::Fault(fault) => Err(fault_error(fault)),
         other => Err(texts::internal(format!(
@@ -171,7 +188,9 @@ fn fault_error(fault: ItemFault) -> ApiError {
             texts::internal(format!("untimely, the leader's time is {now_ms}"))
         }
         // routing makes the error of it, which names the table
-        ItemFault::Throttled { direction } => texts::internal(format!("throttled: {direction:?}")),
+        ItemFault::Throttled { direction, .. } => {
+            texts::internal(format!("throttled: {direction:?}"))
+        }
     }
 }
 
@@ -184,18 +203,73 @@ fn leaves_unprocessed(error: &ApiError) -> bool {
         )
 }
 
+/// What a write asks to be told beside its attributes.
+struct Told<'a> {
+    detail: Detail,
+    /// The item or key, if `ReturnItemCollectionMetrics` asks for its collection's size.
+    collection_of: Option<&'a Item>,
+}
+
+impl<'a> Told<'a> {
+    /// From the parameters (validated before).
+    fn of(capacity: Option<&str>, metrics: Option<&str>, item: &'a Item) -> Self {
+        Self {
+            detail: Detail::of(capacity),
+            collection_of: (metrics == Some("SIZE")).then_some(item),
+        }
+    }
+}
+
 /// The answer to a single write.
-fn write_answer(table: &str, detail: Detail, written: &Written) -> Result<Vec<u8>, ApiError> {
+fn write_answer(
+    table: &TableDefinition,
+    told: &Told<'_>,
+    written: &Written,
+) -> Result<Vec<u8>, ApiError> {
     let size = written
         .attributes
         .as_ref()
         .map_or(2, |item| item.len() * 2 + 64);
+    let detail = told.detail;
     let mut answer = Answer::with_capacity(size + if detail == Detail::None { 0 } else { 128 });
     if let Some(item) = &written.attributes {
         answer.item("Attributes", item)?;
     }
-    detail.add(&mut answer, table, written.units);
+    if detail != Detail::None {
+        let indexes = index_costs(table, &written.indexes);
+        detail.add_indexed(&mut answer, &table.name, written.units, &indexes);
+    }
+    if let (Some(item), Some(bytes)) = (told.collection_of, written.collection_bytes) {
+        write_collection(table, item, bytes, answer.member("ItemCollectionMetrics"));
+    }
     Ok(answer.finish())
+}
+
+/// What a write cost in the indexes of a table, by their names.
+fn index_costs<'a>(table: &'a TableDefinition, indexes: &[(IndexId, Units)]) -> Vec<IndexCost<'a>> {
+    let cost = |(id, units): &(IndexId, Units)| {
+        table.index_by_id(*id).map(|index| IndexCost {
+            name: &index.name,
+            is_local: index.is_local(),
+            units: *units,
+        })
+    };
+    indexes.iter().filter_map(cost).collect()
+}
+
+/// One element of `ItemCollectionMetrics`: the collection of an item, and between which sizes it is. What is known is how much its
+/// partition holds.
+fn write_collection(table: &TableDefinition, item: &Item, bytes: u64, out: &mut Vec<u8>) {
+    let name = &table.keys.partition.name;
+    let key: Item = item
+        .get(name)
+        .map(|value| (name.clone(), value.clone()))
+        .into_iter()
+        .collect();
+    out.extend_from_slice(b"{\"ItemCollectionKey\":");
+    json::write_item(&key, out);
+    let gigabytes = (bytes >> 30) + 1;
+    out.extend_from_slice(format!(",\"SizeEstimateRangeGB\":[0.0,{gigabytes}.0]}}").as_bytes());
 }
 
 /// `ReturnValues`, which was validated before.

@@ -1,8 +1,9 @@
 //! What Query and Scan share: `Select`, `Limit` and the answer.
 
-use model::{ApiError, Item, capacity};
+use model::{ApiError, Item};
 use protocol::item::PageReply;
 
+use super::target::Target;
 use crate::answer::{Answer, write_items};
 use crate::consumed::Detail;
 use crate::parameters::item;
@@ -57,7 +58,7 @@ pub(super) fn start_key(parameter: Option<JsonItem>) -> Result<Option<Item>, Api
 
 /// The answer of a page.
 pub(super) fn answer(
-    table: &str,
+    target: &Target,
     page: &PageReply,
     counts_only: bool,
     strong: bool,
@@ -76,10 +77,6 @@ pub(super) fn answer(
     if let (Some(_), Some(key)) = (&page.last_key, &page.last_key_item) {
         answer.item("LastEvaluatedKey", key)?;
     }
-    detail.add(
-        &mut answer,
-        table,
-        capacity::read_units(page.bytes_read, strong),
-    );
+    target.add_cost(&mut answer, page, strong, detail);
     Ok(answer.finish())
 }

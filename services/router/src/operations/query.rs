@@ -1,10 +1,10 @@
 //! Query.
 
-use expression::{ConditionKind, KeyCondition, SortCondition, parse_key_terms};
-use model::key::{self, SortBound};
-use model::{ApiError, EncodedKey, IndexId, Item, KeyRange, TableDefinition};
+use expression::{ConditionKind, parse_key_terms};
+use model::ApiError;
 use protocol::item::{Page, PageReply};
 
+use super::target::Target;
 use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
@@ -13,9 +13,6 @@ use crate::legacy;
 use crate::parameters::{self, Unchecked};
 use crate::requests::Query;
 use crate::texts;
-
-/// The base table.
-const BASE: IndexId = IndexId(0);
 
 pub(super) async fn execute<B: Backend>(
     request: Query,
@@ -90,28 +87,25 @@ pub(super) async fn execute<B: Backend>(
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;
-    if let Some(index) = &request.index_name {
-        return Err(texts::no_such_index(index));
-    }
+    let strong = request.consistent_read.unwrap_or(false);
+    let index = request.index_name.as_deref();
+    let target = Target::of(table, index, strong, backend, context).await?;
     if let Some(start) = &start {
-        check_start_attributes(&table, start)?;
+        target.check_start_attributes(start)?;
     }
-    let condition = terms.resolve(&table.keys)?;
-    let range = range(&table, &condition)?;
+    let condition = target.resolve(terms)?;
+    let range = target.range(&condition)?;
     let after = match &start {
-        Some(start) => Some(start_behind(&table, &condition, &range, start)?),
+        Some(start) => Some(target.start_within(start, &condition, &range)?),
         None => None,
     };
-    parameters::check_key_paths(&table, None, projection.as_ref())?;
+    parameters::check_key_paths(&target.table, None, projection.as_ref())?;
     if let Some(filter) = &filter {
-        if legacy_filter {
-            filter.check_legacy_filter_keys(&table.keys)?;
-        } else {
-            filter.check_filter_keys(&table.keys)?;
-        }
+        target.check_filter(filter, legacy_filter)?;
     }
+    let select = request.select.as_deref();
+    let fetch = target.fetch(select, projection.as_ref(), filter.as_ref())?;
 
-    let strong = request.consistent_read.unwrap_or(false);
     let page = if range.is_empty() {
         PageReply::default()
     } else {
@@ -127,71 +121,11 @@ pub(super) async fn execute<B: Backend>(
             count_only: counts_only,
             believed: None,
             name_last: false,
+            index: target.local(),
+            fetch,
         };
-        backend.page(&table, page, context).await?
+        backend.page(&target.asked, page, context).await?
     };
     let detail = Detail::of(request.return_consumed_capacity.as_deref());
-    pages::answer(&table.name, &page, counts_only, strong, detail)
-}
-
-/// The keys that satisfy a condition.
-pub(super) fn range(
-    table: &TableDefinition,
-    condition: &KeyCondition,
-) -> Result<KeyRange, ApiError> {
-    let bound = match &condition.sort {
-        None => return key::collection_range(table.id, BASE, &condition.partition),
-        Some(SortCondition::Equal(value)) => SortBound::Equal(value),
-        Some(SortCondition::Less(value)) => SortBound::Less(value),
-        Some(SortCondition::LessOrEqual(value)) => SortBound::LessOrEqual(value),
-        Some(SortCondition::Greater(value)) => SortBound::Greater(value),
-        Some(SortCondition::GreaterOrEqual(value)) => SortBound::GreaterOrEqual(value),
-        Some(SortCondition::Between(low, high)) => SortBound::Between(low, high),
-        Some(SortCondition::BeginsWith(value)) => SortBound::BeginsWith(value),
-    };
-    key::sort_range(table.id, BASE, &condition.partition, bound)
-}
-
-/// A starting key must have the key attributes and nothing else.
-fn check_start_attributes(table: &TableDefinition, start: &Item) -> Result<(), ApiError> {
-    let keys = &table.keys;
-    let wanted = 1 + usize::from(keys.sort.is_some());
-    let complete = start.contains_key(&keys.partition.name)
-        && keys
-            .sort
-            .as_ref()
-            .is_none_or(|sort| start.contains_key(&sort.name));
-    if start.len() == wanted && complete {
-        Ok(())
-    } else {
-        Err(texts::start_key_invalid())
-    }
-}
-
-/// The encoded starting key, which must satisfy the condition.
-fn start_behind(
-    table: &TableDefinition,
-    condition: &KeyCondition,
-    range: &KeyRange,
-    start: &Item,
-) -> Result<EncodedKey, ApiError> {
-    let after = key::key_from_key(table, start)?;
-    if range.contains(&after) {
-        return Ok(after);
-    }
-    if condition.sort.is_none() {
-        return Err(texts::start_key_outside());
-    }
-    // which of the two halves is wrong?
-    let sort = table
-        .keys
-        .sort
-        .as_ref()
-        .and_then(|sort| start.get(&sort.name));
-    let in_collection = key::encode_key(table.id, BASE, &condition.partition, sort)?;
-    if range.contains(&in_collection) {
-        Err(texts::start_key_of_other_collection())
-    } else {
-        Err(texts::start_key_against_range())
-    }
+    pages::answer(&target, &page, counts_only, strong, detail)
 }

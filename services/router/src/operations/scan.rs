@@ -5,6 +5,7 @@ use model::key;
 use model::{ApiError, IndexId};
 use protocol::item::Page;
 
+use super::target::Target;
 use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
@@ -14,8 +15,6 @@ use crate::parameters::{self, Unchecked};
 use crate::requests::Scan;
 use crate::texts;
 
-/// The base table.
-const BASE: IndexId = IndexId(0);
 /// Most segments of a parallel scan.
 const SEGMENTS_MAX: i64 = 1_000_000;
 
@@ -89,21 +88,22 @@ pub(super) async fn execute<B: Backend>(
 
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;
-    if let Some(index) = &request.index_name {
-        return Err(texts::no_such_index(index));
-    }
+    let strong = request.consistent_read.unwrap_or(false);
+    let index = request.index_name.as_deref();
+    let target = Target::of(table, index, strong, backend, context).await?;
     let after = match &start {
         Some(start) => Some(
-            key::key_from_key(&table, start)
+            target
+                .start(start)
                 .map_err(|error| texts::start_key_invalid_because(&error.message))?,
         ),
         None => None,
     };
     let range = match segment {
-        None => key::index_range(table.id, BASE),
+        None => target.whole(),
         Some((segment, total)) => {
             let (number, of) = (small(segment), small(total));
-            let range = key::segment_range(table.id, BASE, number, of);
+            let range = key::segment_range(target.asked.id, IndexId(0), number, of);
             if after.as_ref().is_some_and(|after| !range.contains(after)) {
                 return Err(texts::start_key_of_other_segment(segment, total));
             }
@@ -111,9 +111,10 @@ pub(super) async fn execute<B: Backend>(
         }
     };
 
-    parameters::check_key_paths(&table, filter.as_ref(), projection.as_ref())?;
+    parameters::check_key_paths(&target.table, filter.as_ref(), projection.as_ref())?;
+    let select = request.select.as_deref();
+    let fetch = target.fetch(select, projection.as_ref(), filter.as_ref())?;
 
-    let strong = request.consistent_read.unwrap_or(false);
     let page = Page {
         range,
         after,
@@ -126,10 +127,12 @@ pub(super) async fn execute<B: Backend>(
         count_only: counts_only,
         believed: None,
         name_last: false,
+        index: target.local(),
+        fetch,
     };
-    let page = backend.page(&table, page, context).await?;
+    let page = backend.page(&target.asked, page, context).await?;
     let detail = Detail::of(request.return_consumed_capacity.as_deref());
-    pages::answer(&table.name, &page, counts_only, strong, detail)
+    pages::answer(&target, &page, counts_only, strong, detail)
 }
 
 /// A segment number, which was checked to be at most a million.

@@ -4,10 +4,9 @@ use expression::{ConditionKind, parse_update};
 use model::{ApiError, key};
 use protocol::item::{ItemOperation, Write, WriteAction};
 
-use super::{encode, return_values, usable_table, write_answer, written};
+use super::{Told, encode, return_values, usable_table, write_answer, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
-use crate::consumed::Detail;
 use crate::legacy;
 use crate::parameters::{self, Unchecked, item};
 use crate::requests::UpdateItem;
@@ -89,6 +88,10 @@ pub(super) async fn execute<B: Backend>(
     };
     let operation = ItemOperation::Write(Box::new(write));
     let written = written(backend.item(&table, &key, operation, context).await?)?;
-    let detail = Detail::of(request.return_consumed_capacity.as_deref());
-    write_answer(&table.name, detail, &written)
+    let told = Told::of(
+        request.return_consumed_capacity.as_deref(),
+        request.return_item_collection_metrics.as_deref(),
+        &key_item,
+    );
+    write_answer(&table, &told, &written)
 }

@@ -40,6 +40,10 @@ impl<B: Backend> Backend for Limited<B> {
         Ok(table)
     }
 
+    fn forget(&self, table: &TableDefinition) {
+        self.backend.forget(table);
+    }
+
     async fn item(
         &self,
         table: &TableDefinition,
@@ -71,7 +75,8 @@ impl<B: Backend> Backend for Limited<B> {
         let entered = entered?;
         let result = self.backend.page(table, page, context).await;
         settle(entered, sure, &result, |reply| {
-            read_units(reply.bytes_read, strong)
+            let (read, fetched) = reply.units(strong);
+            read.saturating_add(fetched)
         });
         result
     }

@@ -143,6 +143,7 @@ mod tests {
                 generation: 1,
                 range: KeyRange::default(),
                 items: items.len() as u64,
+                entries: 0,
                 bytes: 1,
                 splits_into: None,
             },

@@ -307,6 +307,9 @@ impl<'a> Attempt<'a> {
             members: end.members.clone(),
             items: 0,
             bytes: 0,
+            entries: 0,
+            backfills: end.backfills.clone(),
+            sources: end.sources.clone(),
             time_ms: end.time_ms,
             begins: end.begins,
             changes: ChangeState {

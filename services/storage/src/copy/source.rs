@@ -298,6 +298,8 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         bytes: state.bytes,
         time_ms: state.time_ms,
         begins: state.begins,
+        backfills: state.backfills.clone(),
+        sources: state.sources.clone(),
         changes: state.changes.clone(),
         parent: state.parent,
         split: state.split.clone(),

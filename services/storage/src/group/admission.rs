@@ -119,9 +119,9 @@ impl Admission {
     }
 
     /// Where a split would halve what this leader has seen consumed, or why nowhere; none: too little came to tell.
-    pub(super) fn advice(&self, now: Millis) -> Option<Advice> {
-        // No table has local secondary indexes yet, so item collections need not stay whole.
-        let advice = self.heat.as_ref()?.advise(now.0, false);
+    /// `whole_collections`: local secondary indexes keep item collections whole.
+    pub(super) fn advice(&self, now: Millis, whole_collections: bool) -> Option<Advice> {
+        let advice = self.heat.as_ref()?.advise(now.0, whole_collections);
         (advice != Advice::Nowhere(Obstacle::FewSamples)).then_some(advice)
     }
 
@@ -268,6 +268,10 @@ pub(super) fn key_of(operation: &ItemOperation) -> &EncodedKey {
     match operation {
         ItemOperation::Get(get) => &get.key,
         ItemOperation::Write(write) => &write.key,
+        ItemOperation::Propagate(propagate) => {
+            static NONE: EncodedKey = EncodedKey::from_static(b"");
+            propagate.entries.first().map_or(&NONE, |entry| &entry.key)
+        }
         ItemOperation::Transact(transact) => transact.key(),
         ItemOperation::Changes(request) => &request.key,
         ItemOperation::Page(page) => page.after.as_ref().unwrap_or(match page.reverse {

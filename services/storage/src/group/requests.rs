@@ -1,6 +1,5 @@
 //! Item requests and table definitions at a replica: who may answer what, and the faults for what it may not.
 
-use model::capacity;
 use model::{ApiError, ErrorKind, Units};
 use partition::{Evaluated, PartitionError, command};
 use paxos::{Refusal, Standing};
@@ -72,22 +71,30 @@ impl Group {
         let strong = match &operation {
             ItemOperation::Get(get) => get.strong,
             ItemOperation::Page(page) => page.strong,
-            ItemOperation::Write(_) | ItemOperation::Changes(_) | ItemOperation::Transact(_) => {
-                true
-            }
+            ItemOperation::Write(_)
+            | ItemOperation::Propagate(_)
+            | ItemOperation::Changes(_)
+            | ItemOperation::Transact(_) => true,
         };
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
             let shed = match operation {
-                ItemOperation::Write(_) | ItemOperation::Transact(_) if env.node.is_full() => {
+                ItemOperation::Write(_)
+                | ItemOperation::Propagate(_)
+                | ItemOperation::Transact(_)
+                    if env.node.is_full() =>
+                {
                     Some(no_space())
                 }
-                ItemOperation::Write(_) | ItemOperation::Transact(_)
+                ItemOperation::Write(_)
+                | ItemOperation::Propagate(_)
+                | ItemOperation::Transact(_)
                     if env.node.overlays_full() =>
                 {
                     Some(ItemFault::Overloaded)
                 }
+                ItemOperation::Write(_) | ItemOperation::Transact(_) => self.index_fault(env),
                 _ => None,
             };
             self.leader_fault(env).or(shed)
@@ -111,13 +118,19 @@ impl Group {
         };
         let Some(charge) = store.admit(env, &operation) else {
             let (direction, _) = operation.surely();
-            let fault = ItemFault::Throttled { direction };
+            let fault = ItemFault::Throttled {
+                direction,
+                index: None,
+            };
             env.answers.push((caller, ItemReply::Fault(fault)));
             return Ok(());
         };
         let reply = match operation {
             ItemOperation::Get(ref get) => store.partition.get(&*store.tree, get),
             ItemOperation::Page(ref page) => store.partition.page(&*store.tree, page),
+            ItemOperation::Propagate(propagate) => {
+                return self.bring_in(env, &propagate, caller, charge);
+            }
             ItemOperation::Changes(ref request) => {
                 let group = self.id;
                 store.partition.answer_changes(&*store.tree, request, group)
@@ -215,9 +228,9 @@ impl Group {
                 .evaluate(&*store.tree, write, env.unix_ms, caller);
             let cost = match evaluated {
                 Ok(Evaluated::Propose(command)) => {
-                    let (old, new) = command::sizes(&command).unwrap_or_default();
+                    let units = command::units(&command).unwrap_or_default();
                     store.commands.push(command);
-                    capacity::write_units(old.max(new))
+                    units
                 }
                 // Its condition failed, by a write in flight.
                 Ok(Evaluated::Waits) => charge.sure(),

@@ -14,6 +14,7 @@ use protocol::transact::Transact;
 use super::admission::{Admission, Charge};
 use super::changes::Upkeep;
 use super::flush::Flush;
+use super::propagation::Propagation;
 use super::split::Splitting;
 use crate::inbox::Caller;
 
@@ -58,6 +59,8 @@ pub(crate) struct Store {
     /// Commands evaluated in this turn, to be proposed together.
     pub(super) commands: Vec<Bytes>,
     pub(super) flush: Flush,
+    /// At a leader: how far the table's global indexes are.
+    pub(crate) propagation: Propagation,
     /// Since when applied entries wait for a flush.
     pub(super) unflushed_since: Option<Millis>,
     /// A full copy from this node is wanted or under way: nothing is applied, nothing flushed, nothing served.
@@ -84,6 +87,7 @@ impl Store {
             upkeep: Upkeep::default(),
             commands: Vec::new(),
             flush: Flush::Idle,
+            propagation: Propagation::default(),
             unflushed_since: None,
             copy: None,
             copy_at: None,

@@ -157,8 +157,8 @@ fn digest(view: &View, node: &Node) -> Result<Done, Stop> {
             break;
         }
     }
-    if digester.items() != head.items {
-        let (found, items) = (digester.items(), head.items);
+    if digester.items() != head.items + head.entries {
+        let (found, items) = (digester.items(), head.items + head.entries);
         let what = format!("{found} items can be reached, there are {items}");
         return Err(snapshot.damaged(what).into());
     }

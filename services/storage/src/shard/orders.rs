@@ -163,7 +163,12 @@ impl Shard {
             return caller.not_leader();
         };
         let tree = std::sync::Arc::downgrade(&store.tree);
-        if let Err(job) = self.env.middles.submit(MiddleJob { tree, caller }) {
+        let job = MiddleJob {
+            tree,
+            whole_collections: store.partition.state().table.has_local_indexes(),
+            caller,
+        };
+        if let Err(job) = self.env.middles.submit(job) {
             job.caller.refused(TOO_MANY);
         }
     }

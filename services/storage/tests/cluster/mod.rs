@@ -491,6 +491,7 @@ pub fn page() -> Page {
         count_only: false,
         believed: None,
         name_last: false,
+        ..Page::default()
     }
 }
 

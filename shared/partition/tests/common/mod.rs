@@ -98,6 +98,9 @@ pub fn state() -> PartitionState {
         members: Vec::new(),
         items: 0,
         bytes: 0,
+        entries: 0,
+        backfills: Vec::new(),
+        sources: Vec::new(),
         time_ms: 0,
         begins: 0,
         changes: Default::default(),
@@ -217,6 +220,8 @@ pub fn page() -> Page {
         count_only: false,
         believed: None,
         name_last: false,
+        index: None,
+        fetch: false,
     }
 }
 

@@ -170,6 +170,7 @@ async fn a_throttled_request_is_not_tried_elsewhere() {
     let fault = |_, _: &ItemCall| {
         Some(ItemReply::Fault(ItemFault::Throttled {
             direction: Direction::Write,
+            index: None,
         }))
     };
     let world = World::new(1, &[1, 2, 3], Box::new(fault)).await;

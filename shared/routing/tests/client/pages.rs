@@ -74,6 +74,7 @@ async fn pages(client: &Client, reverse: bool, limit: Option<u32>, bytes_max: u6
             count_only: false,
             believed: None,
             name_last: false,
+            ..Page::default()
         };
         let deadline = Deadline::after(Duration::from_secs(2));
         let reply = client
@@ -145,6 +146,7 @@ async fn a_page_ends_before_a_throttled_partition() {
             move |_, call| {
                 let fault = ItemFault::Throttled {
                     direction: Direction::Read,
+                    index: None,
                 };
                 Some(match call.partition.0 == *throttled.lock() {
                     true => ItemReply::Fault(fault),
@@ -176,6 +178,7 @@ async fn a_page_ends_before_a_throttled_partition() {
             count_only: false,
             believed: None,
             name_last: false,
+            ..Page::default()
         };
         let deadline = Deadline::after(Duration::from_secs(2));
         client

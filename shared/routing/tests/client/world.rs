@@ -276,6 +276,8 @@ pub fn written() -> ItemReply {
         attributes: None,
         old_size_bytes: 0,
         new_size_bytes: 4,
+        indexes: Vec::new(),
+        collection_bytes: None,
     }
 }
 

@@ -497,7 +497,9 @@ impl World {
                     Transacted::Answer(_, reply) => (Vec::new(), Some(reply)),
                 }
             }
-            ItemOperation::Page(_) | ItemOperation::Changes(_) => panic!("nobody asks for these"),
+            ItemOperation::Page(_) | ItemOperation::Changes(_) | ItemOperation::Propagate(_) => {
+                panic!("nobody asks for these")
+            }
         };
         if !commands.is_empty() {
             let first = shard.applied + shard.proposed.len() as u64 + 1;

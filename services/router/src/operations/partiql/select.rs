@@ -4,7 +4,8 @@ use expression::partiql::Select;
 use model::{ApiError, IndexId, KeyRange, TableDefinition, Units, capacity, key};
 use protocol::item::{Page, PageReply};
 
-use super::super::{pages, query, usable_table_for};
+use super::super::target::items_range;
+use super::super::{pages, usable_table_for};
 use super::token::{Fingerprint, Position};
 use crate::answer::{Answer, write_items};
 use crate::backend::{Backend, Context};
@@ -49,7 +50,7 @@ pub(super) async fn execute<B: Backend>(
         None => vec![key::index_range(table.id, BASE)],
         Some(collections) => collections
             .iter()
-            .map(|collection| query::range(&table, collection))
+            .map(|collection| items_range(&table, collection))
             .collect::<Result<_, _>>()?,
     };
     let start = match &reading.next_token {

@@ -114,8 +114,8 @@ pub(super) async fn carry_out<B: Backend>(
     match written(reply) {
         Ok(written) => Ok(Done {
             table,
+            units: written.total(),
             attributes: written.attributes,
-            units: written.units,
         }),
         Err(error) if inserts && error.kind == ErrorKind::ConditionalCheckFailed => {
             Err(texts::duplicate_item())
