@@ -38,8 +38,8 @@ def ddb(endpoint):
     return harness.client(endpoint.url)
 
 
-def make_table(ddb, hash_type="S", range_type=None, name=None, **options):
-    name = name or f"t{next(_numbers)}-{os.getpid()}"
+def make_table(ddb, hash_type="S", range_type=None, **options):
+    name = f"t{next(_numbers)}-{os.getpid()}"
     attributes = [{"AttributeName": "pk", "AttributeType": hash_type}]
     keys = [{"AttributeName": "pk", "KeyType": "HASH"}]
     if range_type:

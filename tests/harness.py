@@ -95,11 +95,12 @@ def answers(url):
 
 
 class Dev:
-    """`evenkeel dev` on a free port and a fresh data folder; `settings` are environment variables."""
+    """`evenkeel dev` on a free port and a fresh data folder; `settings` are environment variables, `arguments` further options."""
 
     kind = "dev"
 
-    def __init__(self, settings=UNTHROTTLED):
+    def __init__(self, settings=UNTHROTTLED, *arguments):
+        self.arguments = arguments
         self.environment = {**os.environ, **settings}
         self.data = Path(tempfile.mkdtemp(prefix="evenkeel-dev-"))
         self.port = free_port()
@@ -109,7 +110,7 @@ class Dev:
     def start(self):
         self.log = open(self.data.with_suffix(".log"), "ab")
         self.process = subprocess.Popen(
-            [BIN_DIR / "evenkeel", "dev", "--port", str(self.port), "--data-dir", self.data],
+            [BIN_DIR / "evenkeel", "dev", "--port", str(self.port), "--data-dir", self.data, *self.arguments],
             env=self.environment,
             stdout=self.log,
             stderr=subprocess.STDOUT,

@@ -1,8 +1,5 @@
-//! Dropping a table: the record says DELETING, memds forgets, the replicas go, then the records. Where the archive still has to get what a backup or job
-//! needs, the record is put aside first, so that the name is free: its partitions take nothing any more, and go once they are archived. Replicas on nodes that are away are
+//! Dropping a table: the record says DELETING, memds forgets, the replicas go, then the records. Replicas on nodes that are away are
 //! dropped when they come back; until then their partition's record stays.
-
-use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -37,59 +34,7 @@ impl Admin {
     /// Drops the partitions of a table that is DELETING, then its record.
     pub(crate) async fn delete(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
         let stored = self.take_last_backup(stored).await?;
-        if self.awaits_archive(&stored.value).await? {
-            return self.put_aside(stored).await;
-        }
-        let key = records::table_key(&stored.value.definition.name);
-        self.drop_table(&key, stored).await
-    }
-
-    /// Frees the name of a table that the archive does not have all of yet.
-    async fn put_aside(&self, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
-        let record = &stored.value;
-        if !record.splits.is_empty() {
-            return Err(Unsettled::Later("a split of it is under way"));
-        }
-        // From here on nobody can write to them, whoever still knows where they are.
-        self.close_partitions(record).await?;
-        let key = records::leaving_key(&record.definition.uuid);
-        match self.catalog.put(&key, record, None).await {
-            Ok(_) | Err(WriteError::Conflict) => {}
-            Err(WriteError::Api(error)) => return Err(error.into()),
-        }
-        let name = &record.definition.name;
-        tracing::info!(
-            table = name,
-            "a table is deleted, its partitions stay until they are archived"
-        );
-        self.client.forget_table(record.definition.id);
-        let key = records::table_key(name);
-        self.catalog.delete(&key, &stored.token).await?;
-        Ok(())
-    }
-
-    /// Goes on with a table that was put aside, in the background.
-    pub(crate) fn drop_leaving(self: &Arc<Self>, stored: Stored<TableRecord>) {
-        let key = records::leaving_key(&stored.value.definition.uuid);
-        let Some(driving) = self.driving(&key) else {
-            return;
-        };
-        let admin = self.clone();
-        tokio::spawn(async move {
-            let _until_done = driving;
-            let left = match admin.awaits_archive(&stored.value).await {
-                Ok(true) => return,
-                Ok(false) => admin.drop_table(&key, stored).await,
-                Err(error) => Err(error),
-            };
-            if let Err(why) = left {
-                tracing::info!(key, ?why, "a deleted table is not dropped yet");
-            }
-        });
-    }
-
-    /// Drops the partitions of a table, then its record, which has this key.
-    async fn drop_table(&self, key: &str, stored: Stored<TableRecord>) -> Result<(), Unsettled> {
+        self.await_backups(&stored.value).await?;
         let Stored {
             value: record,
             token,
@@ -125,7 +70,9 @@ impl Admin {
         }
         // Whatever a leader pushed before it was dropped.
         self.tell_dropped(all);
-        self.catalog.delete(key, &token).await?;
+        self.catalog
+            .delete(&records::table_key(&record.definition.name), &token)
+            .await?;
         Ok(())
     }
 

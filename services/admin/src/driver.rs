@@ -44,8 +44,6 @@ pub(crate) struct Admin {
     pub(crate) node_records: RwLock<BTreeMap<NodeId, Stored<NodeRecord>>>,
     /// Tables and their partitions, as of the last reconciliation.
     pub(crate) tables: RwLock<Vec<TableRecord>>,
-    /// Tables whose names are free again, but whose logs are not archived yet.
-    pub(crate) leaving: RwLock<Vec<TableRecord>>,
     pub(crate) lease: Mutex<Lease>,
     pub(crate) plan: Mutex<Plan>,
     pub(crate) splits: Splits,
@@ -120,7 +118,6 @@ impl Admin {
             partitions: RwLock::default(),
             node_records: RwLock::default(),
             tables: RwLock::default(),
-            leaving: RwLock::default(),
             mesh,
             catalog,
             client,
@@ -256,12 +253,15 @@ impl Admin {
             // Orders are the active admin's: a creation that slept through its table's deletion must meet the fence.
             return self.let_drive(name, wait).await;
         }
-        let Some(driving) = self.driving(name) else {
+        if !self.driving.lock().insert(name.to_owned()) {
             return;
-        };
+        }
         let (admin, table) = (self.clone(), name.to_owned());
         let work = tokio::spawn(async move {
-            let _until_done = driving;
+            let _done = Driving {
+                admin: admin.clone(),
+                table: table.clone(),
+            };
             match admin.settle(&table).await {
                 Ok(()) => {}
                 Err(Unsettled::Filling) => tracing::debug!(table, "a table is being filled"),
@@ -274,15 +274,6 @@ impl Admin {
             }
         });
         let _ = tokio::time::timeout(wait, work).await;
-    }
-
-    /// Takes on a table, by its name or the key of its record; none: somebody is at it.
-    pub(crate) fn driving(self: &Arc<Self>, table: &str) -> Option<Driving> {
-        let begun = self.driving.lock().insert(table.to_owned());
-        begun.then(|| Driving {
-            admin: self.clone(),
-            table: table.to_owned(),
-        })
     }
 
     /// Lets the active admin go on with a table, and waits until it is settled, for so long at most.
@@ -323,7 +314,6 @@ impl Admin {
         let items = self.catalog.scan().await?;
         let mut dropping = Vec::new();
         let (mut tables, mut nodes) = (Vec::new(), BTreeMap::new());
-        let mut leaving = Vec::new();
         let mut recorded = BTreeMap::new();
         let mut next_partition = records::FIRST_ID;
         for item in &items {
@@ -332,8 +322,6 @@ impl Admin {
             };
             if records::table_name_of(key).is_some() {
                 tables.extend(records::from_item::<TableRecord>(item).map(|r| r.value));
-            } else if records::is_leaving(key) {
-                leaving.extend(records::from_item::<TableRecord>(item));
             } else if records::is_node(key) {
                 let record = records::from_item::<NodeRecord>(item);
                 nodes.extend(record.map(|r| (r.value.node, r)));
@@ -359,12 +347,6 @@ impl Admin {
                 self.drive(&record.definition.name, Duration::ZERO).await;
             }
         }
-        *self.leaving.write() = leaving.iter().map(|r| r.value.clone()).collect();
-        if self.epoch().is_some() {
-            for record in leaving {
-                self.drop_leaving(record);
-            }
-        }
         *self.tables.write() = tables;
         *self.node_records.write() = nodes;
         self.look_after_backups(&items).await;
@@ -384,7 +366,7 @@ impl Admin {
 }
 
 /// Marks a table as being driven.
-pub(crate) struct Driving {
+struct Driving {
     admin: Arc<Admin>,
     table: String,
 }

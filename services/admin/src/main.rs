@@ -6,6 +6,7 @@ use admin::AdminSettings;
 use clap::Parser;
 use mesh::{BusSettings, Identity, Mesh};
 use serde::Deserialize;
+use telemetry::TelemetrySettings;
 
 /// The control plane of the mesh: tables and their placement.
 #[derive(Parser)]
@@ -21,12 +22,14 @@ struct Arguments {
 struct File {
     bus: BusSettings,
     admin: AdminSettings,
+    telemetry: TelemetrySettings,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("admin");
     let file: File = settings::load("admin", arguments.config.as_deref())?;
+    telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
         let identity = Identity {
             service: "admin".to_owned(),

@@ -134,10 +134,9 @@ impl Admin {
     }
 
     pub(crate) fn table_names(&self) -> BTreeMap<TableId, String> {
-        let (tables, leaving) = (self.tables.read(), self.leaving.read());
+        let tables = self.tables.read();
         let names = tables
             .iter()
-            .chain(leaving.iter())
             .map(|t| (t.definition.id, t.definition.name.clone()));
         let system = (TableId(1), SYSTEM_TABLE.to_owned());
         names.chain([system]).collect()

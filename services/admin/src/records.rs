@@ -22,7 +22,6 @@ pub(crate) const SYSTEM_GROUP: GroupId = GroupId(1);
 const TABLE: &str = "table#";
 const PARTITION: &str = "partition#";
 const NODE: &str = "node#";
-const LEAVING: &str = "leaving#";
 /// Key of the admins' lease.
 pub(crate) const LEASE: &str = "meta#lease";
 /// Key of the counters.
@@ -232,13 +231,6 @@ pub(crate) fn partition_key(partition: GroupId) -> String {
 }
 pub(crate) fn node_key(node: NodeId) -> String {
     format!("{NODE}{}", node.0)
-}
-/// Of a table whose name is free again, but whose log is not archived yet.
-pub(crate) fn leaving_key(uuid: &str) -> String {
-    format!("{LEAVING}{uuid}")
-}
-pub(crate) fn is_leaving(key: &str) -> bool {
-    key.starts_with(LEAVING)
 }
 /// Whether this is a node's key.
 pub(crate) fn is_node(key: &str) -> bool {

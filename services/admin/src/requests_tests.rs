@@ -140,7 +140,7 @@ fn what_is_not_supported_is_named() {
     for parameter in [
         "GlobalSecondaryIndexes",
         "LocalSecondaryIndexes",
-        "ResourcePolicy",
+        "VectorIndexes",
     ] {
         assert_eq!(
             refused(json!({parameter: [{}]})),
@@ -150,6 +150,7 @@ fn what_is_not_supported_is_named() {
         );
     }
     assert!(refused(json!({"StreamSpecification": {"StreamEnabled": true}})).contains("Stream"));
+    assert!(refused(json!({"ResourcePolicy": "{}"})).contains("Invalid policy document"));
 }
 
 #[test]

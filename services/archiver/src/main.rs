@@ -7,6 +7,7 @@ use clap::Parser;
 use mesh::{BusSettings, Identity, Mesh};
 use objects::ArchiveSettings;
 use serde::Deserialize;
+use telemetry::TelemetrySettings;
 
 /// Archives logs and snapshots of all partitions in an object store.
 #[derive(Parser)]
@@ -24,12 +25,14 @@ struct File {
     bus: BusSettings,
     archiver: ArchiverSettings,
     archive: ArchiveSettings,
+    telemetry: TelemetrySettings,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("archiver");
     let file: File = settings::load("archiver", arguments.config.as_deref())?;
+    telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
         let identity = Identity {
             service: "archiver".to_owned(),

@@ -3,8 +3,19 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The text: endpoint, data folder, the console (its address, and the token to sign in with), and a line to paste.
-pub fn text(endpoint: SocketAddr, data: &Path, console: Option<(SocketAddr, &str)>) -> String {
+use crate::tracing_ui::TracingUi;
+
+/// The text: endpoint, data folder, the console (its address, and the token to sign in with), the tracing pages, and a line to paste.
+pub fn text(
+    endpoint: SocketAddr,
+    data: &Path,
+    console: Option<(SocketAddr, &str)>,
+    traces: Option<&TracingUi>,
+) -> String {
+    let traces = traces.map_or(String::new(), |ui| {
+        let TracingUi { pages, receiver } = ui;
+        format!("  traces    http://{pages} (Jaeger; spans of your own programs: OTLP/gRPC at {receiver})\n")
+    });
     let console = console.map_or(String::new(), |(address, token)| {
         format!("  console   http://{address}/console (to sign in: {token})\n")
     });
@@ -13,7 +24,7 @@ pub fn text(endpoint: SocketAddr, data: &Path, console: Option<(SocketAddr, &str
         "Evenkeel {version} is ready: 3 storage nodes in 3 zones, memds, GAC, archiver, admin, scrubber, canary and router in this process.
 
   endpoint  {url}
-{console}  data      {data}
+{console}{traces}  data      {data}
   keys      any access key is accepted (dev only)
 
 Try it:
@@ -32,8 +43,18 @@ mod tests {
 
     #[test]
     fn names_the_endpoint_and_the_folder() {
+        let ui = TracingUi {
+            pages: ([127, 0, 0, 1], 16686).into(),
+            receiver: ([127, 0, 0, 1], 4317).into(),
+        };
         let console = Some((([127, 0, 0, 1], 8124).into(), "secret"));
-        let text = text(([127, 0, 0, 1], 8123).into(), Path::new("/tmp/x"), console);
+        let text = text(
+            ([127, 0, 0, 1], 8123).into(),
+            Path::new("/tmp/x"),
+            console,
+            Some(&ui),
+        );
+        assert!(text.contains("\n  traces    http://127.0.0.1:16686 "));
         assert!(text.contains("  console   http://127.0.0.1:8124/console (to sign in: secret)\n"));
         assert!(text.contains("--endpoint-url http://127.0.0.1:8123\n"));
         assert!(text.contains("data      /tmp/x\n"));

@@ -3,6 +3,7 @@
 mod screens;
 mod table;
 mod top;
+mod trace;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -160,6 +161,20 @@ enum Action {
         #[arg(long)]
         wait: bool,
     },
+    /// The trace of a request, as a waterfall: which service did what, and when. From Jaeger, or from `evenkeel dev`, which needs no mesh to be
+    /// reached.
+    Trace {
+        /// The request's id, from the header x-amzn-RequestId of its answer.
+        request_id: String,
+        /// Where Jaeger's pages are.
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "EVENKEEL_TRACES_URL",
+            default_value = "http://127.0.0.1:16686"
+        )]
+        traces: String,
+    },
     /// After the loss of all storage nodes: make every table anew in this (fresh) mesh, from the object store alone.
     Recover(recover::Options),
     /// Empty the route caches of all routers, at most once a second: a drill. Requests go on, each miss asks memds.
@@ -222,6 +237,11 @@ fn bus_settings(options: &Options) -> anyhow::Result<BusSettings> {
 }
 
 async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitCode> {
+    if let Action::Trace { request_id, traces } = &options.action {
+        let patience = Duration::from_secs(options.timeout);
+        let shown = |waterfall: &trace::Waterfall, text| print(options.output, waterfall, || text);
+        return trace::show(traces, request_id, patience, shown).await;
+    }
     let plan = match &options.action {
         Action::Recover(recover) => {
             let file = settings::load::<ArchiveFile>("ctl", options.config.as_deref())?;
@@ -311,6 +331,8 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
         }
         Action::Scrub { table, now, wait } => desk.scrub(table.clone(), *now, *wait).await,
         Action::FlushRoutes => desk.order(Command::FlushRoutes).await,
+        // Done before the bus is asked.
+        Action::Trace { .. } => Ok(ExitCode::from(USAGE)),
         Action::Recover(_) => {
             let plan = plan.context("there is no plan")?;
             let report = plan.carry_out(&desk.mesh).await?;

@@ -17,8 +17,10 @@ use router::{RouterSettings, TokenSettings};
 use scrubber::ScrubberSettings;
 use serde::Deserialize;
 use storage::StorageSettings;
+use telemetry::TelemetrySettings;
 
 use crate::banner;
+use crate::tracing_ui::TracingUi;
 
 /// Options of `evenkeel dev`.
 #[derive(clap::Args)]
@@ -38,6 +40,12 @@ pub struct Options {
     /// Port of the console's web page; by default the one after the endpoint's, or any if that is taken.
     #[arg(long)]
     console_port: Option<u16>,
+    /// Trace all requests (up to 20 a second), and serve the tracing pages (Jaeger's) at this address; another port if it is taken.
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:16686")]
+    traces: Option<SocketAddr>,
+    /// Address at which the traces of your own programs are taken, too (OTLP over gRPC; usually port 4317); another port if it is taken.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    otlp: SocketAddr,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -59,7 +67,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         endpoint,
         &data,
         LocalBus::exclusive(lock),
-        (options.http, console),
+        (&options, console),
         given,
     ))
 }
@@ -106,6 +114,7 @@ struct Given {
     archiver: ArchiverSettings,
     archive: ArchiveSettings,
     scrubber: ScrubberSettings,
+    telemetry: TelemetrySettings,
     canary: GivenCanary,
 }
 
@@ -203,6 +212,18 @@ fn scrubber_settings(data: &Path, given: &Given) -> ScrubberSettings {
     }
 }
 
+/// Traces to the own pages, if they are wanted, else to wherever the settings say.
+async fn trace(options: &Options, given: &Given) -> anyhow::Result<Option<TracingUi>> {
+    let given = &given.telemetry.traces;
+    let Some(pages) = options.traces else {
+        telemetry::traces::init(given);
+        return Ok(None);
+    };
+    let ui = TracingUi::start(pages, options.otlp).await?;
+    telemetry::traces::init(&ui.settings(given));
+    Ok(Some(ui))
+}
+
 fn canary_settings(given: &Given, endpoint: SocketAddr) -> CanarySettings {
     CanarySettings {
         probes: given.canary.probes,
@@ -221,9 +242,10 @@ async fn serve(
     endpoint: SocketAddr,
     data: &Path,
     bus: LocalBus,
-    (http, console): (Option<SocketAddr>, SocketAddr),
+    (options, console): (&Options, SocketAddr),
     given: Given,
 ) -> anyhow::Result<()> {
+    let tracing_ui = trace(options, &given).await?;
     let stats = bus.stats().clone();
     telemetry::export("evenkeel_mesh", "Messages between services.", move || {
         stats.values()
@@ -275,7 +297,7 @@ async fn serve(
     let canary =
         canary::start(canary_settings(&given, router.address()), join("canary", 1)).await?;
     let health = telemetry::Health::default();
-    let health_server = match http {
+    let health_server = match options.http {
         Some(address) => Some(telemetry::serve_http(address, health.clone()).await?),
         None => None,
     };
@@ -286,7 +308,10 @@ async fn serve(
         let token = given.admin.console.operator_token.0.as_str();
         (address, token)
     });
-    println!("{}", banner::text(router.address(), data, console));
+    println!(
+        "{}",
+        banner::text(router.address(), data, console, tracing_ui.as_ref())
+    );
 
     telemetry::wait_for_shutdown().await;
     println!("Stopping …");

@@ -4,6 +4,7 @@ mod banner;
 mod ctl;
 mod dev;
 mod recover;
+mod tracing_ui;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Run the whole mesh in this process: three storage nodes in three zones, memds, admin and router.
     Dev(dev::Options),
+    /// Serve Jaeger's pages and a receiver of spans from memory, for a mesh of processes on one machine.
+    Traces(tracing_ui::Options),
     /// Look at a running mesh, and give it orders: health, nodes, partitions, drain, replace, leaders.
     Ctl(ctl::Options),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Dev(options) => dev::run(options),
+        Command::Traces(options) => tracing_ui::run(&options),
         Command::Ctl(options) => return ctl::run(options),
     };
     match result {

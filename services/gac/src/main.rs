@@ -6,6 +6,7 @@ use clap::Parser;
 use gac::GacSettings;
 use mesh::{BusSettings, Identity, Mesh};
 use serde::Deserialize;
+use telemetry::TelemetrySettings;
 
 /// Shares the throughput of tables among the routers.
 #[derive(Parser)]
@@ -21,12 +22,14 @@ struct Arguments {
 struct File {
     bus: BusSettings,
     gac: GacSettings,
+    telemetry: TelemetrySettings,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("gac");
     let file: File = settings::load("gac", arguments.config.as_deref())?;
+    telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
         let identity = Identity {
             service: "gac".to_owned(),

@@ -6,6 +6,7 @@ use clap::Parser;
 use memds::MemdsSettings;
 use mesh::{BusSettings, Identity, Mesh};
 use serde::Deserialize;
+use telemetry::TelemetrySettings;
 
 /// Answers the route lookups of the mesh from memory.
 #[derive(Parser)]
@@ -21,6 +22,7 @@ struct Arguments {
 struct File {
     bus: BusSettings,
     memds: MemdsSettings,
+    telemetry: TelemetrySettings,
 }
 
 // Lookups and answers are many short-lived buffers.
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("memds");
     let file: File = settings::load("memds", arguments.config.as_deref())?;
+    telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
         let identity = Identity {
             service: "memds".to_owned(),

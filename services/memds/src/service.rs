@@ -13,6 +13,7 @@ use protocol::directory::{
 use protocol::health::Heartbeat;
 use protocol::subjects;
 use telemetry::Health;
+use telemetry::traces::{self, Answered, Record, Recorder};
 use tracing::{info, warn};
 
 use crate::hydration;
@@ -59,12 +60,13 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
     let peers = Peers::default();
     let mut subscriptions = Vec::new();
 
+    let recorder = traces::join(&mesh).await?;
     let (m, counters) = (map.clone(), metrics.clone());
     subscriptions.push(
         mesh.serve(
             &subjects::memds_lookup(settings.instance),
             None,
-            move |delivery| answer_lookups(&m, &counters, delivery),
+            move |delivery| answer_lookups(&m, &counters, &recorder, delivery),
         )
         .await?,
     );
@@ -173,7 +175,8 @@ pub async fn start(settings: MemdsSettings, mesh: Mesh) -> anyhow::Result<Runnin
     })
 }
 
-fn answer_lookups(map: &SharedMap, metrics: &Metrics, delivery: Delivery) {
+fn answer_lookups(map: &SharedMap, metrics: &Metrics, recorder: &Recorder, delivery: Delivery) {
+    let start_ns = recorder.now_ns();
     let request = match delivery.decode::<LookupRequest>() {
         Ok(request) if request.lookups.len() <= LOOKUPS_MAX => request,
         Ok(request) => {
@@ -197,7 +200,17 @@ fn answer_lookups(map: &SharedMap, metrics: &Metrics, delivery: Delivery) {
             .collect()
     };
     metrics.answered(&answers);
+    // The message's trace is its own: the requests whose lookups it carries find it by its number.
+    let (message, lookups) = (delivery.trace.span_id, answers.len() as u32);
     delivery.reply(&LookupReply { answers });
+    if message != 0 && recorder.is_on() {
+        recorder.note(Record::Answered(Answered {
+            message,
+            start_ns,
+            end_ns: traces::now_ns(),
+            lookups,
+        }));
+    }
 }
 
 fn take_push(map: &SharedMap, metrics: &Metrics, delivery: &Delivery) {

@@ -13,6 +13,7 @@ use protocol::subjects;
 use protocol::transact::Transact;
 
 use crate::access::Policies;
+use crate::marks::Marks;
 use crate::texts;
 
 /// What travels with one request.
@@ -20,8 +21,10 @@ use crate::texts;
 pub(crate) struct Context {
     /// By when it must be answered.
     pub(crate) deadline: Deadline,
-    /// The client's trace.
+    /// The request's trace: what is done for it is part of this span.
     pub(crate) trace: TraceContext,
+    /// What it passes on its way.
+    pub(crate) marks: Marks,
     /// Who asks.
     pub(crate) caller: Caller,
 }

@@ -42,6 +42,7 @@ pub(crate) fn context() -> Context {
     Context {
         deadline: Deadline::after(Duration::from_secs(5)),
         trace: TraceContext::default(),
+        marks: crate::marks::Marks::default(),
         caller: Caller {
             key_id: "AKIDEXAMPLE".to_owned(),
             action: "GetItem",

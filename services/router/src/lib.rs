@@ -11,6 +11,7 @@ mod constraints;
 mod consumed;
 mod http;
 mod legacy;
+mod marks;
 mod metrics;
 mod operation;
 mod operations;

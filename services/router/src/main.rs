@@ -7,6 +7,7 @@ use clap::Parser;
 use mesh::{BusSettings, Identity, Mesh};
 use router::RouterSettings;
 use serde::Deserialize;
+use telemetry::TelemetrySettings;
 
 /// The router: HTTP front door of an Evenkeel mesh.
 #[derive(Parser)]
@@ -22,6 +23,7 @@ struct Arguments {
 struct Settings {
     bus: BusSettings,
     router: RouterSettings,
+    telemetry: TelemetrySettings,
 }
 
 // Requests are many short-lived buffers.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings: Settings = settings::load("router", arguments.config.as_deref())?;
+    telemetry::traces::init(&settings.telemetry.traces);
     let identity = Identity {
         service: "router".to_owned(),
         instance: settings.router.instance,

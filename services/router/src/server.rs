@@ -78,6 +78,9 @@ impl Running {
 
 /// Starts a router on the bus; it listens when this returns. An error names the address or the file that is to blame.
 pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Running> {
+    telemetry::traces::join(&mesh)
+        .await
+        .context("cannot trace requests")?;
     let client = Client::start(
         mesh.clone(),
         ClientSettings {
@@ -264,12 +267,14 @@ fn run<B: Backend>(
         settings.requests_in_flight_max,
         settings.body_bytes_in_flight_max,
     );
+    let recorder = telemetry::traces::of(&mesh);
     let app = web::Data::new(App::new(
         settings,
         keys,
         policies,
         admission.clone(),
         backend,
+        recorder,
     ));
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),

@@ -218,6 +218,9 @@ pub(crate) fn batch_needs_key() -> ApiError {
         "Select statements within BatchExecuteStatement must specify the primary key in the where clause.",
     )
 }
+pub(crate) fn exists_outside() -> ApiError {
+    invalid("EXISTS can only be used in a transaction")
+}
 pub(crate) fn mixed_batch() -> ApiError {
     invalid("A batch must consist of either all reads or all writes")
 }

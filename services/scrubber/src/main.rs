@@ -7,6 +7,7 @@ use mesh::{BusSettings, Identity, Mesh};
 use objects::ArchiveSettings;
 use scrubber::ScrubberSettings;
 use serde::Deserialize;
+use telemetry::TelemetrySettings;
 
 /// Compares the replicas of every partition with each other and with the archive, for ever and at a bounded rate.
 #[derive(Parser)]
@@ -23,12 +24,14 @@ struct File {
     bus: BusSettings,
     scrubber: ScrubberSettings,
     archive: ArchiveSettings,
+    telemetry: TelemetrySettings,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("scrubber");
     let file: File = settings::load("scrubber", arguments.config.as_deref())?;
+    telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
         let identity = Identity {
             service: "scrubber".to_owned(),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use paxos::{GroupId, Message, Millis, NodeId, PersistOp, Token};
 use protocol::item::ItemReply;
+use telemetry::traces::{self, Record, Served};
 
 use crate::copier::CopyJob;
 use crate::copy::CopySource;
 use crate::flusher::FlushJob;
-use crate::inbox::{Caller, Event, Inbox};
+use crate::inbox::{Caller, Event, Inbox, Traced};
 use crate::log_reader::LogJob;
 use crate::middle::MiddleJob;
 use crate::node::Node;
@@ -31,8 +32,10 @@ pub(crate) struct Env {
     pub(crate) inbox: Arc<Inbox>,
     /// Monotonic time of this turn.
     pub(crate) now: Millis,
-    /// Wall clock of this turn, milliseconds since the epoch.
+    /// Wall clock of this turn, milliseconds since the epoch …
     pub(crate) unix_ms: u64,
+    /// … and in nanoseconds, for traces.
+    pub(crate) unix_ns: u64,
     /// Answers of this turn, not sent yet.
     pub(crate) answers: Vec<(Caller, ItemReply)>,
     /// Groups that have to finish this turn.
@@ -86,6 +89,7 @@ impl Env {
         Self {
             now: node.now(),
             unix_ms: 0,
+            unix_ns: 0,
             node,
             inbox,
             answers: Vec::new(),
@@ -111,7 +115,8 @@ impl Env {
     /// Reads the clocks.
     pub(crate) fn look_at_clocks(&mut self) {
         self.now = self.node.now();
-        self.unix_ms = crate::node::unix_ms();
+        self.unix_ns = traces::now_ns();
+        self.unix_ms = self.unix_ns / 1_000_000;
     }
 
     /// Adapts the age of flushes to how many of them wait.
@@ -154,11 +159,12 @@ impl Env {
         self.appends += 1;
         self.append_bytes += bytes;
         let inbox = self.inbox.clone();
+        let wal = self.node.wal.clone();
         let appended = self
             .node
             .wal
             .append(group, operations, move |result| match result {
-                Ok(()) => inbox.event(Event::Persisted(group, token, bytes)),
+                Ok(()) => inbox.event(Event::Persisted(group, token, bytes, wal.last_sync())),
                 Err(error) => inbox.event(Event::Unpersisted(group, bytes, error)),
             });
         if appended.is_err() {
@@ -176,17 +182,50 @@ impl Env {
 
     /// Sends the answers of this turn.
     pub(crate) fn answer_all(&mut self) {
+        let recorder = &self.node.recorder;
         for (caller, reply) in self.answers.drain(..) {
             match caller {
-                Caller::Item { responder, bytes } => {
+                Caller::Item {
+                    responder,
+                    bytes,
+                    traced,
+                } => {
                     responder.reply(&reply);
                     self.inbox.release(bytes);
+                    if let Some(traced) = traced {
+                        recorder.note(served(&traced, self.node.id, &reply));
+                    }
                 }
                 Caller::Order(caller) => caller.answer(&reply),
                 Caller::Service => {}
             }
         }
     }
+}
+
+/// What a traced request that was answered leaves behind.
+fn served(traced: &Traced, node: NodeId, reply: &ItemReply) -> Record {
+    let Traced {
+        context,
+        partition,
+        operation,
+        received_ns,
+        evaluated_ns,
+        committed_ns,
+        index,
+    } = *traced;
+    Record::Served(Served {
+        context,
+        received_ns,
+        evaluated_ns,
+        committed_ns,
+        end_ns: traces::now_ns(),
+        node: node.0,
+        partition,
+        index,
+        operation,
+        outcome: reply.outcome(),
+    })
 }
 
 fn operation_bytes(operation: &PersistOp) -> usize {

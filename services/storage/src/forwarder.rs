@@ -24,7 +24,7 @@ pub(crate) fn forward(node: &Arc<Node>, mut call: ItemCall, to: NodeId, delivery
     };
     node.metrics.forwarded.inc();
     call.forward_to = None;
-    let (trace, runtime, node) = (delivery.trace.clone(), node.runtime.clone(), node.clone());
+    let (trace, runtime, node) = (delivery.trace, node.runtime.clone(), node.clone());
     let responder = delivery.responder();
     runtime.spawn(async move {
         let reply = pass_on(&node, &call, to, deadline, &trace).await;

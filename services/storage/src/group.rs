@@ -12,6 +12,8 @@ mod split;
 mod store;
 mod transactions;
 
+use std::collections::VecDeque;
+
 use ::healing::Nodes;
 use model::Units;
 use model::capacity::{self, Direction};
@@ -24,6 +26,8 @@ use protocol::directory::{PartitionInfo, PlacedMember, ReplicaProgress};
 use protocol::health::LeaderlessReplica;
 use protocol::item::{ItemFault, ItemReply};
 use protocol::replication::GroupMessage;
+
+use telemetry::traces::{self, Appended, Applied, Record};
 
 use crate::env::Env;
 use crate::group::archive::LogAge;
@@ -44,6 +48,10 @@ pub(crate) struct Group {
     pub(crate) store: Option<Box<Store>>,
     /// Appends that the log has taken and not made durable yet.
     appends: usize,
+    /// Of these appends, those that traces may ask for: first and last entry, when they came, when they were handed over.
+    noted: VecDeque<Noted>,
+    /// When the oldest of the operations came, Unix nanoseconds; 0 = nobody wants to know.
+    operations_ns: u64,
     /// Operations that the log has not taken yet, and the token of the last.
     operations: Vec<PersistOp>,
     token: Option<Token>,
@@ -71,6 +79,8 @@ impl Group {
             replica,
             store: store.map(Box::new),
             appends: 0,
+            noted: VecDeque::new(),
+            operations_ns: 0,
             operations: Vec::new(),
             token: None,
             healing: Healing::new(id, now),
@@ -205,7 +215,13 @@ impl Group {
     }
 
     /// Everything up to this token is durable.
-    pub(crate) fn persisted(&mut self, env: &mut Env, token: Token) -> Result<(), PartitionError> {
+    pub(crate) fn persisted(
+        &mut self,
+        env: &mut Env,
+        token: Token,
+        sync: (u64, u64, u64),
+    ) -> Result<(), PartitionError> {
+        self.note_durable(env, token, sync);
         self.appends = self.appends.saturating_sub(1);
         for founder in self.founding.drain(..) {
             founder.founded(self.replica.identity().incarnation);
@@ -225,6 +241,9 @@ impl Group {
 
     fn carry_out(&mut self, env: &mut Env, output: Output) -> Result<(), PartitionError> {
         env.touch(self.id, &mut self.touched);
+        if !output.persist.is_empty() && self.operations.is_empty() {
+            self.operations_ns = env.unix_ns;
+        }
         self.operations.extend(output.persist);
         self.token = output.token.or(self.token);
         let incarnation = self.replica.identity().incarnation;
@@ -309,7 +328,25 @@ impl Group {
         };
         let before = news(store);
         for entry in committed {
+            let answered = env.answers.len();
             store.partition.apply(entry, &mut env.answers)?;
+            for (caller, _) in &mut env.answers[answered..] {
+                if let Some(traced) = caller.traced() {
+                    (traced.index, traced.committed_ns) = (entry.index, env.unix_ns);
+                }
+            }
+        }
+        if let (Some(first), Some(last)) = (committed.first(), committed.last())
+            && env.node.recorder.is_on()
+        {
+            env.node.recorder.note(Record::Applied(Applied {
+                group: self.id.0,
+                first: first.index,
+                last: last.index,
+                node: env.node.id.0,
+                start_ns: env.unix_ns,
+                end_ns: traces::now_ns(),
+            }));
         }
         if before != news(store) {
             self.push_due = true;
@@ -357,7 +394,60 @@ impl Group {
         self.token = None;
         self.appends += 1;
         let operations = std::mem::take(&mut self.operations);
+        self.note_handed(env, &operations, token);
         env.append(self.id, operations, token);
+    }
+
+    /// Notes which entries the log was given, for traces.
+    fn note_handed(&mut self, env: &Env, operations: &[PersistOp], token: Token) {
+        if !env.node.recorder.is_on() {
+            return;
+        }
+        let entries = || {
+            operations.iter().filter_map(|operation| match operation {
+                PersistOp::Append(entries) => Some(entries),
+                _ => None,
+            })
+        };
+        let first = entries().find_map(|entries| entries.first());
+        let last = entries().filter_map(|entries| entries.last()).next_back();
+        if let (Some(first), Some(last)) = (first, last) {
+            self.noted.push_back(Noted {
+                token,
+                first: first.index,
+                last: last.index,
+                came_ns: self.operations_ns,
+                handed_ns: traces::now_ns(),
+            });
+        }
+    }
+
+    /// Notes that they are durable.
+    fn note_durable(
+        &mut self,
+        env: &Env,
+        token: Token,
+        (sync, sync_ns, synced_ns): (u64, u64, u64),
+    ) {
+        while let Some(noted) = self.noted.front().copied() {
+            if noted.token > token {
+                break;
+            }
+            self.noted.pop_front();
+            env.node.recorder.note(Record::Appended(Appended {
+                group: self.id.0,
+                first: noted.first,
+                last: noted.last,
+                node: env.node.id.0,
+                start_ns: noted.came_ns,
+                handed_ns: noted.handed_ns,
+                sync_ns,
+                synced_ns,
+                end_ns: env.unix_ns,
+                sync,
+                leads: self.leads(),
+            }));
+        }
     }
 
     /// Looks at the time.
@@ -375,6 +465,16 @@ impl Group {
         self.tick_upkeep(env)?;
         self.heal(env)
     }
+}
+
+/// Entries on their way to the disk, for traces.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    token: Token,
+    first: u64,
+    last: u64,
+    came_ns: u64,
+    handed_ns: u64,
 }
 
 /// Whether the entry may be large, and there may be any number like it.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix::Addr;
-use mesh::{Deadline, Responder};
+use mesh::{Deadline, Responder, TraceContext};
 use parking_lot::Mutex;
 use partition::PartitionState;
 use paxos::{Entry, GroupId, Index, NodeId, Role, Token};
@@ -37,6 +37,8 @@ pub(crate) enum Caller {
         responder: Responder,
         /// What the request weighs in the shard's limits.
         bytes: usize,
+        /// What its trace wants to know, if it has one.
+        traced: Option<Traced>,
     },
     /// The admin, for `SetTable`.
     Order(OrderCaller),
@@ -44,10 +46,34 @@ pub(crate) enum Caller {
     Service,
 }
 
+/// How far a traced request is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traced {
+    pub(crate) context: TraceContext,
+    pub(crate) partition: u64,
+    pub(crate) operation: &'static str,
+    /// Unix nanoseconds, as all of these; 0 = not yet.
+    pub(crate) received_ns: u64,
+    pub(crate) evaluated_ns: u64,
+    pub(crate) committed_ns: u64,
+    /// Its entry in the log; 0 = none.
+    pub(crate) index: u64,
+}
+
+impl Caller {
+    /// What its trace wants to know.
+    pub(crate) fn traced(&mut self) -> Option<&mut Traced> {
+        match self {
+            Self::Item { traced, .. } => traced.as_mut(),
+            Self::Order(_) | Self::Service => None,
+        }
+    }
+}
+
 /// Everything else that happens to a shard.
 pub(crate) enum Event {
-    /// Operations of this group, up to this token, are durable; and their bytes.
-    Persisted(GroupId, Token, usize),
+    /// Operations of this group, up to this token, are durable; their bytes; number, begin and end of the sync.
+    Persisted(GroupId, Token, usize, (u64, u64, u64)),
     /// Operations are not durable, and never will be; and their bytes.
     Unpersisted(GroupId, usize, wal::WalError),
     /// Entries that the log must hold cannot be read back.

@@ -12,10 +12,11 @@ use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, Replicatio
 use protocol::scrub::{Marker, ScrubCall, ScrubReply, ScrubRequest};
 use protocol::split::SplitReport;
 use protocol::subjects;
+use telemetry::traces;
 
 use crate::archiver_calls::take_call;
 use crate::forwarder::forward;
-use crate::inbox::{Caller, Event, Request};
+use crate::inbox::{Caller, Event, Request, Traced};
 use crate::node::{self, Node};
 use crate::pool::Jobs;
 use crate::scrub::{KeysJob, ScrubJob};
@@ -58,9 +59,19 @@ fn take_item(node: &Arc<Node>, delivery: Delivery) {
         return delivery.reply(&ItemReply::Fault(ItemFault::Overloaded));
     }
     let deadline = delivery.deadline;
+    let traced = (delivery.trace.is_some() && node.recorder.is_on()).then(|| Traced {
+        context: delivery.trace,
+        partition: call.partition.0,
+        operation: call.operation.name(),
+        received_ns: traces::now_ns(),
+        evaluated_ns: 0,
+        committed_ns: 0,
+        index: 0,
+    });
     let caller = Caller::Item {
         responder: delivery.responder(),
         bytes,
+        traced,
     };
     inbox.request(Request {
         call,

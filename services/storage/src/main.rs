@@ -6,6 +6,7 @@ use clap::Parser;
 use mesh::{BusSettings, Identity, Mesh};
 use serde::Deserialize;
 use storage::StorageSettings;
+use telemetry::TelemetrySettings;
 
 /// Keeps partitions of tables on this machine's disk, replicated with other storage nodes.
 #[derive(Parser)]
@@ -21,6 +22,7 @@ struct Arguments {
 struct File {
     bus: BusSettings,
     storage: StorageSettings,
+    telemetry: TelemetrySettings,
 }
 
 // Requests and log entries are many short-lived buffers.
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("storage");
     let file: File = settings::load("storage", arguments.config.as_deref())?;
+    telemetry::traces::init(&file.telemetry.traces);
     file.storage.check()?;
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
         let identity = Identity {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use btree::TreeOptions;
 use healing::Nodes;
@@ -14,6 +14,7 @@ use partition::Limits as PartitionLimits;
 use paxos::{GroupId, Millis, NodeId};
 use protocol::archive::LedLog;
 use protocol::health::LeaderlessReplica;
+use telemetry::traces::Recorder;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
@@ -39,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) incarnation: u64,
     pub(crate) settings: StorageSettings,
     pub(crate) mesh: Mesh,
+    pub(crate) recorder: Recorder,
     pub(crate) wal: Wal,
     pub(crate) metrics: Metrics,
     /// A shard's share of the WAL's queue: appends and bytes.
@@ -135,6 +137,7 @@ impl Node {
             incarnation: data_dir.incarnation(),
             replicas: data_dir.replicas(),
             _data_dir: data_dir,
+            recorder: telemetry::traces::of(&mesh),
             mesh,
             wal,
             metrics,
@@ -501,14 +504,6 @@ pub(crate) fn partition_limits(settings: &StorageSettings) -> PartitionLimits {
         change_bytes_max: settings.changes.bytes_max,
         ..PartitionLimits::default()
     }
-}
-
-/// Wall clock, milliseconds since the epoch.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

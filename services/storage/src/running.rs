@@ -88,6 +88,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
                 .with_context(|| format!("storage.http: {text:?}"))?,
         ),
     };
+    telemetry::traces::join(&mesh).await?;
     let opened = {
         let settings = settings.clone();
         tokio::task::spawn_blocking(move || open(&settings)).await??

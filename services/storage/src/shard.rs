@@ -15,6 +15,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use paxos::{GroupId, Input, Millis};
 use protocol::archive::LedLog;
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
+use telemetry::traces;
 use tokio::sync::oneshot;
 
 use crate::env::Env;
@@ -189,9 +190,9 @@ impl Shard {
 
     fn event(&mut self, event: Event, context: &mut Context<Self>) {
         match event {
-            Event::Persisted(id, token, bytes) => {
+            Event::Persisted(id, token, bytes, sync) => {
                 self.env.appended(bytes);
-                self.with_group(id, |group, env| group.persisted(env, token));
+                self.with_group(id, |group, env| group.persisted(env, token, sync));
             }
             Event::Messages(messages) => {
                 for message in messages {
@@ -337,9 +338,13 @@ impl Shard {
     fn request(&mut self, request: Request) {
         let Request {
             call,
-            caller,
+            mut caller,
             deadline,
         } = request;
+        let _line = caller.traced().map(|traced| {
+            traced.evaluated_ns = self.env.unix_ns;
+            traces::enter(traced.context)
+        });
         if deadline.is_some_and(|deadline| deadline.unix_ms() <= self.env.unix_ms) {
             self.env.node.metrics.expired.inc();
             // Nobody waits; the answer only gives the room back.

@@ -13,5 +13,5 @@ mod texts;
 
 pub use parser::parse;
 pub use statement::{
-    Access, Delete, Insert, KeyedWrite, Select, Statement, Target, Update, WriteReturn,
+    Access, Delete, Exists, Insert, KeyedWrite, Select, Statement, Target, Update, WriteReturn,
 };

@@ -231,6 +231,28 @@ fn a_delete_fails_for_an_item_that_is_there_and_does_not_fit() {
 }
 
 #[test]
+fn exists_demands_an_item_that_fits() {
+    let text = "EXISTS(SELECT * FROM t WHERE pk = 'x' AND sk = 1 AND a = 1)";
+    let Statement::Exists(exists) = parse(text, Vec::new()).unwrap() else {
+        panic!("not an EXISTS");
+    };
+    let keyed = exists.keyed(&keys()).unwrap();
+    assert_eq!(keyed.key, item(&[("pk", s("x")), ("sk", n(1))]));
+    let condition = keyed.condition.unwrap();
+    assert!(!condition.evaluate(&BTreeMap::new()).unwrap());
+    assert!(
+        condition
+            .evaluate(&item(&[("pk", s("x")), ("a", n(1))]))
+            .unwrap()
+    );
+    assert!(
+        !condition
+            .evaluate(&item(&[("pk", s("x")), ("a", n(2))]))
+            .unwrap()
+    );
+}
+
+#[test]
 fn what_has_no_meaning_is_refused() {
     for text in [
         "",
@@ -246,6 +268,8 @@ fn what_has_no_meaning_is_refused() {
         "SELECT * FROM t WHERE a = <<1, 'x'>>",
         "SELECT * FROM t WHERE exists(a)",
         "SELECT * FROM t WHERE EXISTS(SELECT * FROM t)",
+        "EXISTS(SELECT * FROM t",
+        "EXISTS(DELETE FROM t WHERE pk = 'a')",
         "SELECT count(*) FROM t",
         "INSERT INTO t VALUE [1]",
         "INSERT INTO t VALUE {'a': 1, 'a': 2}",

@@ -1,7 +1,5 @@
-//! Deadlines and trace context: what travels with a request through all services.
+//! Deadlines: they travel with a request through all services.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -40,32 +38,4 @@ pub(crate) fn now_unix_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// W3C trace context of the request that is being served.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct TraceContext {
-    /// The `traceparent` header, if there is one. At most 64 bytes travel.
-    pub traceparent: Option<Arc<str>>,
-}
-
-impl TraceContext {
-    /// Longest value that is passed on, bytes (version 00 has 55).
-    pub const BYTES_MAX: usize = 64;
-
-    /// From a `traceparent` header; values that cannot be one are dropped.
-    pub fn new(traceparent: &str) -> Self {
-        let fits = !traceparent.is_empty()
-            && traceparent.len() <= Self::BYTES_MAX
-            && traceparent.bytes().all(|byte| byte.is_ascii_graphic());
-        Self {
-            traceparent: fits.then(|| Arc::from(traceparent)),
-        }
-    }
-}
-
-impl fmt::Debug for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.traceparent.as_deref().unwrap_or("-"))
-    }
 }

@@ -9,11 +9,12 @@ use serde::de::DeserializeOwned;
 
 use crate::bus_settings::SenderId;
 use crate::calls::Calls;
-use crate::deadline::{Deadline, TraceContext};
+use crate::deadline::Deadline;
 use crate::envelope::{Envelope, FRAME_BYTES_MAX, Kind, encode_frame, refusal};
 use crate::error::{CallError, MeshError};
 use crate::outbox::{Outbox, with_scratch};
 use crate::stats::Stats;
+use crate::trace_context::TraceContext;
 
 /// What a subscription does with a message. Must not block: it runs on the bus' own thread (or, in process, on the
 /// sender's). It typically hands the delivery to an actor or a channel.

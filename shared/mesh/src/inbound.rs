@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::bus_settings::SenderId;
 use crate::calls::Calls;
 use crate::chunk::{Assembled, Assembler};
-use crate::deadline::{Deadline, TraceContext, now_unix_ms};
+use crate::deadline::{Deadline, now_unix_ms};
 use crate::delivery::{Delivery, Handler, ReplyTo, Responder, refused, run_handler};
 use crate::envelope::{
     Envelope, Frames, Head, Kind, PROTOCOL_VERSION, decode_envelope, decode_head, refusal,
@@ -17,6 +17,7 @@ use crate::envelope::{
 };
 use crate::outbox::{Outbox, Outgoing};
 use crate::stats::Stats;
+use crate::trace_context::TraceContext;
 
 /// All reply subjects start with it; nothing else is ever answered to.
 pub(crate) const INBOX_PREFIX: &str = "_mesh.";

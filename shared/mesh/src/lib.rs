@@ -25,12 +25,14 @@ mod mesh;
 mod nats;
 mod outbox;
 mod stats;
+mod trace_context;
 
 pub use bus_settings::{BusSettings, Identity, SenderId};
-pub use deadline::{Deadline, TraceContext};
+pub use deadline::Deadline;
 pub use delivery::{Delivery, Responder};
 pub use error::{CallError, CastError, MeshError};
 pub use local::LocalBus;
 pub use lock::MeshLock;
 pub use mesh::{Mesh, Subscription};
 pub use stats::{Counter, Stats};
+pub use trace_context::TraceContext;

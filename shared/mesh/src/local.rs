@@ -13,10 +13,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::bus_settings::{Identity, SenderId};
 use crate::calls::Calls;
-use crate::deadline::{Deadline, TraceContext};
+use crate::deadline::Deadline;
 use crate::delivery::{Delivery, Handler, ReplyTo, Responder, run_handler};
 use crate::lock::MeshLock;
 use crate::stats::Stats;
+use crate::trace_context::TraceContext;
 
 /// Handlers that send from within handlers that send …: beyond this depth a thread of the bus' own goes on.
 const NESTING_MAX: u32 = 8;
@@ -162,7 +163,7 @@ impl Shared {
         let delivery = Delivery {
             sender: message.sender,
             deadline: message.deadline,
-            trace: message.trace.clone(),
+            trace: *message.trace,
             body: message.body.clone(),
             responder: Responder {
                 to,

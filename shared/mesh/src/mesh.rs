@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::bus_settings::{BusSettings, Identity, SenderId};
 use crate::calls::Calls;
-use crate::deadline::{Deadline, TraceContext, now_unix_ms};
+use crate::deadline::{Deadline, now_unix_ms};
 use crate::delivery::{Delivery, Handler, decode};
 use crate::envelope::{Envelope, FRAME_BYTES_MAX, Kind, encode_frame};
 use crate::error::{CallError, CastError, MeshError};
@@ -21,6 +21,7 @@ use crate::local::{LocalBus, LocalSubscription, Outbound};
 use crate::nats::Nats;
 use crate::outbox::{NotQueued, with_scratch};
 use crate::stats::Stats;
+use crate::trace_context::{TraceContext, TraceParent};
 
 /// A cast is of no use to anyone after this; generous, since it compares clocks of two machines.
 const CAST_EXPIRES_MS: u64 = 30_000;
@@ -155,11 +156,12 @@ impl Mesh {
         let expires = Instant::now() + remaining;
         let receiver = match &self.inner.transport {
             Transport::Nats(nats) => {
+                let mut traceparent = TraceParent::room();
                 let envelope = Envelope {
                     kind: Kind::Call.code(),
                     correlation: open.correlation,
                     deadline_unix_ms: deadline.unix_ms(),
-                    traceparent: trace.traceparent.as_deref(),
+                    traceparent: trace.text(&mut traceparent),
                     ..Envelope::default()
                 };
                 let mut receiver = None;

@@ -190,6 +190,39 @@ pub enum ItemReply {
     Fault(ItemFault),
 }
 
+impl ItemOperation {
+    /// What is asked for, in a word for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Get(_) => "Get",
+            Self::Write(_) => "Write",
+            Self::Page(_) => "Page",
+            Self::Transact(_) => "Transact",
+            _ => "Other",
+        }
+    }
+}
+
+impl ItemReply {
+    /// How the request ended, in a word for traces: `ok`, or the fault.
+    pub fn outcome(&self) -> &'static str {
+        let Self::Fault(fault) = self else {
+            return "ok";
+        };
+        match fault {
+            ItemFault::ConditionFailed { .. } => "condition failed",
+            ItemFault::Api(_) => "refused",
+            ItemFault::NotHere { .. } => "not here",
+            ItemFault::WrongRange { .. } => "wrong range",
+            ItemFault::NotReady => "not ready",
+            ItemFault::Overloaded => "overloaded",
+            ItemFault::Throttled { .. } => "throttled",
+            ItemFault::Conflict { .. } => "conflict",
+            _ => "unknown",
+        }
+    }
+}
+
 /// One page.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PageReply {

@@ -15,6 +15,7 @@ use protocol::health::Heartbeat;
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
 use protocol::transact::Transact;
+use telemetry::traces::Recorder;
 use tokio::sync::Semaphore;
 
 use crate::lookups::Lookups;
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) misses: Arc<Misses>,
     pub(crate) reach: Arc<RwLock<Reach>>,
     pub(crate) started: Instant,
+    pub(crate) recorder: Recorder,
     pub(crate) calls: Semaphore,
     /// Routes that were found in the cache, and that were not.
     cached: [AtomicU64; 2],
@@ -100,8 +102,10 @@ impl Client {
     /// Starts a client on the bus: listens to heartbeats to find the memds fleet, and serves until the last clone is dropped.
     pub async fn start(mesh: Mesh, settings: ClientSettings) -> Result<Self, MeshError> {
         let routes = Arc::new(RwLock::new(Routes::new(settings.routes.clone())));
+        let recorder = telemetry::traces::of(&mesh);
         let lookups = Arc::new(Lookups::new(
             mesh.clone(),
+            recorder.clone(),
             routes.clone(),
             settings.zone.clone(),
         ));
@@ -128,6 +132,7 @@ impl Client {
             misses: Arc::default(),
             reach,
             started,
+            recorder,
             calls,
             cached: Default::default(),
             _heartbeats: heartbeats,
@@ -145,11 +150,10 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
-        let _ = trace;
         if name.starts_with(SYSTEM_PREFIX) {
             return Err(crate::errors::no_table());
         }
-        self.any_table(name, deadline).await
+        self.find_table(name, deadline, *trace).await
     }
 
     /// Definition of a table, the mesh's own included.
@@ -157,6 +161,16 @@ impl Client {
         &self,
         name: &str,
         deadline: Deadline,
+    ) -> Result<Arc<TableDefinition>, ApiError> {
+        self.find_table(name, deadline, TraceContext::default())
+            .await
+    }
+
+    async fn find_table(
+        &self,
+        name: &str,
+        deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<TableDefinition>, ApiError> {
         let mut lookup = Lookup {
             table: TableRef::Name(name.to_owned()),
@@ -168,10 +182,10 @@ impl Client {
         let known = self.shared.routes.read().table(name);
         if let Some(table) = known {
             lookup.known_table_version = table.version;
-            self.shared.lookups.refresh(lookup);
+            self.shared.lookups.refresh(lookup, trace);
             return Ok(table);
         }
-        match self.resolve(&lookup, deadline).await? {
+        match self.resolve(&lookup, deadline, trace).await? {
             Resolved::Positive(LookupAnswer::Found {
                 table: Some(table), ..
             }) => Ok(Arc::new(*table)),
@@ -237,8 +251,7 @@ impl Client {
         deadline: Deadline,
         trace: &TraceContext,
     ) -> Result<Vec<Arc<PartitionInfo>>, ApiError> {
-        let _ = trace;
-        self.covering(table.id, range, deadline).await
+        self.covering(table.id, range, deadline, *trace).await
     }
 
     /// Whether at least one memds node reports ready: a router without one can only serve what it has cached.
@@ -332,6 +345,7 @@ impl Client {
         id: TableId,
         key: &EncodedKey,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<PartitionInfo>, ApiError> {
         let (known, version) = {
             let routes = self.shared.routes.read();
@@ -346,11 +360,11 @@ impl Client {
         };
         if let Some(info) = known {
             self.shared.cached[0].fetch_add(1, Relaxed);
-            self.shared.lookups.refresh(lookup);
+            self.shared.lookups.refresh(lookup, trace);
             return Ok(info);
         }
         self.shared.cached[1].fetch_add(1, Relaxed);
-        self.locate_anew(id, lookup, deadline).await
+        self.locate_anew(id, lookup, deadline, trace).await
     }
 
     async fn locate_anew(
@@ -358,8 +372,9 @@ impl Client {
         id: TableId,
         lookup: Lookup,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Arc<PartitionInfo>, ApiError> {
-        match self.resolve(&lookup, deadline).await? {
+        match self.resolve(&lookup, deadline, trace).await? {
             Resolved::Positive(LookupAnswer::Found {
                 partition: Some(info),
                 ..
@@ -383,6 +398,7 @@ impl Client {
         id: TableId,
         key: &EncodedKey,
         stale: Option<GroupId>,
+        trace: TraceContext,
     ) -> Result<(), ApiError> {
         let known = self.shared.routes.read().partition(id, key);
         let known = known.filter(|info| Some(info.partition) == stale);
@@ -393,7 +409,7 @@ impl Client {
             known_partition: known.as_ref().map(|p| (p.generation, p.ballot)),
             known_id: known.map(|p| p.partition),
         };
-        match self.ask_once(&lookup).await {
+        match self.ask_once(&lookup, trace).await {
             Some(Resolved::NoTable) => {
                 self.forget_table(id);
                 Err(crate::errors::no_table())

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use protocol::directory::{Lookup, LookupAnswer, LookupReply, LookupRequest, TableRef};
 use protocol::health::Heartbeat;
 use protocol::subjects;
+use telemetry::traces::{self, Record, Recorder};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::fleet::Fleet;
@@ -37,6 +38,9 @@ pub(crate) struct LookupFailed;
 struct Job {
     lookup: Lookup,
     answer: Option<oneshot::Sender<Answered>>,
+    /// The request that caused it, and when.
+    trace: TraceContext,
+    queued_ns: u64,
 }
 
 /// The queue to one memds node.
@@ -51,6 +55,7 @@ struct Lane {
 /// The lookups of one client.
 pub(crate) struct Lookups {
     mesh: Mesh,
+    recorder: Recorder,
     pub(crate) routes: Arc<RwLock<Routes>>,
     fleet: RwLock<Fleet>,
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
@@ -64,9 +69,15 @@ pub(crate) struct Lookups {
 
 impl Lookups {
     /// Within a runtime.
-    pub(crate) fn new(mesh: Mesh, routes: Arc<RwLock<Routes>>, zone: String) -> Self {
+    pub(crate) fn new(
+        mesh: Mesh,
+        recorder: Recorder,
+        routes: Arc<RwLock<Routes>>,
+        zone: String,
+    ) -> Self {
         Self {
             mesh,
+            recorder,
             routes,
             fleet: RwLock::new(Fleet::new(zone)),
             lanes: Mutex::default(),
@@ -88,12 +99,14 @@ impl Lookups {
     }
 
     /// Sends the lookup of a request that was answered from the cache; its answer refreshes the cache. Never waits.
-    pub(crate) fn refresh(self: &Arc<Self>, lookup: Lookup) {
+    pub(crate) fn refresh(self: &Arc<Self>, lookup: Lookup, trace: TraceContext) {
         let chosen = self.fleet.read().one(self.now_ms(), rand::random());
         let queued = chosen.is_some_and(|instance| {
             self.lane(instance).push(Job {
                 lookup,
                 answer: None,
+                trace,
+                queued_ns: self.queued_ns(trace),
             })
         });
         if !queued {
@@ -102,30 +115,45 @@ impl Lookups {
     }
 
     /// Sends a lookup to two memds nodes (or the only one), one of them in the own zone; somebody waits for the answers.
-    pub(crate) fn ask_two(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
+    pub(crate) fn ask_two(
+        self: &Arc<Self>,
+        lookup: &Lookup,
+        trace: TraceContext,
+    ) -> Vec<oneshot::Receiver<Answered>> {
         let nodes = self.fleet.read().two(self.now_ms(), rand::random());
-        self.ask(nodes, lookup)
+        self.ask(nodes, lookup, trace)
     }
 
     /// Sends a lookup to one memds node; somebody waits for the answer.
-    pub(crate) fn ask_one(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
+    pub(crate) fn ask_one(
+        self: &Arc<Self>,
+        lookup: &Lookup,
+        trace: TraceContext,
+    ) -> Vec<oneshot::Receiver<Answered>> {
         let node = self.fleet.read().one(self.now_ms(), rand::random());
-        self.ask(node.into_iter().collect(), lookup)
+        self.ask(node.into_iter().collect(), lookup, trace)
     }
 
     /// Sends a lookup to every ready memds node.
     pub(crate) fn ask_all(self: &Arc<Self>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
         let nodes = self.fleet.read().all_ready(self.now_ms());
-        self.ask(nodes, lookup)
+        self.ask(nodes, lookup, TraceContext::default())
     }
 
-    fn ask(self: &Arc<Self>, nodes: Vec<u64>, lookup: &Lookup) -> Vec<oneshot::Receiver<Answered>> {
+    fn ask(
+        self: &Arc<Self>,
+        nodes: Vec<u64>,
+        lookup: &Lookup,
+        trace: TraceContext,
+    ) -> Vec<oneshot::Receiver<Answered>> {
         let mut answers = Vec::with_capacity(nodes.len());
         for instance in nodes {
             let (sender, receiver) = oneshot::channel();
             let job = Job {
                 lookup: lookup.clone(),
                 answer: Some(sender),
+                trace,
+                queued_ns: self.queued_ns(trace),
             };
             if self.lane(instance).push(job) {
                 answers.push(receiver);
@@ -217,7 +245,44 @@ impl Lookups {
         }
     }
 
+    /// When a lookup of this request is queued, if anybody wants to know.
+    fn queued_ns(&self, trace: TraceContext) -> u64 {
+        match trace.is_some() {
+            true => self.recorder.now_ns(),
+            false => 0,
+        }
+    }
+
+    /// Notes what a message did for the requests whose lookups it carried.
+    fn note(&self, message: u64, instance: u64, sent: &Sent, answered: bool) {
+        let end_ns = self.recorder.now_ns();
+        for cause in &sent.causes {
+            self.recorder.note(Record::Lookup(traces::Lookup {
+                context: cause.trace,
+                start_ns: cause.queued_ns,
+                sent_ns: sent.at_ns,
+                end_ns,
+                memds: instance,
+                message,
+                shared: sent.lookups,
+                of_partition: cause.of_partition,
+                waited: cause.waited,
+                answered,
+            }));
+        }
+    }
+
     async fn send(&self, instance: u64, jobs: Vec<Job>) {
+        let message_trace = match self.recorder.is_on() {
+            true => TraceContext {
+                trace_id: traces::new_trace_id(),
+                span_id: traces::random_u64(),
+                sampled: false,
+            },
+            false => TraceContext::default(),
+        };
+        let message = message_trace.span_id;
+        let told = Sent::of(&jobs, self.recorder.now_ns());
         let (lookups, waiting): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| (job.lookup, job.answer)).unzip();
         self.sent.fetch_add(lookups.len() as u64, Ordering::Relaxed);
@@ -225,9 +290,11 @@ impl Lookups {
         let request = LookupRequest { lookups };
         let subject = subjects::memds_lookup(instance);
         let deadline = Deadline::after(MESSAGE_TIME);
-        let trace = TraceContext::default();
-        let reply: Result<LookupReply, CallError> =
-            self.mesh.call(&subject, &request, deadline, &trace).await;
+        let reply: Result<LookupReply, CallError> = self
+            .mesh
+            .call(&subject, &request, deadline, &message_trace)
+            .await;
+        self.note(message, instance, &told, reply.is_ok());
         let answers = match reply {
             Ok(reply) if reply.answers.len() == request.lookups.len() => reply.answers,
             Ok(_) => {
@@ -253,6 +320,38 @@ impl Lookups {
             if let Some(waiting) = waiting {
                 let _ = waiting.send(Ok(answer));
             }
+        }
+    }
+}
+
+/// What a message carried, as far as traces go.
+struct Sent {
+    at_ns: u64,
+    lookups: u32,
+    causes: Vec<Cause>,
+}
+
+struct Cause {
+    trace: TraceContext,
+    queued_ns: u64,
+    of_partition: bool,
+    waited: bool,
+}
+
+impl Sent {
+    /// Allocates only if a request is traced.
+    fn of(jobs: &[Job], at_ns: u64) -> Self {
+        let traced = jobs.iter().filter(|job| job.queued_ns > 0);
+        let causes = traced.map(|job| Cause {
+            trace: job.trace,
+            queued_ns: job.queued_ns,
+            of_partition: job.lookup.key.is_some(),
+            waited: job.answer.is_some(),
+        });
+        Self {
+            at_ns,
+            lookups: jobs.len() as u32,
+            causes: causes.collect(),
         }
     }
 }

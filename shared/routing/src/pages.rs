@@ -29,7 +29,7 @@ impl Client {
         let mut sum = PageReply::default();
         let mut rest = page;
         // Keys before `rest.range` in reading direction are done.
-        while let Some(key) = self.first_key(table.id, &rest, deadline).await? {
+        while let Some(key) = self.first_key(table.id, &rest, deadline, trace).await? {
             let operation = ItemOperation::Page(Box::new(rest.clone()));
             let (reply, partition) = self
                 .call_storage(table.id, &key, operation, deadline, trace)
@@ -69,6 +69,7 @@ impl Client {
         id: TableId,
         rest: &Page,
         deadline: Deadline,
+        trace: &TraceContext,
     ) -> Result<Option<EncodedKey>, ApiError> {
         let range = unread(rest);
         if range.is_empty() {
@@ -77,7 +78,7 @@ impl Client {
         if !rest.reverse {
             return Ok(Some(range.start));
         }
-        let partitions = self.covering(id, &range, deadline).await?;
+        let partitions = self.covering(id, &range, deadline, *trace).await?;
         Ok(partitions
             .last()
             .map(|last| last.range.start.clone().max(range.start.clone())))
@@ -89,11 +90,12 @@ impl Client {
         id: TableId,
         range: &KeyRange,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Vec<Arc<PartitionInfo>>, ApiError> {
         let mut found = Vec::new();
         let mut position = range.start.clone();
         while found.len() < PARTITIONS_MAX {
-            let info = self.locate(id, &position, deadline).await?;
+            let info = self.locate(id, &position, deadline, trace).await?;
             position = info.range.end.clone();
             found.push(info);
             if position.is_empty() || (!range.end.is_empty() && position >= range.end) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use mesh::Deadline;
+use mesh::{Deadline, TraceContext};
 use model::ApiError;
 use protocol::directory::{Lookup, LookupAnswer, TableRef};
 use tokio::sync::{Notify, oneshot};
@@ -33,14 +33,15 @@ impl Client {
         &self,
         lookup: &Lookup,
         deadline: Deadline,
+        trace: TraceContext,
     ) -> Result<Resolved, ApiError> {
         let mut first = Some(self.shared.misses.part(&lookup.table));
         loop {
             let resolved = match first.take() {
-                Some(Part::Follow(done)) => self.follow(lookup, &done).await,
+                Some(Part::Follow(done)) => self.follow(lookup, &done, trace).await,
                 // It leads until there is an answer; later tries of anybody ask two.
-                Some(Part::Lead(_leading)) => self.ask_once(lookup).await,
-                None => self.ask_once(lookup).await,
+                Some(Part::Lead(_leading)) => self.ask_once(lookup, trace).await,
+                None => self.ask_once(lookup, trace).await,
             };
             if let Some(resolved) = resolved {
                 return Ok(resolved);
@@ -54,8 +55,13 @@ impl Client {
     }
 
     /// One try with one node, or what the leader of this miss learned meanwhile; none if neither gave an answer.
-    async fn follow(&self, lookup: &Lookup, done: &Notify) -> Option<Resolved> {
-        let own = self.weigh(lookup, self.shared.lookups.ask_one(lookup));
+    async fn follow(
+        &self,
+        lookup: &Lookup,
+        done: &Notify,
+        trace: TraceContext,
+    ) -> Option<Resolved> {
+        let own = self.weigh(lookup, self.shared.lookups.ask_one(lookup, trace));
         tokio::pin!(own);
         tokio::select! {
             resolved = &mut own => return resolved,
@@ -79,8 +85,8 @@ impl Client {
     }
 
     /// One try with two nodes; none if it gave no answer.
-    pub(crate) async fn ask_once(&self, lookup: &Lookup) -> Option<Resolved> {
-        self.weigh(lookup, self.shared.lookups.ask_two(lookup))
+    pub(crate) async fn ask_once(&self, lookup: &Lookup, trace: TraceContext) -> Option<Resolved> {
+        self.weigh(lookup, self.shared.lookups.ask_two(lookup, trace))
             .await
     }
 

@@ -12,6 +12,7 @@ use protocol::directory::PartitionInfo;
 use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply};
 use protocol::subjects;
 use protocol::transact::Transact;
+use telemetry::traces::{self, Call, Record};
 
 use crate::attempts::{Attempts, Need};
 use crate::client::Client;
@@ -19,6 +20,14 @@ use crate::errors;
 
 /// How often a write that waits looks whether its node is still heard of.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A call that is under way, for its trace.
+struct CallSpan {
+    /// What travels with it.
+    context: TraceContext,
+    /// 0: nothing is noted.
+    start_ns: u64,
+}
 
 /// What to do after one try.
 enum Next {
@@ -47,7 +56,7 @@ impl Client {
             ItemOperation::Page(page) => Some(page.range.clone()),
             _ => None,
         };
-        let mut info = self.locate(id, key, deadline).await?;
+        let mut info = self.locate(id, key, deadline, *trace).await?;
         let mut call = ItemCall {
             partition: info.partition,
             operation,
@@ -76,10 +85,12 @@ impl Client {
                     };
                     let detour = self.detour(node);
                     call.forward_to = detour.map(|_| node);
+                    let span = self.begin(trace);
                     let reply = match detour {
-                        Some(via) => self.send(via, &call, try_time, trace).await,
-                        None => self.try_node(node, &call, try_time, trace).await,
+                        Some(via) => self.send(via, &call, try_time, &span.context).await,
+                        None => self.try_node(node, &call, try_time, &span.context).await,
                     };
+                    self.note(span, *trace, (node, detour, call.partition.0), &reply);
                     let unheard = matches!(reply, Err(CallError::TimedOut)) && detour.is_none();
                     if unheard && self.detour(node).is_some() {
                         // By the detour it may still answer.
@@ -98,14 +109,53 @@ impl Client {
                         return Err(errors::unavailable());
                     }
                     tokio::time::sleep(pause).await;
-                    self.recheck(id, key, Some(info.partition)).await?;
+                    self.recheck(id, key, Some(info.partition), *trace).await?;
                 }
             }
             let known = self.shared.routes.read().partition(id, key);
             info = match known {
                 Some(info) => info,
-                None => self.locate(id, key, deadline).await?,
+                None => self.locate(id, key, deadline, *trace).await?,
             };
+        }
+    }
+
+    /// Begins a call's span, if the request is traced.
+    fn begin(&self, trace: &TraceContext) -> CallSpan {
+        match trace.is_some() && self.shared.recorder.is_on() {
+            true => CallSpan {
+                context: trace.within(traces::random_u64()),
+                start_ns: traces::now_ns(),
+            },
+            false => CallSpan {
+                context: *trace,
+                start_ns: 0,
+            },
+        }
+    }
+
+    /// Notes a call that ended.
+    fn note(
+        &self,
+        span: CallSpan,
+        context: TraceContext,
+        (node, via, partition): (NodeId, Option<NodeId>, u64),
+        reply: &Result<ItemReply, CallError>,
+    ) {
+        if span.start_ns > 0 {
+            self.shared.recorder.note(Record::Call(Call {
+                context,
+                span_id: span.context.span_id,
+                start_ns: span.start_ns,
+                end_ns: traces::now_ns(),
+                node: node.0,
+                via: via.map_or(0, |via| via.0),
+                partition,
+                outcome: match reply {
+                    Ok(reply) => reply.outcome(),
+                    Err(error) => call_outcome(error),
+                },
+            }));
         }
     }
 
@@ -212,6 +262,18 @@ impl Client {
             ItemFault::Unknown if is_write => Next::Done(Err(errors::unknown())),
             ItemFault::Unknown => Next::Elsewhere,
         }
+    }
+}
+
+/// How a call without an answer ended, for traces.
+fn call_outcome(error: &CallError) -> &'static str {
+    match error {
+        CallError::NoResponders => "no responders",
+        CallError::TimedOut => "timed out",
+        CallError::Overloaded => "overloaded",
+        CallError::Closed => "closed",
+        CallError::Incompatible => "incompatible",
+        CallError::Malformed(_) => "malformed",
     }
 }
 

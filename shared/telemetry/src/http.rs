@@ -1,4 +1,5 @@
-//! The health server: `/healthz` (the process runs), `/readyz` (it wants traffic), `/metrics` (Prometheus text).
+//! The health server: `/healthz` (the process runs), `/readyz` (it wants traffic), `/metrics` (Prometheus text), `/log` (levels of the logs: GET shows
+//! them, PUT changes them until the process ends).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer as ActixServer, web};
 use prometheus::{Encoder, TextEncoder};
+
+use crate::logs;
 
 /// What the health endpoints say.
 #[derive(Clone, Default)]
@@ -56,6 +59,8 @@ pub async fn serve_http_with(
             .route("/healthz", web::get().to(healthz))
             .route("/readyz", web::get().to(readyz))
             .route("/metrics", web::get().to(metrics))
+            .route("/log", web::get().to(show_levels))
+            .route("/log", web::put().to(change_levels))
             .configure(routes.clone())
     })
     .workers(1)
@@ -89,6 +94,18 @@ async fn readyz(health: web::Data<Health>) -> HttpResponse {
         HttpResponse::Ok().body("ready\n")
     } else {
         HttpResponse::ServiceUnavailable().body("not ready\n")
+    }
+}
+
+async fn show_levels() -> HttpResponse {
+    HttpResponse::Ok().body(format!("{}\n", logs::levels()))
+}
+
+async fn change_levels(levels: web::Bytes) -> HttpResponse {
+    let text = String::from_utf8_lossy(&levels);
+    match logs::set_levels(&text) {
+        Ok(()) => HttpResponse::Ok().body(format!("{}\n", logs::levels())),
+        Err(why) => HttpResponse::BadRequest().body(format!("{why}\n")),
     }
 }
 

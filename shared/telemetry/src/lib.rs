@@ -6,9 +6,12 @@ mod families;
 mod http;
 mod logs;
 mod process;
+mod settings;
+pub mod traces;
 
 pub use counters::{Values, export};
 pub use families::{Families, Name, Sample, Samples, export_families};
 pub use http::{Health, HttpServer, serve_http, serve_http_with};
-pub use logs::{init, init_at};
+pub use logs::{init, init_at, levels, set_levels};
 pub use process::{incarnation, runtime, wait_for_shutdown};
+pub use settings::TelemetrySettings;

@@ -364,6 +364,17 @@ impl Wal {
         pinned
     }
 
+    /// Number of the last sync, and when the write that it ended began and ended, Unix nanoseconds. In a completion: of the sync that made it
+    /// durable.
+    pub fn last_sync(&self) -> (u64, u64, u64) {
+        let counters = &self.handle.shared.counters;
+        (
+            counters.syncs.load(Ordering::Relaxed),
+            counters.sync_began_ns.load(Ordering::Relaxed),
+            counters.sync_ended_ns.load(Ordering::Relaxed),
+        )
+    }
+
     /// Counters and sizes.
     pub fn metrics(&self) -> WalMetrics {
         let shared = &self.handle.shared;

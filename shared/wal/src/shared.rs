@@ -62,6 +62,9 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) sync_us: AtomicU64,
+    /// When the last write with a sync began and ended, Unix nanoseconds.
+    pub(crate) sync_began_ns: AtomicU64,
+    pub(crate) sync_ended_ns: AtomicU64,
     /// Syncs by duration, see `SYNC_BOUNDS_US`.
     pub(crate) sync_buckets: [AtomicU64; SYNC_BOUNDS_US.len() + 1],
     pub(crate) overloaded: AtomicU64,

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use paxos::{GroupId, PersistOp};
 
@@ -167,7 +167,7 @@ impl Writer {
         }
         let at = self.open.len;
         let written = self.encode(jobs, &mut buffer);
-        let started = Instant::now();
+        let (started, began_ns) = (Instant::now(), unix_ns());
         let mut result = if buffer.is_empty() {
             Ok(())
         } else {
@@ -182,6 +182,9 @@ impl Writer {
         }
         let disk = started.elapsed();
         let counters = &self.shared.counters;
+        counters.sync_began_ns.store(began_ns, Ordering::Relaxed);
+        let ended_ns = began_ns + disk.as_nanos() as u64;
+        counters.sync_ended_ns.store(ended_ns, Ordering::Relaxed);
         let disk_us = disk.as_micros() as u64;
         counters.sync_us.fetch_add(disk_us, Ordering::Relaxed);
         if !buffer.is_empty() {
@@ -432,6 +435,12 @@ impl Writer {
             )
         })
     }
+}
+
+/// Wall clock, for those who lay out what several machines did.
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_nanos() as u64
 }
 
 /// How long to let changes gather before the next sync: as long as the last one took the disk, but only if there is a next one to

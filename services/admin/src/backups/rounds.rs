@@ -118,9 +118,7 @@ impl Admin {
                 _ => {}
             }
         }
-        let mut tables = self.tables.read().clone();
-        // The archive still gets what was written to those that were deleted lately.
-        tables.extend(self.leaving.read().iter().cloned());
+        let tables = self.tables.read().clone();
         self.note_archived(&tables, &backups);
         let Some(epoch) = self.epoch() else {
             self.board.lock().epoch = None;
@@ -282,17 +280,6 @@ impl Admin {
         })
     }
 
-    /// Tells all partitions of a table what its status is: one that is DELETING takes no more writes.
-    pub(crate) async fn close_partitions(&self, record: &TableRecord) -> Result<(), Unsettled> {
-        for &partition in &record.partitions {
-            let Some(partition) = self.partition(partition).await? else {
-                return Err(Unsettled::Later("a partition has no record"));
-            };
-            self.set_table(&partition.value, &record.definition).await?;
-        }
-        Ok(())
-    }
-
     /// The last backup of a table that is DELETING and had point-in-time recovery: taken once its partitions take no more writes.
     pub(crate) async fn take_last_backup(
         &self,
@@ -303,7 +290,12 @@ impl Admin {
         }
         let record = &mut stored.value;
         if record.last_backup.is_none() {
-            self.close_partitions(record).await?;
+            for &partition in &record.partitions {
+                let Some(partition) = self.partition(partition).await? else {
+                    return Err(Unsettled::Later("a partition has no record"));
+                };
+                self.set_table(&partition.value, &record.definition).await?;
+            }
             record.last_backup = Some(arn::number(now_ms() + AHEAD_MS, rand::random()));
             let key = records::table_key(&record.definition.name);
             stored.token = self.catalog.put(&key, record, Some(&stored.token)).await?;
@@ -324,9 +316,8 @@ impl Admin {
         Ok(stored)
     }
 
-    /// Whether the log of a table is still on its way into the archive, and a backup, restore or export needs it: its partitions are not dropped
-    /// before.
-    pub(crate) async fn awaits_archive(&self, record: &TableRecord) -> Result<bool, Unsettled> {
+    /// Backups of a table whose log is still on its way into the archive: its partitions are not dropped before.
+    pub(crate) async fn await_backups(&self, record: &TableRecord) -> Result<(), Unsettled> {
         let uuid = &record.definition.uuid;
         let backups = self.catalog.scan_records::<BackupRecord>(is_backup).await;
         let backups = backups.map_err(|error: ApiError| Unsettled::Api(error))?;
@@ -335,6 +326,11 @@ impl Admin {
         let jobs = self.job_records().await?;
         let tables = std::slice::from_ref(record);
         let read = |job: &JobRecord| job.outcome.is_none() && !self.archived_for(job, tables);
-        Ok(backups.iter().any(backed_up) || jobs.iter().any(read))
+        match backups.iter().any(backed_up) || jobs.iter().any(read) {
+            true => Err(Unsettled::Later(
+                "what a backup, restore or export of it needs is not archived yet",
+            )),
+            false => Ok(()),
+        }
     }
 }

@@ -14,7 +14,6 @@ use model::codec::decode_item;
 use model::{ErrorKind, Item, TableDefinition};
 use parking_lot::Mutex;
 use paxos::{Ballot, GroupId, NodeId};
-use protocol::archive::{ArchivePlan, ArchiveReport, ArchivedTable};
 use protocol::control::{ApiCall, ApiReply, CreateReplica, Order, OrderCall, OrderReply};
 use protocol::directory::{PartitionInfo, Push};
 use protocol::health::{Heartbeat, StorageHealth};
@@ -377,36 +376,6 @@ impl World {
             .call(subjects::ADMIN_JOBS, report, deadline, &trace)
             .await
             .ok()
-    }
-
-    /// An archiver instance has brought everything of these partitions into the archive that was stamped up to then, or says only that it is there.
-    pub async fn report_archived(&self, uuid: &str, partitions: Vec<GroupId>, through_ms: u64) {
-        let archiver = join(&self.bus, "archiver", 1);
-        let report = ArchiveReport {
-            tables: vec![ArchivedTable {
-                uuid: uuid.to_owned(),
-                partitions,
-                through_ms,
-                ..ArchivedTable::default()
-            }],
-            ..ArchiveReport::default()
-        };
-        let deadline = Deadline::after(Duration::from_millis(500));
-        let trace = TraceContext::default();
-        // Silence says only that the admin does not know yet what is to be kept.
-        let _ = archiver
-            .call::<_, ArchivePlan>(subjects::ADMIN_ARCHIVE, &report, deadline, &trace)
-            .await;
-    }
-
-    /// Partitions of the table with this UUID that have replicas.
-    pub fn partitions_of(&self, uuid: &str) -> Vec<GroupId> {
-        let disks = self.disks.lock();
-        let of_table = disks
-            .partitions
-            .iter()
-            .filter(|(_, p)| p.table.uuid == uuid);
-        of_table.map(|(id, _)| *id).collect()
     }
 
     /// Definitions of a table that its partitions work with.

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
-use mesh::{Deadline, TraceContext};
+use mesh::Deadline;
 use model::{ApiError, json};
 use protocol::control::{ApiCall, ApiReply};
+use telemetry::traces::{self, Recorder};
 
 use super::body::{self, BodyError, BodyLimits};
 use super::response::{self, Style};
+use super::traced::Traced;
 use crate::access::Policies;
 use crate::admission::{Admission, Admitted};
 use crate::answer::Answer;
@@ -36,6 +38,7 @@ pub(crate) struct App<B> {
     gzip_bytes_min: usize,
     request_max: Duration,
     control_max: Duration,
+    recorder: Recorder,
 }
 
 impl<B: Backend> App<B> {
@@ -46,6 +49,7 @@ impl<B: Backend> App<B> {
         policies: Policies,
         admission: Admission,
         backend: B,
+        recorder: Recorder,
     ) -> Self {
         Self {
             backend,
@@ -63,6 +67,7 @@ impl<B: Backend> App<B> {
             gzip_bytes_min: settings.gzip_bytes_min,
             request_max: Duration::from_millis(settings.request_ms_max),
             control_max: Duration::from_millis(settings.control_ms_max),
+            recorder,
         }
     }
 }
@@ -100,9 +105,11 @@ pub(crate) async fn handle<B: Backend>(
     app: web::Data<App<B>>,
 ) -> HttpResponse {
     let draining = app.admission.draining();
+    let traced = Traced::begin(&app.recorder, &request);
     let style = Style {
         gzip_bytes_min: accepts_gzip(&request).then_some(app.gzip_bytes_min),
         close: draining,
+        context: traced.context,
     };
     if request.method() == Method::GET {
         let host = request
@@ -121,16 +128,20 @@ pub(crate) async fn handle<B: Backend>(
         None => Err(Refusal::Api(texts::router_busy("requests in flight"))),
         Some(admitted) => {
             let _counted = app.metrics.begin();
-            serve(&request, payload, &app, operation, admitted).await
+            let served = serve(&request, payload, &app, operation, admitted, &traced);
+            traces::within(traced.context, std::pin::pin!(served)).await
         }
     };
+    let _line = traces::enter(traced.context);
     match result {
         Ok(body) => {
             app.metrics.count(operation, None, start.elapsed());
+            traced.end(operation, 200, None);
             response::api(Ok(body), style)
         }
         Err(Refusal::Api(error)) => {
             app.metrics.count(operation, Some(&error), start.elapsed());
+            traced.end(operation, error.http_status(), Some(&error));
             if error.http_status() >= 500 {
                 let operation = operation.map_or("unknown", Operation::name);
                 tracing::warn!(operation, kind = ?error.kind, message = %error.message, "request failed");
@@ -139,6 +150,7 @@ pub(crate) async fn handle<B: Backend>(
             response::api(Err(&error), style)
         }
         Err(Refusal::Http(status, text)) => {
+            traced.end(operation, status.as_u16(), None);
             let close = status != StatusCode::NOT_FOUND;
             response::plain(
                 status,
@@ -158,12 +170,14 @@ async fn serve<B: Backend>(
     app: &App<B>,
     operation: Option<Operation>,
     mut admitted: Admitted,
+    traced: &Traced,
 ) -> Result<Vec<u8>, Refusal> {
     if request.method() != Method::POST || !has_json_type(request) {
         return Err(Refusal::Http(StatusCode::NOT_FOUND, texts::NOT_AN_API_CALL));
     }
     let operation = operation.ok_or_else(texts::unknown_operation)?;
     let sent = body::receive(payload, &mut admitted, app.body).await?;
+    traced.received();
     let signed = Signed {
         method: request.method().as_str(),
         path: request.uri().path(),
@@ -183,7 +197,8 @@ async fn serve<B: Backend>(
     };
     let context = Context {
         deadline: Deadline::after(time),
-        trace: trace(request),
+        trace: traced.sent_along(),
+        marks: traced.authenticated(),
         caller: Caller {
             key_id: principal,
             action: operation.name(),
@@ -194,8 +209,9 @@ async fn serve<B: Backend>(
     // the backend keeps the deadline itself; this is for what it may miss
     let answer = tokio::time::timeout(time + Duration::from_secs(1), work)
         .await
-        .unwrap_or_else(|_| Err(texts::out_of_time()))?;
-    Ok(answer)
+        .unwrap_or_else(|_| Err(texts::out_of_time()));
+    traced.noted(context.marks);
+    Ok(answer?)
 }
 
 async fn dispatch<B: Backend>(
@@ -252,17 +268,6 @@ fn now_unix_s() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn trace(request: &HttpRequest) -> TraceContext {
-    match request
-        .headers()
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-    {
-        Some(value) => TraceContext::new(value),
-        None => TraceContext::default(),
-    }
 }
 
 fn has_json_type(request: &HttpRequest) -> bool {

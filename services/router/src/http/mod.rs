@@ -3,6 +3,7 @@
 mod body;
 mod front;
 mod response;
+mod traced;
 
 pub(crate) use front::{App, handle};
 

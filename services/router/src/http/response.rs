@@ -8,6 +8,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use flate2::{Compression, write::GzEncoder};
+use mesh::TraceContext;
 use model::ApiError;
 
 use crate::request_id;
@@ -23,6 +24,8 @@ pub(super) struct Style {
     pub(super) gzip_bytes_min: Option<usize>,
     /// Tell the client to close the connection.
     pub(super) close: bool,
+    /// The request's span.
+    pub(super) context: TraceContext,
 }
 
 /// The answer to an API call.
@@ -54,7 +57,7 @@ fn finish(mut response: HttpResponseBuilder, mut body: Vec<u8>, style: Style) ->
     if style.close {
         response.insert_header((CONNECTION, HeaderValue::from_static("close")));
     }
-    response.insert_header((REQUEST_ID, request_id::new()));
+    response.insert_header((REQUEST_ID, request_id::of(style.context)));
     // of the bytes as sent: clients check it before they inflate
     response.insert_header((CRC32, HeaderValue::from(crc32fast::hash(&body))));
     response.body(body)

@@ -57,6 +57,7 @@ async fn send_to(settings: &RouterSettings, admission: &Admission, request: Test
         Policies::default(),
         admission.clone(),
         Fake::new(),
+        Default::default(),
     ));
     let service = init_service(
         actix_web::App::new()

@@ -3,6 +3,7 @@
 mod batches;
 mod items;
 mod pages;
+mod statements;
 
 use model::{ApiError, ErrorKind};
 use serde_json::{Value, json};

@@ -35,7 +35,9 @@ fn settle<T>(
 
 impl<B: Backend> Backend for Limited<B> {
     async fn table(&self, name: &str, context: &Context) -> Result<Arc<TableDefinition>, ApiError> {
-        self.backend.table(name, context).await
+        let table = self.backend.table(name, context).await?;
+        context.marks.table(&table);
+        Ok(table)
     }
 
     async fn item(
@@ -46,7 +48,10 @@ impl<B: Backend> Backend for Limited<B> {
         context: &Context,
     ) -> Result<ItemReply, ApiError> {
         let ((direction, sure), strong) = (operation.surely(), operation.strong());
-        let entered = self.line.enter(table, direction, sure)?;
+        context.marks.admission();
+        let entered = self.line.enter(table, direction, sure);
+        context.marks.admitted();
+        let entered = entered?;
         let result = self.backend.item(table, key, operation, context).await;
         settle(entered, sure, &result, |reply| reply.cost(sure, strong));
         result
@@ -60,7 +65,10 @@ impl<B: Backend> Backend for Limited<B> {
     ) -> Result<PageReply, ApiError> {
         let strong = page.strong;
         let sure = read_units(0, strong);
-        let entered = self.line.enter(table, Direction::Read, sure)?;
+        context.marks.admission();
+        let entered = self.line.enter(table, Direction::Read, sure);
+        context.marks.admitted();
+        let entered = entered?;
         let result = self.backend.page(table, page, context).await;
         settle(entered, sure, &result, |reply| {
             read_units(reply.bytes_read, strong)

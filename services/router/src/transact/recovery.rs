@@ -89,6 +89,7 @@ fn context() -> Context {
     Context {
         deadline: Deadline::after(RECOVERY_MAX),
         trace: TraceContext::default(),
+        marks: Default::default(),
         // Nobody's request.
         caller: Caller {
             key_id: String::new(),

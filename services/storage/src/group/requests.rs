@@ -193,7 +193,10 @@ impl Group {
         }
         let (mut answers, mut evaluated_all) = (Vec::new(), Ok(()));
         let mut left = writes.drain(..);
-        for (change, caller, charge) in left.by_ref() {
+        for (change, mut caller, charge) in left.by_ref() {
+            if let Some(traced) = caller.traced() {
+                traced.evaluated_ns = env.unix_ns;
+            }
             let write = match &change {
                 Change::Write(write) => write,
                 Change::Transact(transact) => {

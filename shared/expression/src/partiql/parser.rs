@@ -3,7 +3,7 @@
 use model::{ApiError, AttributeValue};
 
 use super::lexer::{Token, tokenize};
-use super::statement::{Delete, Insert, Select, Statement, Target, Update, WriteReturn};
+use super::statement::{Delete, Exists, Insert, Select, Statement, Target, Update, WriteReturn};
 use super::texts;
 use crate::path::{Path, Step, check_disjoint};
 use crate::projection::Projection;
@@ -152,6 +152,8 @@ impl Parser {
             self.update().map(Statement::Update)
         } else if self.take_word("DELETE") {
             self.delete().map(Statement::Delete)
+        } else if self.take_word("EXISTS") {
+            self.exists().map(Statement::Exists)
         } else {
             Err(self.unexpected())
         }
@@ -202,6 +204,15 @@ impl Parser {
             clause,
             order,
         })
+    }
+
+    /// `EXISTS(SELECT …)`
+    fn exists(&mut self) -> Result<Exists, ApiError> {
+        self.expect("(")?;
+        self.expect_word("SELECT")?;
+        let select = self.select()?;
+        self.expect(")")?;
+        Ok(Exists { select })
     }
 
     fn insert(&mut self) -> Result<Insert, ApiError> {

@@ -22,6 +22,8 @@ pub enum Statement {
     Insert(Insert),
     Update(Update),
     Delete(Delete),
+    /// Of a transaction only.
+    Exists(Exists),
 }
 
 impl Statement {
@@ -32,6 +34,7 @@ impl Statement {
             Self::Insert(insert) => &insert.target,
             Self::Update(update) => &update.target,
             Self::Delete(delete) => &delete.target,
+            Self::Exists(exists) => &exists.select.target,
         }
     }
 
@@ -91,6 +94,12 @@ pub struct Delete {
     pub(super) clause: Clause,
     /// RETURNING.
     pub returning: Option<WriteReturn>,
+}
+
+/// `EXISTS(SELECT …)`: there is an item with this key, and it satisfies the condition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exists {
+    pub(super) select: Select,
 }
 
 /// RETURNING of UPDATE and DELETE.
@@ -216,6 +225,23 @@ impl Update {
     /// The item, which must be there.
     pub fn keyed(&self, keys: &KeySchema) -> Result<KeyedWrite, ApiError> {
         let (key, mut rest) = key_of(self.clause.clone(), keys)?;
+        rest.insert(0, Clause::Test(Test::Exists(partition_path(keys))));
+        Ok(KeyedWrite {
+            key,
+            condition: all(rest),
+        })
+    }
+}
+
+impl Exists {
+    /// The item, which must be there.
+    pub fn keyed(&self, keys: &KeySchema) -> Result<KeyedWrite, ApiError> {
+        let clause = self
+            .select
+            .clause
+            .clone()
+            .ok_or_else(texts::key_not_given)?;
+        let (key, mut rest) = key_of(clause, keys)?;
         rest.insert(0, Clause::Test(Test::Exists(partition_path(keys))));
         Ok(KeyedWrite {
             key,

@@ -43,7 +43,7 @@ async fn envelope_arrives(pair: &Pair) {
         .server
         .serve("suite.envelope", None, move |delivery: Delivery| {
             let text: String = delivery.decode().expect("a string");
-            seen.send((delivery.sender, delivery.deadline, delivery.trace.clone()))
+            seen.send((delivery.sender, delivery.deadline, delivery.trace))
                 .expect("open");
             assert!(delivery.wants_reply());
             delivery.reply(&format!("{text} back"));
@@ -51,7 +51,7 @@ async fn envelope_arrives(pair: &Pair) {
     let serving = serving.await.expect("served");
     let (deadline, trace) = (
         soon(),
-        TraceContext::new("00-4bf92f3577b34da6-00f067aa0ba902b7-01"),
+        TraceContext::new("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     );
     let answer: String = pair
         .asker

@@ -42,7 +42,7 @@ pub(super) async fn plan<B: Backend>(
         Statement::Insert(_) => "PartiQLInsert",
         Statement::Update(_) => "PartiQLUpdate",
         Statement::Delete(_) => "PartiQLDelete",
-        Statement::Select(_) => "PartiQLSelect",
+        Statement::Select(_) | Statement::Exists(_) => "PartiQLSelect",
     };
     let table = usable_table_for(action, backend, table_of(&target.table), context).await?;
     if let Some(index) = &target.index {
@@ -76,6 +76,7 @@ pub(super) async fn plan<B: Backend>(
             let values = return_values(delete.returning);
             (key, WriteAction::Delete, keyed.condition, values, false)
         }
+        Statement::Exists(_) => return Err(texts::exists_outside()),
         Statement::Select(_) => return Err(texts::internal("a SELECT was to be written")),
     };
     if let Some(condition) = &condition {

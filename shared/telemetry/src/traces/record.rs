@@ -1,0 +1,286 @@
+//! What services note of their work, and the bounded ring that holds it for some seconds. Records are small, of fixed size, and made
+//! without an allocation; what they become is `keeping`'s.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mesh::TraceContext;
+
+/// A router's (or any caller's) request to a storage node.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The trace, and the span that the call is for.
+    pub context: TraceContext,
+    /// Its own span id: what the node's span has as parent.
+    pub span_id: u64,
+    /// When it was sent, Unix nanoseconds.
+    pub start_ns: u64,
+    /// When its answer came.
+    pub end_ns: u64,
+    /// The node that was asked.
+    pub node: u64,
+    /// The node that passed the call on; 0 = none.
+    pub via: u64,
+    /// The partition.
+    pub partition: u64,
+    /// How it ended: `ok`, or what kept it from that.
+    pub outcome: &'static str,
+}
+
+/// A lookup that a request caused. Lookups share messages and nobody may wait for them.
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup {
+    /// The trace, and the span that caused it.
+    pub context: TraceContext,
+    /// When it was queued, Unix nanoseconds.
+    pub start_ns: u64,
+    /// When its message was sent.
+    pub sent_ns: u64,
+    /// When the answer came.
+    pub end_ns: u64,
+    /// The memds node.
+    pub memds: u64,
+    /// Number of the message.
+    pub message: u64,
+    /// Lookups in that message.
+    pub shared: u32,
+    /// Of a partition, not of a table.
+    pub of_partition: bool,
+    /// The request waited for it.
+    pub waited: bool,
+    /// There was an answer.
+    pub answered: bool,
+}
+
+/// A memds node answered a message of lookups.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Number of the message.
+    pub message: u64,
+    /// When it came, Unix nanoseconds.
+    pub start_ns: u64,
+    /// When it was answered.
+    pub end_ns: u64,
+    /// Lookups in it.
+    pub lookups: u32,
+}
+
+/// A storage node served an item request.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// The trace, and the call's span.
+    pub context: TraceContext,
+    /// When it came off the bus, Unix nanoseconds.
+    pub received_ns: u64,
+    /// When its evaluation began.
+    pub evaluated_ns: u64,
+    /// When its entry was committed; 0 = it wrote none.
+    pub committed_ns: u64,
+    /// When it was answered.
+    pub end_ns: u64,
+    /// The node.
+    pub node: u64,
+    /// The partition.
+    pub partition: u64,
+    /// Its entry in the partition's log; 0 = none.
+    pub index: u64,
+    /// What was asked for: `Get`, `Write`, `Page`.
+    pub operation: &'static str,
+    /// How it ended.
+    pub outcome: &'static str,
+}
+
+/// A replica made entries of its group durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended {
+    /// The replication group.
+    pub group: u64,
+    /// First entry.
+    pub first: u64,
+    /// Last entry.
+    pub last: u64,
+    /// The node.
+    pub node: u64,
+    /// When they came to the replica (at the leader: were proposed), Unix nanoseconds.
+    pub start_ns: u64,
+    /// When they were handed to the log.
+    pub handed_ns: u64,
+    /// When the log began to write and sync them, together with others.
+    pub sync_ns: u64,
+    /// When they were durable.
+    pub synced_ns: u64,
+    /// When the replica heard of it.
+    pub end_ns: u64,
+    /// Number of the sync on that node: entries with the same one shared it.
+    pub sync: u64,
+    /// Whether the replica leads.
+    pub leads: bool,
+}
+
+/// A replica applied committed entries of its group.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// The replication group.
+    pub group: u64,
+    /// First entry.
+    pub first: u64,
+    /// Last entry.
+    pub last: u64,
+    /// The node.
+    pub node: u64,
+    /// When it began, Unix nanoseconds.
+    pub start_ns: u64,
+    /// When it was done.
+    pub end_ns: u64,
+}
+
+/// Something that was done.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum Record {
+    Call(Call),
+    Lookup(Lookup),
+    Answered(Answered),
+    Served(Served),
+    Appended(Appended),
+    Applied(Applied),
+}
+
+impl Record {
+    /// When it was done.
+    fn end_ns(&self) -> u64 {
+        match self {
+            Self::Call(call) => call.end_ns,
+            Self::Lookup(lookup) => lookup.end_ns,
+            Self::Answered(answered) => answered.end_ns,
+            Self::Served(served) => served.end_ns,
+            Self::Appended(appended) => appended.end_ns,
+            Self::Applied(applied) => applied.end_ns,
+        }
+    }
+}
+
+/// Records in a block.
+const BLOCK: usize = 256;
+
+/// The latest records: the oldest go when there are too many. Readers get whole blocks, so that they hold up nobody.
+pub(crate) struct Ring {
+    blocks: VecDeque<Arc<Vec<Record>>>,
+    blocks_max: usize,
+    open: Vec<Record>,
+    /// Records so far.
+    pushed: u64,
+}
+
+/// Part of a ring, oldest first.
+pub(crate) struct Part {
+    blocks: Vec<Arc<Vec<Record>>>,
+    /// Records of the first block that are not meant.
+    skip: usize,
+    /// Records that are.
+    count: usize,
+}
+
+impl Ring {
+    /// That holds about so many records.
+    pub(crate) fn new(records_max: usize) -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            blocks_max: (records_max / BLOCK).max(1),
+            open: Vec::new(),
+            pushed: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, record: Record) {
+        if self.open.capacity() == 0 {
+            self.open.reserve_exact(BLOCK);
+        }
+        self.open.push(record);
+        self.pushed += 1;
+        if self.open.len() == BLOCK {
+            self.blocks
+                .push_back(Arc::new(std::mem::take(&mut self.open)));
+            if self.blocks.len() > self.blocks_max {
+                self.blocks.pop_front();
+            }
+        }
+    }
+
+    /// Records so far.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// What is left of the records behind the first `behind` and up to the `until`th, of blocks in which something was done at `since_ns` or
+    /// later.
+    pub(crate) fn part(&self, behind: u64, until: u64, since_ns: u64) -> Part {
+        let mut blocks = Vec::new();
+        let mut first = self.pushed - self.open.len() as u64;
+        if !self.open.is_empty() {
+            blocks.push(Arc::new(self.open.clone()));
+        }
+        for block in self.blocks.iter().rev() {
+            let newest = block.last().map_or(0, Record::end_ns);
+            if first <= behind || newest < since_ns {
+                break;
+            }
+            first -= block.len() as u64;
+            blocks.push(block.clone());
+        }
+        blocks.reverse();
+        let from = behind.max(first);
+        Part {
+            blocks,
+            skip: (from - first) as usize,
+            count: until.saturating_sub(from) as usize,
+        }
+    }
+}
+
+impl Part {
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.blocks
+            .iter()
+            .flat_map(|block| block.iter())
+            .skip(self.skip)
+            .take(self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u64) -> Record {
+        Record::Answered(Answered {
+            message: number,
+            start_ns: 0,
+            end_ns: number,
+            lookups: 1,
+        })
+    }
+
+    fn numbers(part: &Part) -> Vec<u64> {
+        part.records().map(Record::end_ns).collect()
+    }
+
+    #[test]
+    fn the_ring_is_bounded_and_read_from_any_point() {
+        let mut ring = Ring::new(2 * BLOCK);
+        assert!(numbers(&ring.part(0, u64::MAX, 0)).is_empty());
+        let all = 3 * BLOCK as u64 + 10;
+        (1..=all).for_each(|number| ring.push(record(number)));
+        assert_eq!(ring.pushed(), all);
+        let kept: Vec<u64> = (BLOCK as u64 + 1..=all).collect();
+        assert_eq!(numbers(&ring.part(0, u64::MAX, 0)), kept);
+        for behind in [all, all - 1, all - 10, all - 11, all - BLOCK as u64] {
+            let expected: Vec<u64> = (behind + 1..=all).collect();
+            assert_eq!(numbers(&ring.part(behind, all, 0)), expected);
+        }
+        assert_eq!(numbers(&ring.part(all - 9, all - 7, 0)), [all - 8, all - 7]);
+        // Older blocks are passed over.
+        let part = ring.part(0, all, all - 5);
+        assert_eq!(numbers(&part).len(), 10);
+    }
+}

@@ -1,0 +1,346 @@
+//! The shell: one recorder for each participant of the bus, its ring, and the two tasks behind it (keeping and exporting). Owns the process's
+//! settings of traces and its counters.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mesh::{Mesh, SenderId, Subscription};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::export::{self, Who};
+use super::keeping::{Found, Keep, KeptTrace, WAIT_NS, Wanted};
+use super::now_ns;
+use super::record::{Record, Ring};
+use super::sampling::{Outcome, Reason, Sampler};
+use super::settings::TraceSettings;
+use super::span::Span;
+
+/// Where services tell each other what is kept.
+const SUBJECT: &str = "traces.keep";
+/// Traces and messages that wait for the keeping task; above it they are dropped.
+const KEEPS_QUEUED_MAX: usize = 1_024;
+/// How long they gather: one message and one look through the ring serve all of them.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often what was not found at once is looked for again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// A trace's spans follow each other through at most so many services.
+const HANDS_MAX: usize = 4;
+
+/// Counts of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    kept: [AtomicU64; 4],
+    not_kept: AtomicU64,
+    pub(crate) exported: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+pub(crate) static COUNTS: Counts = Counts {
+    kept: [const { AtomicU64::new(0) }; 4],
+    not_kept: AtomicU64::new(0),
+    exported: AtomicU64::new(0),
+    dropped: AtomicU64::new(0),
+    failed: AtomicU64::new(0),
+};
+
+impl Counts {
+    fn values(&self) -> crate::Values {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        vec![
+            ("kept_sampled_total", load(&self.kept[0])),
+            ("kept_slow_total", load(&self.kept[1])),
+            ("kept_throttled_total", load(&self.kept[2])),
+            ("kept_failed_total", load(&self.kept[3])),
+            ("not_kept_total", load(&self.not_kept)),
+            ("spans_exported_total", load(&self.exported)),
+            ("spans_dropped_total", load(&self.dropped)),
+            ("exports_failed_total", load(&self.failed)),
+        ]
+    }
+}
+
+static SETTINGS: OnceLock<TraceSettings> = OnceLock::new();
+
+/// The recorders of this process, by service and instance.
+type Recorders = Mutex<HashMap<(String, u64), Recorder>>;
+
+fn recorders() -> &'static Recorders {
+    static RECORDERS: OnceLock<Recorders> = OnceLock::new();
+    RECORDERS.get_or_init(Recorders::default)
+}
+
+/// Says how this process traces, once, before its services start. Without it, or without an endpoint, nothing is traced.
+pub fn init(settings: &TraceSettings) {
+    if !settings.endpoint.is_empty() && SETTINGS.set(settings.clone()).is_ok() {
+        crate::export("evenkeel_traces", "Traces of this process.", || {
+            COUNTS.values()
+        });
+    }
+}
+
+/// Notes what a service does. Cheap to clone; clones are the same.
+#[derive(Clone, Default)]
+pub struct Recorder {
+    inner: Option<Arc<Inner>>,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder")
+            .field("on", &self.is_on())
+            .finish()
+    }
+}
+
+struct Inner {
+    ring: Mutex<Ring>,
+    /// What is kept, by this service's own word.
+    keeps: mpsc::Sender<KeptTrace>,
+    spans: mpsc::Sender<Span>,
+    plain: Sampler,
+    sampler: Mutex<Sampler>,
+}
+
+/// The recorder of a participant; made with its tasks at the first call. Within a runtime that lives as long as the participant.
+///
+/// # Errors
+/// When the settings make no sense, or the bus fails.
+pub async fn join(mesh: &Mesh) -> anyhow::Result<Recorder> {
+    let Some(settings) = SETTINGS.get() else {
+        return Ok(Recorder::default());
+    };
+    let identity = mesh.identity();
+    let name = (identity.service.clone(), identity.instance);
+    if let Some(recorder) = recorders().lock().get(&name) {
+        return Ok(recorder.clone());
+    }
+    let who = Who {
+        service: identity.service.clone(),
+        instance: identity.instance,
+    };
+    let exporter = export::exporter(settings, &who)?;
+    let (spans, queued) = mpsc::channel(settings.spans_queued_max.max(1));
+    let (keeps, kept) = mpsc::channel(KEEPS_QUEUED_MAX);
+    let sampler = Sampler::new(settings);
+    let inner = Arc::new(Inner {
+        ring: Mutex::new(Ring::new(settings.records_max)),
+        keeps,
+        spans,
+        plain: sampler.clone(),
+        sampler: Mutex::new(sampler),
+    });
+    let (heard, hearing) = mpsc::channel(KEEPS_QUEUED_MAX);
+    let me = SenderId {
+        instance: identity.instance,
+        incarnation: identity.incarnation,
+    };
+    let listening = mesh
+        .serve(SUBJECT, None, move |delivery| {
+            // What it said itself it knows.
+            if delivery.sender != me
+                && let Ok(keep) = delivery.decode::<Keep>()
+                && heard.try_send(keep).is_err()
+            {
+                COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .await?;
+    let recorder = Recorder {
+        inner: Some(inner.clone()),
+    };
+    tokio::spawn(export::run(exporter, settings.clone(), queued));
+    let keeper = Keeper {
+        inner,
+        mesh: mesh.clone(),
+        _listening: listening,
+    };
+    tokio::spawn(keeper.run(kept, hearing));
+    recorders().lock().insert(name, recorder.clone());
+    Ok(recorder)
+}
+
+/// The recorder of a participant that has joined; one that notes nothing otherwise.
+pub fn of(mesh: &Mesh) -> Recorder {
+    let identity = mesh.identity();
+    let name = (identity.service.clone(), identity.instance);
+    recorders().lock().get(&name).cloned().unwrap_or_default()
+}
+
+impl Recorder {
+    /// Whether anything is traced at all.
+    pub fn is_on(&self) -> bool {
+        self.inner.is_some()
+    }
+
+    /// The time, if anything is traced; 0 otherwise.
+    pub fn now_ns(&self) -> u64 {
+        if self.is_on() { now_ns() } else { 0 }
+    }
+
+    /// Notes something that was done.
+    pub fn note(&self, record: Record) {
+        if let Some(inner) = &self.inner {
+            inner.ring.lock().push(record);
+        }
+    }
+
+    /// Whether a request that begins is sampled; `client` says whether its client does, if it has a trace.
+    pub fn head(&self, trace_id: u128, client: Option<bool>) -> bool {
+        self.inner
+            .as_ref()
+            .is_some_and(|inner| inner.plain.head(trace_id, client))
+    }
+
+    /// Why the trace of a request that ends is kept, if it is.
+    pub fn decide(&self, sampled: bool, took_ns: u64, outcome: Outcome) -> Option<Reason> {
+        let inner = self.inner.as_ref()?;
+        if inner.plain.is_plain(sampled, took_ns, outcome) {
+            return None;
+        }
+        match inner
+            .sampler
+            .lock()
+            .keep(now_ns(), sampled, took_ns, outcome)
+        {
+            Ok(Some(reason)) => {
+                COUNTS.kept[reason as usize].fetch_add(1, Ordering::Relaxed);
+                Some(reason)
+            }
+            Ok(None) => None,
+            Err(_) => {
+                COUNTS.not_kept.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Keeps a trace that began then: these spans, and whatever any service has noted of it.
+    pub fn keep(&self, trace_id: u128, since_ns: u64, spans: impl IntoIterator<Item = Span>) {
+        let Some(inner) = &self.inner else { return };
+        let trace = trace_id.into();
+        if inner.keeps.try_send(KeptTrace { trace, since_ns }).is_err() {
+            COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        spans.into_iter().for_each(|span| self.export(span));
+    }
+
+    /// Exports a span.
+    pub fn export(&self, span: Span) {
+        if let Some(inner) = &self.inner
+            && inner.spans.try_send(span).is_err()
+        {
+            COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits, at most so long, until what was queued is exported: for the end of a process.
+pub async fn shut_down(within: Duration) {
+    let all: Vec<Recorder> = recorders().lock().values().cloned().collect();
+    let queued = |recorder: &Recorder| {
+        let inner = recorder.inner.as_ref();
+        inner.is_some_and(|inner| inner.spans.capacity() < inner.spans.max_capacity())
+    };
+    let until = tokio::time::Instant::now() + within;
+    while all.iter().any(queued) && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+struct Keeper {
+    inner: Arc<Inner>,
+    mesh: Mesh,
+    _listening: Subscription,
+}
+
+impl Keeper {
+    /// Until the bus and the recorder are gone. Sleeps while nothing is kept.
+    async fn run(self, mut kept: mpsc::Receiver<KeptTrace>, mut heard: mpsc::Receiver<Keep>) {
+        // What was asked for lately, and a while ago.
+        let (mut young, mut old) = (Wanted::default(), Wanted::default());
+        let (mut aged_ns, mut looked) = (now_ns(), 0);
+        loop {
+            let (mut own, mut others) = (Keep::default(), Vec::new());
+            let waits = !young.is_empty() || !old.is_empty();
+            tokio::select! {
+                trace = kept.recv() => match trace {
+                    Some(trace) => own.traces.push(trace),
+                    None => return,
+                },
+                keep = heard.recv() => match keep {
+                    Some(keep) => others.push(keep),
+                    None => return,
+                },
+                () = tokio::time::sleep(AGAIN), if waits => {}
+            }
+            if own.len() + others.len() > 0 {
+                tokio::time::sleep(GATHER).await;
+            }
+            while let Ok(trace) = kept.try_recv() {
+                own.traces.push(trace);
+            }
+            while let Ok(keep) = heard.try_recv() {
+                others.push(keep);
+            }
+            self.tell(&own);
+            others.push(own);
+            // What was asked for before: only what was noted since.
+            let until = self.inner.ring.lock().pushed();
+            others.push(self.look(&young, looked, until));
+            others.push(self.look(&old, looked, until));
+            looked = until;
+            let now = now_ns();
+            if now.saturating_sub(aged_ns) >= WAIT_NS {
+                old = std::mem::take(&mut young);
+                aged_ns = now;
+            }
+            // What is new: everything that the ring holds of that time, and where that leads.
+            for _ in 0..HANDS_MAX {
+                let mut fresh = Wanted::default();
+                for keep in others.drain(..).filter(|keep| keep.len() > 0) {
+                    if !young.add(&keep) || !fresh.add(&keep) {
+                        COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                if fresh.is_empty() {
+                    break;
+                }
+                others.push(self.look(&fresh, 0, until));
+            }
+        }
+    }
+
+    /// Exports what is wanted of the records behind the first `behind` and up to the `until`th; tells the others of what led further, and
+    /// gives it back.
+    fn look(&self, wanted: &Wanted, behind: u64, until: u64) -> Keep {
+        if wanted.is_empty() || behind == until {
+            return Keep::default();
+        }
+        let part = self
+            .inner
+            .ring
+            .lock()
+            .part(behind, until, wanted.since_ns());
+        let mut found = Found::default();
+        part.records()
+            .for_each(|record| wanted.look(record, &mut found));
+        for span in found.spans {
+            if self.inner.spans.try_send(span).is_err() {
+                COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.tell(&found.further);
+        found.further
+    }
+
+    fn tell(&self, keep: &Keep) {
+        // Lost with the bus: the trace lacks what others did.
+        if keep.len() > 0 && self.mesh.cast(SUBJECT, keep).is_err() {
+            COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
