@@ -251,10 +251,7 @@ impl Overrides {
                 return Err(texts::index_override(member));
             }
         }
-        refuse_unsupported(
-            &self.rest,
-            &["SSESpecificationOverride", "VectorIndexOverride"],
-        )
+        refuse_unsupported(&self.rest, &["SSESpecificationOverride"])
     }
 
     /// Billing of a table that is restored from `source`.
