@@ -64,7 +64,7 @@ def test_the_state_shows_zones_tables_and_partitions(console, ddb, simple, endpo
     assert {node["zone"] for node in now["health"]["nodes"]} == {"az1", "az2", "az3"}
     services = {service["service"] for service in now["services"] if service["state"] == "ready"}
     assert services >= {"router", "storage", "memds", "gac", "admin", "archiver", "scrubber"}, services
-    assert now["read_only"] is False and console[1] not in json.dumps(now)
+    assert now["read_only"] is False and f'"{console[1]}"' not in json.dumps(now)
     url = f"{console[0]}/console/api/partitions?table={simple}"
     partitions = json.loads(harness.http_get(url))["partitions"]
     ranges = sorted((p["start"], p["end"]) for p in partitions)
