@@ -59,8 +59,8 @@ pub struct PartitionInfo {
     /// Not all that its leader has committed is archived, as far as the leader knows; never where nothing is archived.
     #[serde(default)]
     pub unarchived: bool,
-    /// New global indexes that all of its items are in.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// New global indexes that all of its items are in. (Never left out: memds keeps this structure as an array.)
+    #[serde(default)]
     pub backfilled: Vec<IndexId>,
     /// Where its leader would split it for consumption, or why nowhere; none: it says nothing of it.
     #[serde(default)]
