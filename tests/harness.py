@@ -3,6 +3,7 @@
 Owns processes, ports and folders; never asserts anything about the API.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -86,6 +87,45 @@ def client(url, retries=0, read_timeout_s=20, service="dynamodb", **kwargs):
             **kwargs,
         ),
     )
+
+
+@contextlib.contextmanager
+def strong_reads(ddb):
+    """Meanwhile the client's reads are strong unless they say otherwise: tests that read what they have just written, and want to know something
+    else than how far the nearest replica is."""
+
+    def strong(params, **_):
+        params.setdefault("ConsistentRead", True)
+
+    def strong_tables(params, **_):
+        for keys in params["RequestItems"].values():
+            keys.setdefault("ConsistentRead", True)
+
+    def strong_statements(params, **_):
+        for statement in params["Statements"]:
+            if statement["Statement"].lstrip().upper().startswith("SELECT"):
+                statement.setdefault("ConsistentRead", True)
+
+    def strong_statement(params, **_):
+        if params["Statement"].lstrip().upper().startswith("SELECT"):
+            strong(params)
+
+    hooks = {
+        "GetItem": strong,
+        "Query": strong,
+        "Scan": strong,
+        "BatchGetItem": strong_tables,
+        "ExecuteStatement": strong_statement,
+        "BatchExecuteStatement": strong_statements,
+    }
+    events = [(f"provide-client-params.dynamodb.{name}", hook) for name, hook in hooks.items()]
+    for event, hook in events:
+        ddb.meta.events.register(event, hook)
+    try:
+        yield ddb
+    finally:
+        for event, hook in events:
+            ddb.meta.events.unregister(event, hook)
 
 
 def answers(url):

@@ -2,11 +2,18 @@
 
 import pytest
 
+import harness
 from faults import fails
 
 pytestmark = pytest.mark.one_kind
 
 INVALID = "One or more parameter values were invalid: "
+
+
+@pytest.fixture(autouse=True)
+def strong_reads(ddb):
+    with harness.strong_reads(ddb):
+        yield
 
 
 @pytest.fixture
