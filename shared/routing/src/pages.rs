@@ -130,6 +130,7 @@ fn add(sum: &mut PageReply, reply: PageReply) {
     sum.count += reply.count;
     sum.scanned_count += reply.scanned_count;
     sum.bytes_read += reply.bytes_read;
+    sum.fetched_blocks += reply.fetched_blocks;
     sum.last_key = reply.last_key;
     sum.last_key_item = reply.last_key_item;
     if reply.end_key.is_some() {
