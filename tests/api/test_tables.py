@@ -144,13 +144,3 @@ def test_missing_tables(ddb):
     fails("ResourceNotFoundException", "Requested resource not found: Table: nix not found", ddb.describe_table, TableName="nix")
     fails("ResourceNotFoundException", "Requested resource not found: Table: nix not found", ddb.delete_table, TableName="nix")
     fails("ResourceNotFoundException", None, ddb.update_table, TableName="nix", BillingMode="PAY_PER_REQUEST")
-
-
-def test_unsupported_parameters_are_named(ddb):
-    invalid(
-        None,
-        ddb.create_table, TableName="lsi", BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=PK + [{"AttributeName": "x", "AttributeType": "S"}], KeySchema=HASH,
-        GlobalSecondaryIndexes=[{"IndexName": "by-x", "KeySchema": [{"AttributeName": "x", "KeyType": "HASH"}],
-                                 "Projection": {"ProjectionType": "ALL"}}],
-    )

@@ -3,14 +3,7 @@
 import pytest
 from botocore.exceptions import ClientError
 
-import parameters
 from faults import fails, invalid
-
-
-# They begin to run with the row of docs/compatibility.md.
-pytestmark = pytest.mark.skipif(
-    parameters.STATES["TransactWriteItems"] != "works", reason="transactions are not served yet"
-)
 
 
 def get(table, pk, **rest):

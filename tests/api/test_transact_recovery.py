@@ -6,12 +6,6 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 import harness
-import parameters
-
-# They begin to run with the row of docs/compatibility.md.
-pytestmark = pytest.mark.skipif(
-    parameters.STATES["TransactWriteItems"] != "works", reason="transactions are not served yet"
-)
 
 ROUTER = "router-2"
 

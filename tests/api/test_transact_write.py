@@ -6,13 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import harness
-import parameters
 from faults import fails, invalid
-
-# They begin to run with the row of docs/compatibility.md.
-pytestmark = pytest.mark.skipif(
-    parameters.STATES["TransactWriteItems"] != "works", reason="transactions are not served yet"
-)
 
 NONE = {"Code": "None"}
 FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}

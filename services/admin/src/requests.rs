@@ -140,9 +140,6 @@ impl CreateTable {
         let types = attribute_types(definitions.iter().filter_map(Definition::parts));
         let indexes = self.indexes.validate(&types, &keys, billing)?;
         check_used(&types, &keys, &indexes)?;
-        if indexes.iter().any(|index| !index.is_local) {
-            return Err(texts::unsupported("GlobalSecondaryIndexes"));
-        }
         let tags = tags(self.tags.unwrap_or_default())?;
         let stream = self.stream_specification.as_ref();
         let stream = stream.map(StreamSpecification::change).transpose()?;
@@ -266,9 +263,6 @@ impl UpdateTable {
             alone: false,
         };
         let definitions = self.attribute_definitions.unwrap_or_default();
-        if self.global_secondary_index_updates.is_some() {
-            return Err(texts::unsupported("GlobalSecondaryIndexUpdates"));
-        }
         let updates = self.global_secondary_index_updates.unwrap_or_default();
         let types = attribute_types(definitions.iter().filter_map(Definition::parts));
         let indexes = IndexChanges::of(updates, &types)?;

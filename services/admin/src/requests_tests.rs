@@ -289,8 +289,8 @@ fn updates_are_validated_as_far_as_they_can_be_without_the_table() {
     assert!(!update(more).unwrap().throughput.alone);
     let change = update(json!({"TableName": name, "DeletionProtectionEnabled": true})).unwrap();
     assert_eq!(change.protection, Some(true));
-    let index = json!({"GlobalSecondaryIndexUpdates": []});
-    assert!(refused(index).contains("not supported yet by Evenkeel"));
+    let index = json!({"GlobalSecondaryIndexUpdates": [{}]});
+    assert!(refused(index).contains("GlobalSecondaryIndexUpdate.Create"));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::outcomes::{Outcomes, Reporter, Watched};
 use crate::settings::RouterSettings;
 use crate::supervisor::{Drain, Ready, Supervisor};
 use crate::tokens::{Exchange, Limited, TableLine};
-use crate::transact::{Recovery, SERVED};
+use crate::transact::Recovery;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
@@ -109,14 +109,9 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         mesh: mesh.clone(),
         client,
     };
-    let recovery = match SERVED {
-        true => Some(
-            Recovery::start(&mesh, storage.clone(), unix_ms)
-                .await
-                .context("cannot listen to reports of stalled transactions")?,
-        ),
-        false => None,
-    };
+    let recovery = Recovery::start(&mesh, storage.clone(), unix_ms)
+        .await
+        .context("cannot listen to reports of stalled transactions")?;
     if !settings.tokens.enforced {
         tracing::warn!("tables are not held to their throughput (router.tokens.enforced)");
         let backend = Watched {
@@ -126,7 +121,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         let mut running = start_with(settings, mesh, backend, ready).await?;
         running.reporter = Some(reporter);
         running.listening.push(forgetting);
-        running.recovery = recovery;
+        running.recovery = Some(recovery);
         return Ok(running);
     }
     let identity = mesh.identity();
@@ -159,7 +154,7 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     running.reporter = Some(reporter);
     running.exchange = Some(exchange);
     running.listening.push(forgetting);
-    running.recovery = recovery;
+    running.recovery = Some(recovery);
     Ok(running)
 }
 

@@ -24,7 +24,6 @@ use crate::backend::{Backend, Caller, Context};
 use crate::consumed::{Detail, IndexCost};
 use crate::operation::Operation;
 use crate::texts;
-use crate::transact;
 
 /// Bounds that operations need.
 #[derive(Clone, Copy, Debug)]
@@ -79,17 +78,15 @@ async fn execute_once<B: Backend>(
         Operation::BatchExecuteStatement => {
             partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::TransactGetItems if transact::SERVED => {
+        Operation::TransactGetItems => {
             transact_get::execute(json::from_slice(body)?, backend, limits, context).await
         }
-        Operation::TransactWriteItems if transact::SERVED => {
+        Operation::TransactWriteItems => {
             transact_write::execute(json::from_slice(body)?, backend, context).await
         }
-        Operation::TransactGetItems
-        | Operation::TransactWriteItems
-        | Operation::DescribeEndpoints
-        | Operation::Streams(_)
-        | Operation::Control(_) => Err(texts::unknown_operation()),
+        Operation::DescribeEndpoints | Operation::Streams(_) | Operation::Control(_) => {
+            Err(texts::unknown_operation())
+        }
     }
 }
 
