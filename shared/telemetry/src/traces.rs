@@ -1,4 +1,4 @@
-//! Traces: what happened to one request, over all services (ADR 0008).
+//! Traces: what happened to one request, over all services (ADR 0012).
 //!
 //! On the hot path a service only *notes* what it did, in small records of fixed size in a bounded ring (`record`). At the end of a request its
 //! router decides whether the trace is worth keeping (`sampling`) and says so on the bus; every service turns its records of that trace into spans

@@ -1,0 +1,203 @@
+"""Traces of a running `evenkeel dev`: who took part in a request and in which order, what is kept, and what an exporter that is down does."""
+
+import json
+import re
+import secrets
+import subprocess
+import urllib.error
+import urllib.request
+
+import pytest
+
+import harness
+from conftest import make_table
+
+# Nothing is sampled, so that what is kept has another reason. Tables have the throughput that they are given.
+SETTINGS = {"EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0", "EVENKEEL_TELEMETRY__TRACES__SLOW_MS": "60000"}
+
+
+@pytest.fixture(scope="module")
+def dev():
+    dev = harness.Dev(SETTINGS, "--traces", "127.0.0.1:0")
+    try:
+        yield dev.start()
+    finally:
+        dev.close()
+
+
+@pytest.fixture(scope="module")
+def pages(dev):
+    """Where the tracing pages are."""
+    return re.search(r"traces +(http://\S+)", dev.output())[1]
+
+
+@pytest.fixture(scope="module")
+def ddb(dev):
+    return harness.client(dev.url)
+
+
+@pytest.fixture(scope="module")
+def table(ddb):
+    return make_table(ddb)
+
+
+def put(ddb, table, key, **headers):
+    """Puts an item with these headers; the request id."""
+    client = harness.client(ddb.meta.endpoint_url)
+
+    def add(request, **_):
+        for name, value in headers.items():
+            request.headers[name.replace("_", "-")] = value
+
+    client.meta.events.register("before-sign.dynamodb.PutItem", add)
+    return client.put_item(TableName=table, Item={"pk": {"S": key}})["ResponseMetadata"]["RequestId"]
+
+
+class Trace:
+    def __init__(self, spans, processes):
+        self.spans, self.processes = spans, processes
+
+    def service(self, span):
+        tags = {tag["key"]: tag["value"] for tag in self.processes[span["processID"]]["tags"]}
+        return tags["service.instance.id"]
+
+    def parent(self, span):
+        return next((ref["spanID"] for ref in span["references"] if ref["refType"] == "CHILD_OF"), None)
+
+    def named(self, name, within=None):
+        """Spans of that name, of one parent if it is given."""
+        found = [span for span in self.spans if re.fullmatch(name, span["operationName"])]
+        return [span for span in found if within is None or self.parent(span) == within["spanID"]]
+
+    def one(self, name, within=None):
+        (span,) = self.named(name, within)
+        return span
+
+    def tags(self, span):
+        return {tag["key"]: tag["value"] for tag in span["tags"]}
+
+
+def fetch(pages, trace_id):
+    """The trace as it is by now; None if there is none."""
+    try:
+        with urllib.request.urlopen(f"{pages}/api/traces/{trace_id}", timeout=5) as answer:
+            data = json.load(answer)["data"][0]
+    except urllib.error.HTTPError as error:
+        assert error.code == 404
+        return None
+    return Trace(data["spans"], data["processes"])
+
+
+def whole(trace):
+    """What the services know comes one by one: all three replicas applied, and both lookups were answered."""
+    return trace and len(trace.named("apply")) == 3 and len(trace.named("process memds.lookup")) >= 2
+
+
+def test_a_put_is_one_trace_from_the_client_to_all_replicas(ddb, table, pages):
+    put(ddb, table, "warm")
+    trace_id, client = secrets.token_hex(16), secrets.token_hex(8)
+    put(ddb, table, "a", traceparent=f"00-{trace_id}-{client}-01")
+
+    harness.wait_until("the trace is whole", lambda: whole(fetch(pages, trace_id)))
+    trace = fetch(pages, trace_id)
+    root = trace.one("DynamoDB.PutItem")
+    assert trace.parent(root) == client and trace.service(root) == "router-1"
+    tags = trace.tags(root)
+    assert tags["db.system"] == "dynamodb" and tags["db.system.name"] == "aws.dynamodb"
+    assert tags["db.operation.name"] == "PutItem" and tags["db.collection.name"] == table
+    assert tags["http.response.status_code"] == 200 and tags["evenkeel.kept"] == "sampled"
+    for step in ("receive", "authenticate", "admission"):
+        assert trace.service(trace.one(step, within=root)) == "router-1"
+    # Lookups share messages; each has its part in this trace.
+    lookups = trace.named("send memds.1.lookup", within=root)
+    assert sorted(trace.tags(span)["evenkeel.lookup"] for span in lookups) == ["partition", "table"]
+    for span in lookups:
+        answered = trace.one("process memds.lookup", within=span)
+        assert trace.service(answered) == "memds-1"
+    send = trace.one(r"send node\.\d\.item", within=root)
+    assert trace.tags(send)["messaging.system"] == "nats"
+    process = trace.one(r"process node\.\d\.item", within=send)
+    leader = trace.service(process)
+    assert leader == f"storage-{trace.tags(send)['evenkeel.node']}"
+    trace.one("queue", within=process)
+    trace.one("answer", within=process)
+    replicate = trace.one("replicate", within=process)
+    nodes = ["storage-1", "storage-2", "storage-3"]
+    appends = trace.named("append", within=replicate)
+    assert sorted(trace.service(span) for span in appends) == nodes
+    for span in appends:
+        sync = trace.one("wal sync", within=span)
+        assert trace.service(sync) == trace.service(span)
+        assert span["startTime"] <= sync["startTime"]
+    assert sorted(trace.service(span) for span in trace.named("apply", within=replicate)) == nodes
+    # Answered after two of three are durable, within the caller's spans.
+    ends = sorted(span["startTime"] + span["duration"] for span in appends)
+    assert ends[1] <= root["startTime"] + root["duration"]
+
+
+def test_amazons_header_is_followed_and_a_request_id_finds_its_trace(dev, ddb, table, pages):
+    root, parent = secrets.token_hex(16), secrets.token_hex(8)
+    header = f"Root=1-{root[:8]}-{root[8:]};Parent={parent};Sampled=1"
+    request_id = put(ddb, table, "b", X_Amzn_Trace_Id=header)
+    harness.wait_until("the trace is whole", lambda: whole(fetch(pages, root)))
+    shown = subprocess.run(
+        [harness.BIN_DIR / "evenkeel", "ctl", "--output", "json", "trace", request_id, "--traces", pages],
+        capture_output=True, text=True, timeout=60,
+    )
+    assert shown.returncode == 0, shown.stderr
+    waterfall = json.loads(shown.stdout)
+    assert waterfall["trace_id"] == root
+    assert waterfall["spans"][0]["name"] == "DynamoDB.PutItem" and waterfall["spans"][0]["depth"] == 0
+    assert {"router-1", "memds-1"} < {span["service"] for span in waterfall["spans"]}
+    text = subprocess.run(
+        [harness.BIN_DIR / "evenkeel", "ctl", "trace", request_id, "--traces", pages],
+        capture_output=True, text=True, timeout=60,
+    ).stdout
+    assert "DynamoDB.PutItem" in text and "█" in text
+    wrong = subprocess.run([harness.BIN_DIR / "evenkeel", "ctl", "trace", "ABC", "--traces", pages], capture_output=True, timeout=60)
+    assert wrong.returncode == 2
+
+
+def test_throttled_requests_are_kept_and_plain_ones_are_not(ddb, table, pages):
+    plain = put(ddb, table, "c")
+    small = make_table(ddb, BillingMode="PROVISIONED", ProvisionedThroughput={"ReadCapacityUnits": 1, "WriteCapacityUnits": 1})
+
+    def throttled():
+        try:
+            ddb.put_item(TableName=small, Item={"pk": {"S": "a"}, "v": {"S": "x" * 30_000}})
+        except ddb.exceptions.ProvisionedThroughputExceededException as error:
+            return error.response["ResponseMetadata"]["RequestId"]
+
+    request_id = harness.wait_until("a request is throttled", throttled)
+    trace = harness.wait_until("its trace is there", lambda: fetch(pages, trace_of(request_id)))
+    root = trace.one("DynamoDB.PutItem")
+    assert trace.tags(root)["evenkeel.kept"] == "throttled"
+    assert trace.tags(root)["error.type"] == "ProvisionedThroughputExceededException"
+    assert fetch(pages, trace_of(plain)) is None
+
+
+def trace_of(request_id):
+    """Its first 26 characters are the trace's id, five bits each."""
+    return f"{int(request_id[:26], 32):032x}"
+
+
+def test_an_exporter_that_is_down_disturbs_no_request():
+    settings = {
+        "EVENKEEL_TELEMETRY__TRACES__ENDPOINT": f"http://127.0.0.1:{harness.free_port()}",
+        "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "1",
+        "EVENKEEL_TELEMETRY__TRACES__BATCH_MS": "50",
+        "EVENKEEL_TELEMETRY__TRACES__SPANS_QUEUED_MAX": "16",
+    }
+    dev = harness.Dev({**harness.UNTHROTTLED, **settings}, "--http", f"127.0.0.1:{harness.free_port()}")
+    try:
+        ddb = harness.client(dev.start().url)
+        table = make_table(ddb)
+        for number in range(100):
+            put_id = ddb.put_item(TableName=table, Item={"pk": {"S": str(number)}})["ResponseMetadata"]["RequestId"]
+            assert len(put_id) == 52
+        count = lambda name: harness.metric(harness.http_get(f"http://{dev.arguments[1]}/metrics"), f"evenkeel_traces_{name}")
+        harness.wait_until("drops are counted", lambda: count("spans_dropped_total") > 0 and count("exports_failed_total") > 0)
+        assert count("spans_exported_total") == 0
+        assert count("kept_sampled_total") > 0
+    finally:
+        dev.close()
