@@ -174,6 +174,12 @@ def test_throttled_requests_are_kept_and_plain_ones_are_not(ddb, table, pages):
     assert trace.tags(root)["evenkeel.kept"] == "throttled"
     assert trace.tags(root)["error.type"] == "ProvisionedThroughputExceededException"
     assert fetch(pages, trace_of(plain)) is None
+    # It has no parent: its client has no trace.
+    shown = subprocess.run(
+        [harness.BIN_DIR / "evenkeel", "ctl", "--output", "json", "trace", request_id, "--traces", pages],
+        capture_output=True, text=True, timeout=60,
+    )
+    assert shown.returncode == 0 and json.loads(shown.stdout)["spans"][0]["name"] == "DynamoDB.PutItem", shown.stderr
 
 
 def trace_of(request_id):

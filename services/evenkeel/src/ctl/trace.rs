@@ -35,7 +35,7 @@ struct Span {
     id: String,
     operation_name: String,
     #[serde(default)]
-    references: Vec<Reference>,
+    references: Option<Vec<Reference>>,
     start_time: u64,
     duration: u64,
     #[serde(default)]
@@ -145,7 +145,7 @@ async fn fetch(url: &str, trace_id: &str) -> anyhow::Result<Option<Waterfall>> {
 fn lay_out(trace_id: &str, trace: &Trace) -> Waterfall {
     let ids: Vec<&str> = trace.spans.iter().map(|span| span.id.as_str()).collect();
     let parent = |span: &Span| {
-        let mut references = span.references.iter();
+        let mut references = span.references.iter().flatten();
         let parent = references.find(|reference| reference.ref_type == "CHILD_OF")?;
         ids.iter().position(|id| *id == parent.id)
     };
@@ -252,7 +252,7 @@ mod tests {
         {"traceID": "ab", "spanID": "2", "operationName": "process node.2.item", "startTime": 1200, "duration": 400, "processID": "s",
          "references": [{"refType": "CHILD_OF", "traceID": "ab", "spanID": "1"}]},
         {"traceID": "ab", "spanID": "1", "operationName": "DynamoDB.PutItem", "startTime": 1000, "duration": 1000, "processID": "r",
-         "references": [{"refType": "CHILD_OF", "traceID": "ab", "spanID": "99"}],
+         "references": null,
          "tags": [{"key": "error", "type": "bool", "value": true}]}],
         "processes": {"r": {"serviceName": "router", "tags": [{"key": "service.instance.id", "type": "string", "value": "router-1"}]},
                       "s": {"serviceName": "storage"}}}]}"#;
