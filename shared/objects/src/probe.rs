@@ -37,7 +37,10 @@ impl Honesty {
 /// Writes some small objects, and deletes them again.
 pub async fn probe(objects: &Objects) -> Result<Honesty, ObjectError> {
     let nonce = uuid::Uuid::new_v4();
-    let key = |number: usize| format!("probes/{nonce}/{number}");
+    let key = |number: usize| match number {
+        0 => format!("probes/{nonce}/again"),
+        race => format!("probes/{nonce}/race-{race}"),
+    };
     let honesty = examine(objects, &key).await;
     for number in 0..=RACES {
         // A leftover is a few bytes that nobody reads.

@@ -110,11 +110,11 @@ fn the_probe_finds_stores_that_lie() {
         lying.store.always(Fault::CreateOverwrites, "");
         assert_eq!(probe(&lying.objects).await, Ok(Honesty::Overwrites));
         let lying = faulty(&settings());
-        lying.store.always(Fault::CreateClaims, "/2");
+        lying.store.always(Fault::CreateClaims, "race-2");
         assert_eq!(probe(&lying.objects).await, Ok(Honesty::SeveralWin));
         // One that merely loses answers is not a liar.
         let lossy = faulty(&settings());
-        lossy.store.strike(Fault::AnswerLost, "/1", 1);
+        lossy.store.strike(Fault::AnswerLost, "race-1", 1);
         assert_eq!(probe(&lossy.objects).await, Ok(Honesty::Honest));
     });
 }
