@@ -1,20 +1,28 @@
-//! The simulated mesh: partitions (the real ones, each with a log), a ledger that is atomic, coordinators (the real ones), and messages.
+//! The simulated mesh: partitions (the real ones, each with a log), a ledger that is atomic, coordinators (the real ones), clients, and the
+//! messages between them. Owns time and what must hold at the end; who takes part is in the files beside this one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use expression::{Placeholders, parse_update};
-use model::codec::{decode_item, encode_item};
-use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
-use model::{AttributeValue, Item, KeyRange, Number, TableDefinition, TableId};
-use partition::{BTree, BTreeError, Evaluated, Limits, Partition, PartitionState, Transacted};
-use paxos::{Ballot, Configuration, Entry, NodeId, Payload};
-use protocol::item::{Get, ItemFault, ItemOperation, ItemReply, ReturnValues, Write, WriteAction};
-use protocol::transact::{Settle, Transact, TransactionId, TransactionRef};
-use transactions::{Action, Coordinator, Input, State, Verdict, Vote};
+use model::KeyRange;
+use partition::{Limits, Partition, PartitionState};
+use paxos::Configuration;
+use protocol::item::{ItemFault, ItemOperation, ItemReply};
+use protocol::transact::{TransactionId, TransactionRef};
+use transactions::{Action, Input, Verdict, Vote};
 
+use self::clients::Gathering;
+use self::coordinators::{Course, Open};
+use self::draws::Draws;
+use self::items::{get, item_name, list_of, shard_of, table};
+use self::shard::{Shard, Tree};
 use crate::history::{self, Operation};
+
+mod clients;
+mod coordinators;
+mod draws;
+mod items;
+mod shard;
 
 const SHARDS: usize = 3;
 const ITEMS: usize = 7;
@@ -46,73 +54,6 @@ impl Counts {
         self.leaders_lost += other.leaders_lost;
         self.reads += other.reads;
         self.late += other.late;
-    }
-}
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 11) % end
-    }
-
-    fn chance(&mut self, of_1000: u64) -> bool {
-        self.below(1000) < of_1000
-    }
-}
-
-#[derive(Default)]
-struct Tree(BTreeMap<Bytes, Bytes>);
-
-impl BTree for Tree {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, BTreeError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        _: &KeyRange,
-        _: bool,
-        visitor: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), BTreeError> {
-        for (key, item) in &self.0 {
-            if visitor(key, item).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A partition and its log.
-struct Shard {
-    partition: Partition<u64>,
-    tree: Tree,
-    applied: u64,
-    /// Commands in the log, not committed.
-    proposed: VecDeque<Bytes>,
-}
-
-impl Shard {
-    fn apply(&mut self, command: Bytes, answers: &mut Vec<(u64, ItemReply)>) {
-        self.applied += 1;
-        let entry = Entry {
-            index: self.applied,
-            ballot: Ballot {
-                round: 1,
-                node: NodeId(1),
-            },
-            payload: Payload::Command(command),
-        };
-        self.partition.apply(&entry, answers).expect("applies");
     }
 }
 
@@ -157,30 +98,9 @@ enum Answer {
     Decided(bool),
 }
 
-/// A coordinator at work.
-struct Course {
-    course: Coordinator,
-    transaction: TransactionRef,
-    items: Vec<String>,
-    /// Of the client's transaction; none for a recovery.
-    client: Option<u64>,
-}
-
-struct Gathering {
-    items: Vec<String>,
-    seen: BTreeMap<usize, (Vec<u64>, u64)>,
-    valid: usize,
-}
-
-struct Open {
-    state: State,
-    id: TransactionId,
-    items: Vec<String>,
-}
-
 pub struct World {
     seed: u64,
-    rng: Rng,
+    rng: Draws,
     now: u64,
     number: u64,
     events: BTreeMap<(u64, u64), Event>,
@@ -194,79 +114,6 @@ pub struct World {
     verdicts: BTreeMap<u64, Verdict>,
     faults: bool,
     pub counts: Counts,
-}
-
-fn table() -> TableDefinition {
-    TableDefinition {
-        id: TableId(20),
-        name: "lists".to_owned(),
-        version: 1,
-        keys: KeySchema {
-            partition: KeyAttribute {
-                name: "pk".to_owned(),
-                kind: ScalarType::S,
-            },
-            sort: None,
-        },
-        billing: BillingMode::PayPerRequest,
-        status: TableStatus::Active,
-        ..TableDefinition::default()
-    }
-}
-
-fn item_name(number: u64) -> String {
-    format!("item{number}")
-}
-
-fn shard_of(item: &str) -> usize {
-    usize::from(item.as_bytes()[item.len() - 1]) % SHARDS
-}
-
-fn number(value: u64) -> AttributeValue {
-    AttributeValue::N(Number::parse(&value.to_string()).expect("a number"))
-}
-
-/// Appends this number to an item's list.
-fn append(item: &str, value: u64) -> Write {
-    let values = BTreeMap::from([
-        (":n".to_owned(), AttributeValue::L(vec![number(value)])),
-        (":none".to_owned(), AttributeValue::L(Vec::new())),
-    ]);
-    let mut placeholders = Placeholders::new(None, Some(values));
-    let text = "SET l = list_append(if_not_exists(l, :none), :n)";
-    let key_item = Item::from([("pk".to_owned(), AttributeValue::S(item.to_owned()))]);
-    Write {
-        key: Bytes::copy_from_slice(item.as_bytes()),
-        action: WriteAction::Update {
-            key_item: encode_item(&key_item),
-            update: Some(parse_update(text, &mut placeholders).expect("an update")),
-        },
-        condition: None,
-        return_values: ReturnValues::None,
-        return_on_failure: false,
-    }
-}
-
-fn list_of(item: Option<&Bytes>) -> Vec<u64> {
-    let Some(item) = item else { return Vec::new() };
-    match &decode_item(item).expect("an item")["l"] {
-        AttributeValue::L(list) => list
-            .iter()
-            .map(|value| match value {
-                AttributeValue::N(number) => number.to_string().parse().expect("whole"),
-                other => panic!("{other:?}"),
-            })
-            .collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn get(item: &str) -> Get {
-    Get {
-        key: Bytes::copy_from_slice(item.as_bytes()),
-        strong: true,
-        projection: None,
-    }
 }
 
 impl World {
@@ -290,7 +137,7 @@ impl World {
         });
         Self {
             seed,
-            rng: Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            rng: Draws::new(seed),
             now: 1_000_000,
             number: 0,
             events: BTreeMap::new(),
@@ -436,290 +283,11 @@ impl World {
         }
     }
 
-    /// A part of what is in the log is committed by the next leader; the rest never was.
-    fn lose_leader(&mut self, shard: usize) {
-        self.counts.leaders_lost += 1;
-        let kept = self.rng.below(self.shards[shard].proposed.len() as u64 + 1);
-        let at = &mut self.shards[shard];
-        let mut answers = Vec::new();
-        at.partition.lose(&mut answers);
-        for _ in 0..kept {
-            if let Some(command) = at.proposed.pop_front() {
-                at.apply(command, &mut answers);
-            }
-        }
-        at.proposed.clear();
-        self.send_answers(answers);
-    }
-
     fn send_answers(&mut self, answers: Vec<(u64, ItemReply)>) {
         for (call, reply) in answers {
             if let Some(delay) = self.delay() {
                 self.at(delay, Event::Answer(call, Answer::Item(reply)));
             }
-        }
-    }
-
-    fn arrive(&mut self, call: u64, at: usize, operation: &ItemOperation) {
-        let (now, shard) = (self.now, &mut self.shards[at]);
-        let Shard {
-            partition, tree, ..
-        } = shard;
-        let (commands, reply) = match operation {
-            ItemOperation::Get(get) => (Vec::new(), Some(partition.get(tree, get).expect("reads"))),
-            ItemOperation::Write(write) => {
-                match partition
-                    .evaluate(tree, write, now, call)
-                    .expect("evaluates")
-                {
-                    Evaluated::Propose(command) => (vec![command], None),
-                    Evaluated::Waits => (Vec::new(), None),
-                    Evaluated::Answer(_, reply) => (Vec::new(), Some(reply)),
-                }
-            }
-            ItemOperation::Transact(transact) => {
-                let transacted = match &**transact {
-                    Transact::Prepare { transaction, write } => {
-                        partition.prepare(tree, (transaction, write), now, call)
-                    }
-                    Transact::Commit(end) => partition.settle(tree, (end, true), now, call),
-                    Transact::Cancel(end) => partition.settle(tree, (end, false), now, call),
-                    Transact::Read {
-                        get,
-                        unchanged_since,
-                    } => partition
-                        .transactional_get(tree, get, *unchanged_since)
-                        .map(|reply| Transacted::Answer(call, reply)),
-                };
-                match transacted.expect("evaluates") {
-                    Transacted::Propose(commands) => (commands, None),
-                    Transacted::Waits => (Vec::new(), None),
-                    Transacted::Answer(_, reply) => (Vec::new(), Some(reply)),
-                }
-            }
-            ItemOperation::Page(_) | ItemOperation::Changes(_) | ItemOperation::Propagate(_) => {
-                panic!("nobody asks for these")
-            }
-        };
-        if !commands.is_empty() {
-            let first = shard.applied + shard.proposed.len() as u64 + 1;
-            shard.partition.proposed(first);
-            let count = commands.len();
-            shard.proposed.extend(commands);
-            for _ in 0..count {
-                let delay = 1 + self.rng.below(8);
-                self.at(delay, Event::Commit(at));
-            }
-        }
-        self.send_answers(reply.map(|reply| (call, reply)).into_iter().collect());
-    }
-
-    fn some_items(&mut self) -> Vec<String> {
-        let count = 1 + self.rng.below(3);
-        let mut items: Vec<String> = (0..count)
-            .map(|_| item_name(self.rng.below(ITEMS as u64)))
-            .collect();
-        items.sort();
-        items.dedup();
-        items
-    }
-
-    fn begin_operation(&mut self) {
-        let number = self.fresh();
-        let mut operation = Operation {
-            began: self.now,
-            strict: true,
-            ..Operation::default()
-        };
-        match self.rng.below(10) {
-            0..5 => {
-                let items = self.some_items();
-                operation.appends = items.clone();
-                let id = TransactionId(number, self.seed);
-                let transaction = TransactionRef {
-                    id,
-                    record: Bytes::copy_from_slice(&number.to_be_bytes()),
-                    // Clocks of routers differ.
-                    timestamp_ms: self.now + self.rng.below(400) - 200,
-                };
-                let (course, actions) = Coordinator::begin(items.len());
-                let client = Some(number);
-                let course = Course {
-                    course,
-                    transaction,
-                    items,
-                    client,
-                };
-                self.courses.insert(number, course);
-                self.carry_out(number, actions);
-            }
-            5..7 => {
-                let item = item_name(self.rng.below(ITEMS as u64));
-                operation.appends = vec![item.clone()];
-                let write = ItemOperation::Write(Box::new(append(&item, number)));
-                self.call(Purpose::Write(number), &item, write);
-            }
-            7 => {
-                operation.strict = false;
-                let item = item_name(self.rng.below(ITEMS as u64));
-                operation.reads = vec![(item.clone(), Vec::new())];
-                self.call(Purpose::Read(number), &item, ItemOperation::Get(get(&item)));
-            }
-            _ => {
-                let items = self.some_items();
-                let gathering = Gathering {
-                    items: items.clone(),
-                    seen: BTreeMap::new(),
-                    valid: 0,
-                };
-                self.gatherings.insert(number, gathering);
-                for (place, item) in items.iter().enumerate() {
-                    let read = Transact::Read {
-                        get: get(item),
-                        unchanged_since: None,
-                    };
-                    let operation = ItemOperation::Transact(Box::new(read));
-                    self.call(Purpose::Round(number, false, place), item, operation);
-                }
-            }
-        }
-        self.operations.insert(number, operation);
-    }
-
-    fn carry_out(&mut self, number: u64, actions: Vec<Action>) {
-        for action in actions {
-            // A coordinator may die between any two things that it does.
-            if self.faults && self.rng.chance(25) {
-                self.counts.died += 1;
-                self.courses.remove(&number);
-                return;
-            }
-            let Some(course) = self.courses.get(&number) else {
-                return;
-            };
-            let (transaction, items) = (course.transaction.clone(), course.items.clone());
-            match action {
-                Action::Record => {
-                    let open = Open {
-                        state: State::Open,
-                        id: transaction.id,
-                        items,
-                    };
-                    self.ledger.insert(transaction.record.clone(), open);
-                    let recorded = self.step(number, Input::Recorded(true));
-                    self.carry_out(number, recorded);
-                }
-                Action::Prepare(operation) => {
-                    let write = append(&items[operation], number);
-                    let prepare = Transact::Prepare { transaction, write };
-                    let prepare = ItemOperation::Transact(Box::new(prepare));
-                    self.call(
-                        Purpose::Prepare(number, operation),
-                        &items[operation],
-                        prepare,
-                    );
-                }
-                Action::Settle { operation, commits } => {
-                    let end = Settle {
-                        key: Bytes::copy_from_slice(items[operation].as_bytes()),
-                        id: transaction.id,
-                        timestamp_ms: transaction.timestamp_ms,
-                    };
-                    let end = match commits {
-                        true => Transact::Commit(end),
-                        false => Transact::Cancel(end),
-                    };
-                    let end = ItemOperation::Transact(Box::new(end));
-                    self.call(Purpose::Settle(number, operation), &items[operation], end);
-                }
-                Action::Decide | Action::Withdraw | Action::Close { .. } => {
-                    let call = self.fresh();
-                    self.calls.insert(call, Purpose::Decide(number));
-                    let copies = if self.faults && self.rng.chance(40) {
-                        2
-                    } else {
-                        1
-                    };
-                    for _ in 0..copies {
-                        if let Some(delay) = self.delay() {
-                            let event = Event::Ledger {
-                                call,
-                                transaction: transaction.clone(),
-                                action,
-                            };
-                            self.at(delay, event);
-                        }
-                    }
-                    if !matches!(action, Action::Close { .. }) {
-                        self.at(PATIENCE_MS, Event::Patience(call));
-                    }
-                }
-                Action::Answer(verdict) => self.verdict(number, verdict),
-            }
-        }
-    }
-
-    fn verdict(&mut self, number: u64, verdict: Verdict) {
-        let Some(course) = self.courses.get(&number) else {
-            return;
-        };
-        match course.client {
-            None => self.counts.recovered += 1,
-            Some(client) => {
-                match verdict {
-                    Verdict::Committed => self.counts.committed += 1,
-                    Verdict::Cancelled | Verdict::Failed => self.counts.cancelled += 1,
-                    Verdict::Unknown => {}
-                }
-                self.verdicts.insert(client, verdict);
-                if let Some(operation) = self.operations.get_mut(&client)
-                    && verdict == Verdict::Committed
-                {
-                    operation.ended = Some(self.now);
-                }
-            }
-        }
-    }
-
-    fn step(&mut self, number: u64, input: Input) -> Vec<Action> {
-        match self.courses.get_mut(&number) {
-            Some(course) => course.course.step(input),
-            None => Vec::new(),
-        }
-    }
-
-    /// What the ledger does: conditional writes, atomic.
-    fn write_ledger(&mut self, call: u64, transaction: &TransactionRef, action: Action) {
-        let (record, id) = (transaction.record.clone(), transaction.id);
-        let found = self.ledger.get_mut(&record).filter(|open| open.id == id);
-        let decided = match (action, found) {
-            (Action::Decide, Some(open)) => {
-                let may = matches!(open.state, State::Open | State::Committed);
-                if may {
-                    open.state = State::Committed;
-                }
-                may
-            }
-            (Action::Withdraw, Some(open)) => {
-                if open.state == State::Open {
-                    open.state = State::Cancelled;
-                }
-                matches!(open.state, State::Committed | State::Done)
-            }
-            (Action::Close { commits }, Some(open)) => {
-                match (commits, open.state) {
-                    (true, State::Committed) => open.state = State::Done,
-                    (false, State::Open | State::Cancelled) => {
-                        self.ledger.remove(&record);
-                    }
-                    _ => {}
-                }
-                return;
-            }
-            _ => false,
-        };
-        if let Some(delay) = self.delay() {
-            self.at(delay, Event::Answer(call, Answer::Decided(decided)));
         }
     }
 
@@ -777,98 +345,6 @@ impl World {
                 }
             }
             Purpose::Round(number, second, place) => self.gathered(number, second, place, reply),
-        }
-    }
-
-    fn gathered(&mut self, number: u64, second: bool, place: usize, reply: Option<&ItemReply>) {
-        let Some(gathering) = self.gatherings.get_mut(&number) else {
-            return;
-        };
-        let Some(ItemReply::Versioned { item, version, .. }) = reply else {
-            self.gatherings.remove(&number);
-            return;
-        };
-        let all = gathering.items.len();
-        if second {
-            gathering.valid += 1;
-            if gathering.valid == all {
-                let operation = self.operations.get_mut(&number).expect("begun");
-                let seen = gathering.seen.values().map(|(list, _)| list.clone());
-                operation.reads = gathering.items.iter().cloned().zip(seen).collect();
-                operation.ended = Some(self.now);
-                self.counts.reads += 1;
-                self.gatherings.remove(&number);
-            }
-            return;
-        }
-        gathering
-            .seen
-            .insert(place, (list_of(item.as_ref()), *version));
-        if gathering.seen.len() == all {
-            let again: Vec<(String, u64)> = gathering
-                .items
-                .iter()
-                .cloned()
-                .zip(gathering.seen.values().map(|(_, version)| *version))
-                .collect();
-            for (place, (item, version)) in again.iter().enumerate() {
-                let read = Transact::Read {
-                    get: get(item),
-                    unchanged_since: Some(*version),
-                };
-                let operation = ItemOperation::Transact(Box::new(read));
-                self.call(Purpose::Round(number, true, place), item, operation);
-            }
-        }
-    }
-
-    /// Leaders report what has been pending for long, and somebody recovers it.
-    fn watch(&mut self) {
-        let before = self.now.saturating_sub(STALLED_MS);
-        let mut stalled = Vec::new();
-        for shard in &self.shards {
-            let known = &shard.partition.state().transactions;
-            let items = known.stalled(before);
-            stalled.extend(items.map(|p| (p.key.clone(), p.transaction.clone())));
-        }
-        for (key, transaction) in stalled {
-            let under_way = self.recovering.get(&transaction.id);
-            if under_way.is_some_and(|at| self.now < at + 1_000) {
-                continue;
-            }
-            let found = self
-                .ledger
-                .get(&transaction.record)
-                .filter(|open| open.id == transaction.id);
-            let Some(open) = found else {
-                let item = String::from_utf8(key.to_vec()).expect("a name");
-                let end = Settle {
-                    key,
-                    id: transaction.id,
-                    timestamp_ms: transaction.timestamp_ms,
-                };
-                let end = ItemOperation::Transact(Box::new(Transact::Cancel(end)));
-                self.call(Purpose::Free, &item, end);
-                continue;
-            };
-            let decided = match open.state {
-                State::Open => None,
-                State::Committed | State::Done => Some(true),
-                State::Cancelled => Some(false),
-            };
-            let items = open.items.clone();
-            self.recovering.insert(transaction.id, self.now);
-            let (course, actions) = Coordinator::recover(items.len(), decided);
-            let number = self.fresh();
-            let client = None;
-            let course = Course {
-                course,
-                transaction,
-                items,
-                client,
-            };
-            self.courses.insert(number, course);
-            self.carry_out(number, actions);
         }
     }
 
