@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use admin::AdminSettings;
 use clap::Parser;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use serde::Deserialize;
 use telemetry::TelemetrySettings;
 
@@ -31,16 +31,8 @@ fn main() -> anyhow::Result<()> {
     let file: File = settings::load("admin", arguments.config.as_deref())?;
     telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
-        let identity = Identity {
-            service: "admin".to_owned(),
-            instance: file.admin.instance,
-            incarnation: telemetry::incarnation(),
-        };
-        let mesh = Mesh::connect(&file.bus, identity).await?;
-        let stats = mesh.stats().clone();
-        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-            stats.values()
-        });
+        let incarnation = telemetry::incarnation();
+        let mesh = telemetry::connect(&file.bus, "admin", file.admin.instance, incarnation).await?;
         let running = admin::start(file.admin, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;

@@ -1,9 +1,10 @@
 //! Tables' policies: PutResourcePolicy, GetResourcePolicy, DeleteResourcePolicy, and what a table's policy means for control-plane calls.
 //! The rules are `model::policy`; the data plane checks them in the routers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::policy::{Access, Denial, Policy, PolicyKind, Verdict, decide};
+use model::policy::{Access, Denial, Policy, PolicyKind, Verdict, decide, named_in};
 use model::table::{ResourcePolicy, TableStatus};
 use model::{ApiError, ErrorKind, TableDefinition};
 use protocol::control::ApiCall;
@@ -177,11 +178,19 @@ impl Admin {
         if call.caller_arn.is_empty() {
             return Ok(());
         }
-        let Some(table) = table_of_call(&call.body) else {
+        let tables = tables_of_call(&call.body);
+        if tables.is_empty() {
             return decided(call, "*", Verdict::Silent);
-        };
-        let stored = self.table(&table).await?;
-        let resource = model::table::table_arn(&self.settings.region, &table);
+        }
+        for table in tables {
+            self.check_access_to(call, &table).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_access_to(&self, call: &ApiCall, table: &str) -> Result<(), ApiError> {
+        let stored = self.table(table).await?;
+        let resource = model::table::table_arn(&self.settings.region, table);
         let policy = stored.and_then(|stored| stored.value.definition.resource_policy);
         let of_table = match policy {
             Some(policy) => {
@@ -228,28 +237,12 @@ fn mark_changed(definition: &mut TableDefinition) {
     definition.status = TableStatus::Updating;
 }
 
-/// The table that a call names, by name or within an ARN.
-fn table_of_call(body: &[u8]) -> Option<String> {
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "PascalCase")]
-    struct Named {
-        table_name: Option<String>,
-        resource_arn: Option<String>,
-        table_arn: Option<String>,
-        backup_arn: Option<String>,
-        export_arn: Option<String>,
-        import_arn: Option<String>,
-    }
-    let named: Named = serde_json::from_slice(body).ok()?;
-    let name = named
-        .table_name
-        .or(named.resource_arn)
-        .or(named.table_arn)
-        .or(named.backup_arn)
-        .or(named.export_arn)
-        .or(named.import_arn)?;
-    let table = table_of(&name).split('/').next().unwrap_or_default();
-    (!table.is_empty()).then(|| table.to_owned())
+/// The tables that a call names, by name or within an ARN.
+fn tables_of_call(body: &[u8]) -> BTreeSet<String> {
+    let named = named_in(body);
+    let tables = named.iter().map(|name| table_of(name).split('/').next());
+    let tables = tables.flatten().filter(|table| !table.is_empty());
+    tables.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -258,20 +251,26 @@ mod tests {
 
     #[test]
     fn calls_name_tables_in_several_ways() {
-        for (body, table) in [
-            (r#"{"TableName": "Music"}"#, Some("Music")),
+        for (body, tables) in [
+            (r#"{"TableName": "Music"}"#, &["Music"][..]),
             (
                 r#"{"ResourceArn": "arn:aws:dynamodb:us-east-1:000000000000:table/Music"}"#,
-                Some("Music"),
+                &["Music"],
             ),
             (
-                r#"{"BackupArn": "arn:aws:dynamodb:us-east-1:000000000000:table/Music/backup/01-a"}"#,
-                Some("Music"),
+                r#"{"BackupArn": "arn:aws:dynamodb:us-east-1:000000000000:table/Music/backup/01-a", "TargetTableName": "Copy"}"#,
+                &["Copy", "Music"],
             ),
-            ("{}", None),
-            ("nonsense", None),
+            (
+                r#"{"TableName": "Mine", "ResourceArn": "arn:aws:dynamodb:us-east-1:000000000000:table/Secret"}"#,
+                &["Mine", "Secret"],
+            ),
+            (r#"{"TableName": "Secret", "BackupArn": 5}"#, &["Secret"]),
+            ("{}", &[]),
+            ("nonsense", &[]),
         ] {
-            assert_eq!(table_of_call(body.as_bytes()).as_deref(), table, "{body}");
+            let found: Vec<_> = tables_of_call(body.as_bytes()).into_iter().collect();
+            assert_eq!(found, tables, "{body}");
         }
     }
 

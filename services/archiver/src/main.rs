@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use archiver::ArchiverSettings;
 use clap::Parser;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use objects::ArchiveSettings;
 use serde::Deserialize;
 use telemetry::TelemetrySettings;
@@ -34,16 +34,9 @@ fn main() -> anyhow::Result<()> {
     let file: File = settings::load("archiver", arguments.config.as_deref())?;
     telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
-        let identity = Identity {
-            service: "archiver".to_owned(),
-            instance: file.archiver.instance,
-            incarnation: telemetry::incarnation(),
-        };
-        let mesh = Mesh::connect(&file.bus, identity).await?;
-        let stats = mesh.stats().clone();
-        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-            stats.values()
-        });
+        let incarnation = telemetry::incarnation();
+        let mesh =
+            telemetry::connect(&file.bus, "archiver", file.archiver.instance, incarnation).await?;
         let running = archiver::start(file.archiver, &file.archive, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;

@@ -18,7 +18,14 @@ struct Router {
     incarnation: u64,
     heard_ms: u64,
     /// Counted from its start: a table that was not told of before is new.
-    tables: BTreeMap<String, [Counts; 3]>,
+    tables: BTreeMap<String, Told>,
+}
+
+/// What a router said of a table last, and when.
+#[derive(Debug, Default)]
+struct Told {
+    heard_ms: u64,
+    counts: [Counts; 3],
 }
 
 /// The routers' last reports.
@@ -56,12 +63,19 @@ impl Customers {
         let counts_all = known || report.counting_ms < YOUNG_MS;
         let mut new = Vec::new();
         for table in report.tables.into_iter().take(TABLES_MAX + 1) {
-            // As many as ever had a place of their own at the router.
+            // The router forgets tables that are idle, so over the weeks there may be many more than it has places.
             if router.tables.len() > 4 * TABLES_MAX && !router.tables.contains_key(&table.table) {
-                continue;
+                let oldest = router.tables.iter().min_by_key(|(_, told)| told.heard_ms);
+                if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                    router.tables.remove(&oldest);
+                }
             }
-            let before = router.tables.insert(table.table.clone(), table.classes);
-            let before = before.unwrap_or_default();
+            let told = Told {
+                heard_ms: now_ms,
+                counts: table.classes,
+            };
+            let before = router.tables.insert(table.table.clone(), told);
+            let before = before.unwrap_or_default().counts;
             if !counts_all {
                 continue;
             }

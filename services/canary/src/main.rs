@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use canary::CanarySettings;
 use clap::Parser;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use serde::Deserialize;
 
 /// Uses the mesh as a customer does, and raises alarms about what customers see.
@@ -28,16 +28,9 @@ fn main() -> anyhow::Result<()> {
     telemetry::init("canary");
     let file: File = settings::load("canary", arguments.config.as_deref())?;
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
-        let identity = Identity {
-            service: "canary".to_owned(),
-            instance: file.canary.instance,
-            incarnation: telemetry::incarnation(),
-        };
-        let mesh = Mesh::connect(&file.bus, identity).await?;
-        let stats = mesh.stats().clone();
-        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-            stats.values()
-        });
+        let incarnation = telemetry::incarnation();
+        let mesh =
+            telemetry::connect(&file.bus, "canary", file.canary.instance, incarnation).await?;
         let running = canary::start(file.canary, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;

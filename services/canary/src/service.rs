@@ -399,7 +399,10 @@ async fn probe(shared: Arc<Shared>, endpoint: Endpoint, mut prober: Prober) {
         if !shared.table_ready.load(Relaxed) {
             match prober.table_is_there().await {
                 Ok(true) => shared.table_ready.store(true, Relaxed),
-                Ok(false) => {}
+                Ok(false) => {
+                    tokio::time::sleep(TABLE_EVERY).await;
+                    continue;
+                }
                 Err(why) if why != said => {
                     warn!(
                         url = endpoint.url,
@@ -409,13 +412,17 @@ async fn probe(shared: Arc<Shared>, endpoint: Endpoint, mut prober: Prober) {
                 }
                 Err(_) => {}
             }
-            if !shared.table_ready.load(Relaxed) {
-                tokio::time::sleep(TABLE_EVERY).await;
-                continue;
-            }
         }
+        // A canary that starts during an outage is to tell of it. Until the table was had once, only "nobody is there" says something of
+        // the mesh.
+        let known = shared.table_ready.load(Relaxed);
         for probed in prober.round().await {
-            shared.take_probe(&endpoint, &probed);
+            if probed.outcome == Outcome::Good {
+                shared.table_ready.store(true, Relaxed);
+            }
+            if known || probed.outcome == Outcome::Unreachable {
+                shared.take_probe(&endpoint, &probed);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use gac::GacSettings;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use serde::Deserialize;
 use telemetry::TelemetrySettings;
 
@@ -31,16 +31,8 @@ fn main() -> anyhow::Result<()> {
     let file: File = settings::load("gac", arguments.config.as_deref())?;
     telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
-        let identity = Identity {
-            service: "gac".to_owned(),
-            instance: file.gac.instance,
-            incarnation: telemetry::incarnation(),
-        };
-        let mesh = Mesh::connect(&file.bus, identity).await?;
-        let stats = mesh.stats().clone();
-        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-            stats.values()
-        });
+        let incarnation = telemetry::incarnation();
+        let mesh = telemetry::connect(&file.bus, "gac", file.gac.instance, incarnation).await?;
         let running = gac::start(file.gac, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;

@@ -1,10 +1,11 @@
 //! The memds service: `evenkeel-memds --config FILE`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use memds::MemdsSettings;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use serde::Deserialize;
 use telemetry::TelemetrySettings;
 
@@ -16,6 +17,9 @@ struct Arguments {
     #[arg(long)]
     config: Option<PathBuf>,
 }
+
+/// What was traced up to the end is exported within this time, or dropped.
+const TRACES_OUT_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -35,19 +39,12 @@ fn main() -> anyhow::Result<()> {
     let file: File = settings::load("memds", arguments.config.as_deref())?;
     telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
-        let identity = Identity {
-            service: "memds".to_owned(),
-            instance: file.memds.instance,
-            incarnation: telemetry::incarnation(),
-        };
-        let mesh = Mesh::connect(&file.bus, identity).await?;
-        let stats = mesh.stats().clone();
-        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-            stats.values()
-        });
+        let incarnation = telemetry::incarnation();
+        let mesh = telemetry::connect(&file.bus, "memds", file.memds.instance, incarnation).await?;
         let running = memds::start(file.memds, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
+        telemetry::traces::shut_down(TRACES_OUT_WITHIN).await;
         Ok(())
     })
 }

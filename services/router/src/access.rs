@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use model::policy::{ACCOUNT, Access, Denial, Policy, PolicyKind, Verdict, decide};
+use model::policy::{ACCOUNT, Access, Denial, Policy, PolicyKind, Verdict, decide, named_in};
 use model::table::{ResourcePolicy, table_arn};
 use model::{ApiError, ErrorKind, TableDefinition};
 use parking_lot::RwLock;
@@ -143,19 +143,25 @@ impl Policies {
         if self.callers.is_none() {
             return Ok(Verdict::Allowed);
         }
-        let resource = resource_of(body, &self.region);
-        let (verdict, principal, action) = self.about(key_id, operation, &resource);
-        let access = Access {
-            principal: &principal,
-            action: &action,
-            resource: &resource,
-        };
-        match verdict {
-            Verdict::Denied => Err(denied(Denial::DeniedByIdentity, access)),
-            // No table's policy can allow it.
-            Verdict::Silent if resource == "*" => Err(denied(Denial::NotAllowed, access)),
-            verdict => Ok(verdict),
+        let mut together = Verdict::Allowed;
+        for resource in resources_of(body, &self.region) {
+            let (verdict, principal, action) = self.about(key_id, operation, &resource);
+            let access = Access {
+                principal: &principal,
+                action: &action,
+                resource: &resource,
+            };
+            match verdict {
+                Verdict::Denied => return Err(denied(Denial::DeniedByIdentity, access)),
+                // No table's policy can allow it.
+                Verdict::Silent if resource == "*" => {
+                    return Err(denied(Denial::NotAllowed, access));
+                }
+                Verdict::Silent => together = Verdict::Silent,
+                Verdict::Allowed => {}
+            }
         }
+        Ok(together)
     }
 
     fn about(&self, key_id: &str, action: &str, resource: &str) -> (Verdict, String, String) {
@@ -218,37 +224,16 @@ fn callers(text: &str) -> anyhow::Result<BTreeMap<String, Caller>> {
         .collect()
 }
 
-/// The resource that a control-plane call is about; `*` if it names none.
-fn resource_of(body: &[u8], region: &str) -> String {
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "PascalCase")]
-    struct Named {
-        table_name: Option<String>,
-        target_table_name: Option<String>,
-        resource_arn: Option<String>,
-        table_arn: Option<String>,
-        backup_arn: Option<String>,
-        export_arn: Option<String>,
-        import_arn: Option<String>,
+/// The resources that a control-plane call names, as this mesh writes their ARNs; `*` if it names none.
+fn resources_of(body: &[u8], region: &str) -> Vec<String> {
+    let named = named_in(body);
+    if named.is_empty() {
+        return vec!["*".to_owned()];
     }
-    // What is wrong with a body is for the admin to say.
-    let named: Named = serde_json::from_slice(body).unwrap_or_default();
-    let of_table = named.table_name.or(named.target_table_name);
-    let arn = [
-        named.resource_arn,
-        named.table_arn,
-        named.backup_arn,
-        named.export_arn,
-        named.import_arn,
-    ]
-    .into_iter()
-    .flatten()
-    .next();
-    match (of_table, arn) {
-        (Some(name), _) => table_arn(region, table_of(&name)),
-        (None, Some(arn)) => arn,
-        (None, None) => "*".to_owned(),
-    }
+    named
+        .iter()
+        .map(|name| table_arn(region, table_of(name)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -318,6 +303,13 @@ mod tests {
         );
         assert!(control("DeleteTable", r#"{"TableName": "Music"}"#).is_err());
         assert!(control("ListTables", "{}").is_err());
+        // Whatever else a body names is checked, too; and an ARN is no way around a rule about another Region's.
+        let two = r#"{"TableName": "Music", "ResourceArn": "arn:aws:dynamodb:us-east-1:000000000000:table/Secret"}"#;
+        assert_eq!(control("DescribeTable", two), Ok(Verdict::Silent));
+        let copy = r#"{"SourceTableName": "Secret", "TargetTableName": "Music"}"#;
+        assert_eq!(control("DescribeTable", copy), Ok(Verdict::Silent));
+        let elsewhere = r#"{"TableName": "arn:aws:dynamodb:mars-1:1:table/Music", "BackupArn": 5}"#;
+        assert_eq!(control("DescribeTable", elsewhere), Ok(Verdict::Allowed));
         assert_eq!(
             Policies::default().control("KEY1", "ListTables", b"{}"),
             Ok(Verdict::Allowed)

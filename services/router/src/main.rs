@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use router::RouterSettings;
 use serde::Deserialize;
 use telemetry::TelemetrySettings;
@@ -17,6 +18,9 @@ struct Arguments {
     #[arg(long)]
     config: Option<PathBuf>,
 }
+
+/// What was traced up to the end is exported within this time, or dropped.
+const TRACES_OUT_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -45,18 +49,17 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings: Settings = settings::load("router", arguments.config.as_deref())?;
     telemetry::traces::init(&settings.telemetry.traces);
-    let identity = Identity {
-        service: "router".to_owned(),
-        instance: settings.router.instance,
-        incarnation: telemetry::incarnation(),
-    };
-    let mesh = Mesh::connect(&settings.bus, identity).await?;
-    let stats = mesh.stats().clone();
-    telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-        stats.values()
-    });
+    let incarnation = telemetry::incarnation();
+    let mesh = telemetry::connect(
+        &settings.bus,
+        "router",
+        settings.router.instance,
+        incarnation,
+    )
+    .await?;
     let running = router::start(settings.router, mesh).await?;
     telemetry::wait_for_shutdown().await;
     running.stop().await;
+    telemetry::traces::shut_down(TRACES_OUT_WITHIN).await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use objects::ArchiveSettings;
 use scrubber::ScrubberSettings;
 use serde::Deserialize;
@@ -33,16 +33,9 @@ fn main() -> anyhow::Result<()> {
     let file: File = settings::load("scrubber", arguments.config.as_deref())?;
     telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
-        let identity = Identity {
-            service: "scrubber".to_owned(),
-            instance: file.scrubber.instance,
-            incarnation: telemetry::incarnation(),
-        };
-        let mesh = Mesh::connect(&file.bus, identity).await?;
-        let stats = mesh.stats().clone();
-        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-            stats.values()
-        });
+        let incarnation = telemetry::incarnation();
+        let mesh =
+            telemetry::connect(&file.bus, "scrubber", file.scrubber.instance, incarnation).await?;
         let running = scrubber::start(file.scrubber, &file.archive, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;

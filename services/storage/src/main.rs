@@ -1,9 +1,10 @@
 //! The storage service: `evenkeel-storage --config FILE`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::BusSettings;
 use serde::Deserialize;
 use storage::StorageSettings;
 use telemetry::TelemetrySettings;
@@ -16,6 +17,9 @@ struct Arguments {
     #[arg(long)]
     config: Option<PathBuf>,
 }
+
+/// What was traced up to the end is exported within this time, or dropped.
+const TRACES_OUT_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -36,19 +40,13 @@ fn main() -> anyhow::Result<()> {
     telemetry::traces::init(&file.telemetry.traces);
     file.storage.check()?;
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
-        let identity = Identity {
-            service: "storage".to_owned(),
-            instance: file.storage.node_id,
-            incarnation: storage::incarnation(&file.storage)?,
-        };
-        let mesh = Mesh::connect(&file.bus, identity).await?;
-        let stats = mesh.stats().clone();
-        telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-            stats.values()
-        });
+        let incarnation = storage::incarnation(&file.storage)?;
+        let mesh =
+            telemetry::connect(&file.bus, "storage", file.storage.node_id, incarnation).await?;
         let running = storage::start(file.storage, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
+        telemetry::traces::shut_down(TRACES_OUT_WITHIN).await;
         Ok(())
     })
 }

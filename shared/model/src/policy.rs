@@ -97,6 +97,25 @@ pub fn decide(identity: Verdict, resource: Verdict) -> Result<(), Denial> {
     }
 }
 
+/// Every name or ARN of a table, or of something of a table, that the body of a control-plane call gives, whatever the operation makes of it: a
+/// member that it ignores must not tell what it is checked for. Empty if the body is no object: then the operation refuses it.
+pub fn named_in(body: &[u8]) -> Vec<String> {
+    const MEMBERS: [&str; 9] = [
+        "TableName",
+        "SourceTableName",
+        "TargetTableName",
+        "ResourceArn",
+        "TableArn",
+        "SourceTableArn",
+        "BackupArn",
+        "ExportArn",
+        "ImportArn",
+    ];
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = MEMBERS.iter().filter_map(|name| body.get(name)?.as_str());
+    named.map(str::to_owned).collect()
+}
+
 impl Policy {
     /// What the policy says of it; none: nothing. A Deny counts more than any Allow.
     fn effect(&self, access: Access<'_>) -> Option<Effect> {

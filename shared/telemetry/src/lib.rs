@@ -13,5 +13,5 @@ pub use counters::{Values, export};
 pub use families::{Families, Name, Sample, Samples, export_families};
 pub use http::{Health, HttpServer, serve_http, serve_http_with};
 pub use logs::{init, init_at, levels, set_levels};
-pub use process::{incarnation, runtime, wait_for_shutdown};
+pub use process::{connect, incarnation, runtime, wait_for_shutdown};
 pub use settings::TelemetrySettings;

@@ -1,7 +1,8 @@
-//! Process-wide set-up: the runtime, signals, and a number that tells this run of the process from all others.
+//! Process-wide set-up: the runtime, signals, the connection to the bus, and a number that tells this run of the process from all others.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use mesh::{BusSettings, Identity, Mesh, MeshError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The runtime that a service's actor system runs on: messages are dispatched by all cores, actors live on their arbiters. Raises the
@@ -43,6 +44,29 @@ pub fn incarnation() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     hasher.finish().max(1)
+}
+
+/// Connects a service's process to the bus, and exports what the connection counts.
+///
+/// # Errors
+/// When the settings cannot be used, or the bus does not take the connection.
+pub async fn connect(
+    bus: &BusSettings,
+    service: &str,
+    instance: u64,
+    incarnation: u64,
+) -> Result<Mesh, MeshError> {
+    let identity = Identity {
+        service: service.to_owned(),
+        instance,
+        incarnation,
+    };
+    let mesh = Mesh::connect(bus, identity).await?;
+    let stats = mesh.stats().clone();
+    crate::export("evenkeel_mesh", "Messages between services.", move || {
+        stats.values()
+    });
+    Ok(mesh)
 }
 
 /// Resolves on SIGTERM or SIGINT.

@@ -3,13 +3,11 @@
 //! On the hot path a service only *notes* what it did, in small records of fixed size in a bounded ring (`record`). At the end of a request its
 //! router decides whether the trace is worth keeping (`sampling`) and says so on the bus; every service turns its records of that trace into spans
 //! (`keeping`) and exports them over OTLP (`export`). So a request that is not kept costs a few clock reads, and a slow or failed one is whole.
-//! What runs in the background (elections, splits …) is rare and becomes spans at once (`Flow`).
 //!
 //! Never blocks or fails a request: what does not fit into a queue is dropped and counted.
 
 mod current;
 mod export;
-mod flow;
 mod ids;
 mod keeping;
 mod record;
@@ -19,7 +17,6 @@ mod settings;
 mod span;
 
 pub use current::{Entered, Within, current, enter, within};
-pub use flow::Flow;
 pub use ids::{amazon_trace, new_trace_id, random_u64, request_id, trace_of_request_id};
 pub use record::{Answered, Appended, Applied, Call, Lookup, Record, Served};
 pub use recorder::{Recorder, init, join, of, shut_down};

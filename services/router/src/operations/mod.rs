@@ -109,6 +109,11 @@ async fn usable_table_for<B: Backend>(
     let Caller {
         key_id, policies, ..
     } = &context.caller;
+    if name.contains('/') {
+        // The table of an index is nobody's to name (PartiQL's names have no pattern).
+        policies.check_absent(key_id, action, name)?;
+        return Err(ApiError::resource_not_found());
+    }
     let table = match backend.table(name, context).await {
         Err(error) if error.kind == ErrorKind::ResourceNotFound => {
             policies.check_absent(key_id, action, name)?;

@@ -262,6 +262,7 @@ fn placed(table: &TableDefinition, operation: &Operation) -> Result<EncodedKey, 
             if size::item_size(&operation.item) > size::ITEM_BYTES_MAX {
                 return Err(ApiError::validation(ITEM_SIZE));
             }
+            table.check_index_keys(&operation.item)?;
             key::key_from_item(table, &operation.item)?
         }
         _ => key::key_from_key(table, &operation.item)?,

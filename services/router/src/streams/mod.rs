@@ -27,6 +27,8 @@ use requests::{DescribeStream, GetRecords, GetShardIterator, Start};
 
 /// Bytes of records in one answer (API reference, GetRecords).
 const BYTES_MAX: u64 = 1 << 20;
+/// What each of many partitions is asked for at least.
+const PART_BYTES_MIN: u64 = 64 << 10;
 /// Looks for a stream that is not known …
 const LOOKS_MAX: u32 = 10;
 /// … and between two of them.
@@ -308,6 +310,8 @@ impl<B: Backend> Reader<'_, B> {
         request.upto = Some(ancestor.ends);
         while is_before(&next, &ancestor.range.end) && parts.len() < PARTITIONS_MAX {
             request.key = next;
+            // Each gives one record at least, and an answer takes no more of all of them.
+            request.bytes_max = (BYTES_MAX / (parts.len() as u64 + 1)).max(PART_BYTES_MIN);
             let reply = self.changes(&found.table, request.clone()).await?;
             check_trimmed(at, &reply)?;
             next = reply.range.end.clone();

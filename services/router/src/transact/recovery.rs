@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use mesh::{Deadline, Mesh, MeshError, Subscription, TraceContext};
 use model::EncodedKey;
 use model::key::table_range;
@@ -25,8 +26,12 @@ const RECOVERY_MAX: Duration = Duration::from_secs(10);
 const RECOVERIES_MAX: usize = 64;
 /// A record that says nothing final for so long has no coordinator any more, milliseconds: far longer than a request may take.
 const ABANDONED_MS: u64 = 30_000;
-/// Between two pages of the ledger.
-const PAGE_EVERY: Duration = Duration::from_secs(5);
+/// Between two rounds over the ledger …
+const ROUND_EVERY: Duration = Duration::from_secs(5);
+/// … and two pages of a round: thousands of records a second, so that the ledger holds ten minutes of transactions and not more.
+const PAGE_EVERY: Duration = Duration::from_millis(100);
+/// Expired records of a page that are deleted at the same time.
+const DELETES_AT_ONCE: usize = 16;
 /// Records a page.
 const PAGE_RECORDS: u32 = 500;
 /// Bytes a page.
@@ -158,8 +163,12 @@ async fn sweep(backend: MeshBackend, now_ms: fn() -> u64) {
     let mut after: Option<EncodedKey> = None;
     loop {
         // Routers that were started together part.
-        let jitter = rand::random_range(0..=PAGE_EVERY.as_millis() as u64);
-        tokio::time::sleep(PAGE_EVERY + Duration::from_millis(jitter)).await;
+        let pause = match &after {
+            Some(_) => PAGE_EVERY,
+            None => ROUND_EVERY,
+        };
+        let jitter = rand::random_range(0..=pause.as_millis() as u64);
+        tokio::time::sleep(pause + Duration::from_millis(jitter)).await;
         let Ok(table) = backend.known_ledger(&context()).await else {
             continue;
         };
@@ -189,15 +198,20 @@ async fn sweep_page<B: Backend>(
         .backend()
         .page(ledger.table(), page, &context())
         .await?;
-    for item in &reply.items {
-        let Some((name, record)) = Record::decode(item) else {
-            continue;
-        };
-        if record.has_expired(now_ms) {
-            let (id, states) = (record.id, [record.state]);
-            ledger.delete(&name, id, &states, &context()).await?;
-            continue;
-        }
+    let (expired, kept): (Vec<_>, Vec<_>) = (reply.items.iter())
+        .filter_map(|item| Record::decode(item))
+        .partition(|(_, record)| record.has_expired(now_ms));
+    let deletes = futures::stream::iter(expired);
+    deletes
+        .for_each_concurrent(DELETES_AT_ONCE, |(name, record)| async move {
+            let (states, context) = ([record.state], context());
+            let deleted = ledger.delete(&name, record.id, &states, &context).await;
+            if let Err(error) = deleted {
+                tracing::debug!(%error, "an expired record stays for the next round");
+            }
+        })
+        .await;
+    for (name, record) in kept {
         let is_open = matches!(record.state, State::Open | State::Committed);
         if is_open && now_ms > record.timestamp_ms.saturating_add(ABANDONED_MS) {
             let transaction = TransactionRef {

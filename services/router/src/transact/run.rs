@@ -220,7 +220,7 @@ impl<B: Backend> Run<B> {
                 let decided = self.put(State::Committed, &[State::Open, State::Committed]);
                 match decided.await {
                     Ok(Put::Done) => Input::Decided(Some(true)),
-                    Ok(Put::Differs(_)) => Input::Decided(Some(false)),
+                    Ok(Put::Differs(found)) => self.decided_otherwise(found),
                     Err(error) => {
                         self.pause(repeated, &error).await;
                         Input::Decided(None)
@@ -231,10 +231,7 @@ impl<B: Backend> Run<B> {
                 let withdrawn = self.put(State::Cancelled, &[State::Open, State::Cancelled]);
                 match withdrawn.await {
                     Ok(Put::Done) => Input::Decided(Some(false)),
-                    Ok(Put::Differs(found)) => {
-                        let ours = found.filter(|found| found.id == self.record.id);
-                        Input::Decided(Some(ours.and_then(|r| r.decided()).unwrap_or(false)))
-                    }
+                    Ok(Put::Differs(found)) => self.decided_otherwise(found),
                     Err(error) => {
                         self.pause(repeated, &error).await;
                         Input::Decided(None)
@@ -247,6 +244,13 @@ impl<B: Backend> Run<B> {
             // Looked at where they come from.
             Action::Close { .. } | Action::Answer(_) => Input::OutOfTime,
         }
+    }
+
+    /// What the record says that was found instead: a recovery may have brought this transaction to its end, one way or the other. If it is
+    /// gone, nothing was committed.
+    fn decided_otherwise(&self, found: Option<Record>) -> Input {
+        let ours = found.filter(|found| found.id == self.record.id);
+        Input::Decided(Some(ours.and_then(|r| r.decided()).unwrap_or(false)))
     }
 
     async fn pause(&self, repeated: u32, error: &ApiError) {

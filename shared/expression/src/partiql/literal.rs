@@ -36,7 +36,13 @@ impl Parser {
                 let sign = if sign == "-" { "-" } else { "" };
                 number(&format!("{sign}{digits}"))?
             }
-            Token::Sign("?") => self.parameter()?,
+            Token::Sign("?") => {
+                let value = self.parameter()?;
+                if !value.within_levels(levels) {
+                    return Err(texts::malformed(texts::TOO_NESTED));
+                }
+                value
+            }
             word if word.is("TRUE") => AttributeValue::Bool(true),
             word if word.is("FALSE") => AttributeValue::Bool(false),
             word if word.is("NULL") => AttributeValue::Null,

@@ -125,6 +125,19 @@ impl Wanted {
         true
     }
 
+    /// Whether it looks for this trace already, from that time on or an earlier one.
+    pub(crate) fn has_since(&self, kept: &KeptTrace) -> bool {
+        let since = self.traces.get(&kept.trace.id());
+        since.is_some_and(|since_ns| *since_ns <= kept.since_ns)
+    }
+
+    /// Looks for this trace no more.
+    pub(crate) fn forget(&mut self, kept: &KeptTrace) {
+        if self.traces.remove(&kept.trace.id()).is_some() {
+            self.len = self.len.saturating_sub(1);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

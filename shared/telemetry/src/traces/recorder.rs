@@ -301,8 +301,21 @@ impl Keeper {
             // What is new: everything that the ring holds of that time, and where that leads.
             for _ in 0..HANDS_MAX {
                 let mut fresh = Wanted::default();
-                for keep in others.drain(..).filter(|keep| keep.len() > 0) {
-                    if !young.add(&keep) || !fresh.add(&keep) {
+                for mut keep in others.drain(..).filter(|keep| keep.len() > 0) {
+                    // However many requests of a trace are kept, what was found of it once is not looked for again.
+                    let mut known = Keep::default();
+                    keep.traces.retain(|trace| {
+                        if young.has_since(trace) {
+                            return false;
+                        }
+                        let was_old = old.has_since(trace);
+                        if was_old {
+                            old.forget(trace);
+                            known.traces.push(*trace);
+                        }
+                        !was_old
+                    });
+                    if !young.add(&known) || !young.add(&keep) || !fresh.add(&keep) {
                         COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
                     }
                 }

@@ -252,6 +252,7 @@ fn code(error: &ApiError) -> &'static str {
         ErrorKind::ResourceNotFound => "ResourceNotFound",
         ErrorKind::AccessDenied => "AccessDenied",
         ErrorKind::DuplicateItem => "DuplicateItem",
+        ErrorKind::TransactionConflict => "TransactionConflict",
         _ => "InternalServerError",
     }
 }

@@ -55,6 +55,7 @@ pub(super) async fn plan<B: Backend>(
                 return Err(ApiError::validation(ITEM_SIZE));
             }
             let key = key::key_from_item(&table, &insert.item)?;
+            table.check_index_keys(&insert.item)?;
             let action = WriteAction::Put(codec::encode_item(&insert.item));
             let condition = Insert::condition(keys);
             (key, action, condition, ReturnValues::None, true)
