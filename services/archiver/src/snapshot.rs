@@ -142,14 +142,22 @@ impl Copying<'_> {
 
     async fn finish(mut self, end: &CopyEnd) -> Result<u64, Trouble> {
         self.close_part().await?;
-        let items = self.parts.iter().map(|part| part.pairs).sum();
-        if end.applied != self.applied || end.items.is_some_and(|expected| expected != items) {
+        let pairs: u64 = self.parts.iter().map(|part| part.pairs).sum();
+        let items = end.items.unwrap_or(pairs);
+        let entries = pairs.checked_sub(items);
+        let entries = entries.filter(|entries| match end.entries {
+            Some(expected) => *entries == expected,
+            // An older sender. Without local indexes there are none.
+            None => *entries == 0 || end.table.has_local_indexes(),
+        });
+        let Some(entries) = entries.filter(|_| end.applied == self.applied) else {
             return Err(unfit("the copy is not whole"));
-        }
+        };
         let state = PartitionState {
             applied: end.applied,
             ballot: end.ballot,
             items,
+            entries,
             bytes: end.bytes,
             time_ms: end.time_ms,
             begins: end.begins,

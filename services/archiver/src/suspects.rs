@@ -73,8 +73,6 @@ enum Next {
     Wait,
     /// It is off the list: replaced, or it says the same as the others by now, so that a message was damaged and no log.
     Over,
-    /// It can't be asked any more, since its log was truncated: an operator must look.
-    Open,
 }
 
 /// `answer`: what it says now to the range in which it differed.
@@ -93,8 +91,8 @@ fn next(
     match answer {
         _ if suspect.fenced => Next::Wait,
         Ok(digest) if *digest == suspect.expected => Next::Over,
-        Ok(_) => Next::Condemn,
-        Err(SourceError::Gone(_)) => Next::Open,
+        // It said so twice before it came on the list; its log may be cut by now.
+        Ok(_) | Err(SourceError::Gone(_)) => Next::Condemn,
         Err(_) => Next::Wait,
     }
 }
@@ -130,7 +128,6 @@ async fn look(desk: &Desk, at: (GroupId, NodeId), suspect: &Suspect) {
     });
     match next(suspect, node, &known.log, &answer) {
         Next::Wait => {}
-        Next::Open => drop(desk.suspects.lock().remove(&at)),
         Next::Over => {
             desk.suspects.lock().remove(&at);
             desk.alarms.clear(&diverges(partition, node));
@@ -225,7 +222,10 @@ mod tests {
         assert_eq!(now(&suspect, &all, &differs), Next::Condemn);
         let silent = Err(SourceError::Silent("x".into()));
         assert_eq!(now(&suspect, &all, &silent), Next::Wait);
-        assert_eq!(now(&suspect, &all, &Err(SourceError::Gone(9))), Next::Open);
+        assert_eq!(
+            now(&suspect, &all, &Err(SourceError::Gone(9))),
+            Next::Condemn
+        );
         assert_eq!(
             now(&suspect, &all, &Ok(Digest::of(b"right"))),
             Next::Over,

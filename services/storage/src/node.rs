@@ -507,7 +507,11 @@ pub(crate) fn tree_options(settings: &StorageSettings) -> TreeOptions {
 pub(crate) fn partition_limits(settings: &StorageSettings) -> PartitionLimits {
     PartitionLimits {
         overlay_bytes_max: settings.limits.overlay_bytes_max,
-        change_bytes_max: settings.changes.bytes_max,
+        // Above what the leader trims down to: what is left then is what the indexes lack.
+        change_bytes_max: settings
+            .changes
+            .bytes_max
+            .saturating_add(settings.changes.bytes_max / 8),
         ..PartitionLimits::default()
     }
 }

@@ -181,6 +181,8 @@ pub struct SnapshotManifest {
     pub table: TableDefinition,
     /// Items in it.
     pub items: u64,
+    /// Entries of local indexes in it, which lie among the items.
+    pub entries: u64,
     /// Their sizes as DynamoDB counts them, summed.
     pub item_bytes: u64,
     /// The partition that it was split off from.
@@ -205,6 +207,9 @@ struct Body {
     configuration: Configuration,
     table: TableDefinition,
     items: u64,
+    /// Left out where there are none, as in manifests from before local indexes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    entries: u64,
     item_bytes: u64,
     parent: Option<GroupId>,
     split: Option<SplitBody>,
@@ -218,6 +223,10 @@ struct SplitBody {
     left: GroupId,
     right: GroupId,
     committed: Option<CommittedSplit>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SnapshotManifest {
@@ -237,6 +246,7 @@ impl SnapshotManifest {
             configuration: state.configuration.clone(),
             table: state.table.clone(),
             items: state.items,
+            entries: state.entries,
             item_bytes: state.bytes,
             parent: state.parent,
             split: state.split.clone(),
@@ -264,6 +274,7 @@ impl SnapshotManifest {
                 configuration: self.configuration.clone(),
                 table: self.table.clone(),
                 items: self.items,
+                entries: self.entries,
                 item_bytes: self.item_bytes,
                 parent: self.parent,
                 split: self.split.as_ref().map(|split| SplitBody {
@@ -304,6 +315,7 @@ impl SnapshotManifest {
             configuration: body.configuration,
             table: body.table,
             items: body.items,
+            entries: body.entries,
             item_bytes: body.item_bytes,
             parent: body.parent,
             split: body.split.map(|split| Split {
@@ -332,10 +344,10 @@ impl SnapshotManifest {
         let ascending = self.parts.iter().all(|part| part.first <= part.last)
             && self.parts.is_sorted_by(|one, next| one.last < next.first);
         let pairs = self.parts.iter().map(|part| part.pairs).sum::<u64>();
-        if pairs != self.items {
+        if Some(pairs) != self.items.checked_add(self.entries) {
             return Err(Fault::contradicts(format!(
-                "its parts hold {pairs} items, it says {}",
-                self.items
+                "its parts hold {pairs} items and entries of indexes, it says {} and {}",
+                self.items, self.entries
             )));
         }
         if self.table.uuid != self.partition.table.as_str() {
@@ -361,6 +373,7 @@ impl SnapshotManifest {
             applied: self.applied,
             ballot: self.ballot,
             items: self.items,
+            entries: self.entries,
             bytes: self.item_bytes,
             time_ms: self.time_ms,
             parent: self.parent,

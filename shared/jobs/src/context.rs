@@ -153,15 +153,19 @@ impl Progress {
     where
         F: Future<Output = Result<T, Stop>>,
     {
-        let (mut pause, since) = (PAUSE, Instant::now());
+        // The wait begins with the first failure: what took long until then went on.
+        let (mut pause, mut since) = (PAUSE, None);
         loop {
             match act().await {
-                Err(Stop::Later(why)) if self.still(since) >= self.wait_max => {
+                Err(Stop::Later(why))
+                    if since.is_some_and(|since| self.still(since) >= self.wait_max) =>
+                {
                     let seconds = self.wait_max.as_secs();
                     let message = format!("Nothing went on for {seconds} seconds: {why}");
                     return Err(Stop::failed("TimedOut", message));
                 }
                 Err(Stop::Later(why)) => {
+                    since.get_or_insert_with(Instant::now);
                     tracing::info!(why, "a job waits");
                     self.change(|progress| progress.waits = why);
                     tokio::time::sleep(pause).await;

@@ -101,19 +101,23 @@ impl Rebuilt {
 
     /// The next items behind `after` (empty: from the start), about so many bytes; and whether these are the last.
     pub(crate) async fn page(&self, after: &[u8], bytes_max: usize) -> Result<(Pairs, bool), Stop> {
-        let (view, after) = (self.view.clone(), after.to_vec());
-        let table = view.state().table.clone();
+        let (view, mut after) = (self.view.clone(), after.to_vec());
         let read = tokio::task::spawn_blocking(move || {
-            let after = (!after.is_empty()).then_some(&after[..]);
-            view.pairs(after, bytes_max)
+            let table = &view.state().table;
+            loop {
+                let from = (!after.is_empty()).then_some(&after[..]);
+                let (mut pairs, is_last) = view.pairs(from, bytes_max)?;
+                let last = pairs.last().map(|(key, _)| key.to_vec());
+                // Entries of local indexes are made anew with their items. A page may hold nothing else.
+                pairs.retain(|(key, _)| !table.is_entry(key));
+                match last {
+                    Some(last) if pairs.is_empty() && !is_last => after = last,
+                    _ => return Ok::<_, btree::TreeError>((pairs, is_last)),
+                }
+            }
         });
         let read = read.await.map_err(|error| Stop::Later(error.to_string()))?;
-        let (mut pairs, is_last) = read.map_err(|error| Stop::Later(error.to_string()))?;
-        if table.has_local_indexes() {
-            // Entries of local indexes are made anew with their items.
-            pairs.retain(|(key, _)| !table.is_entry(key));
-        }
-        Ok((pairs, is_last))
+        read.map_err(|error| Stop::Later(error.to_string()))
     }
 }
 

@@ -61,6 +61,16 @@ impl<C> Flights<C> {
         self.queue.len()
     }
 
+    /// Number of the oldest write in flight.
+    pub(crate) fn front(&self) -> u64 {
+        self.front
+    }
+
+    /// Number of the next write.
+    pub(crate) fn end(&self) -> u64 {
+        self.front + self.queue.len() as u64
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -66,6 +66,9 @@ pub struct Partition<C> {
     cut: Option<(Marked, Box<PartitionState>)>,
     /// At a leader that was asked for transactional reads: what was written since.
     pub(crate) latest: Option<LatestWrites>,
+    /// At a leader: writes in flight below this number were evaluated under an earlier definition, and may lack the change records that the
+    /// present one wants.
+    pub(crate) old_definition_until: u64,
     /// At a leader: no command is stamped with an earlier time, milliseconds since the epoch.
     stamped_ms: u64,
     #[cfg(feature = "mutations")]
@@ -85,6 +88,7 @@ impl<C> Partition<C> {
             deciding: None,
             cut: None,
             latest: None,
+            old_definition_until: 0,
             stamped_ms: 0,
             #[cfg(feature = "mutations")]
             mutations: Vec::new(),
@@ -290,6 +294,7 @@ impl<C> Partition<C> {
             CommandKind::SetTable(table) => {
                 if table.version > self.state.table.version {
                     let before = std::mem::replace(&mut self.state.table, *table);
+                    self.old_definition_until = self.flights.end();
                     self.follow_indexes(index, &before);
                 }
             }

@@ -121,6 +121,10 @@ impl<C> Partition<C> {
         base: &impl BTree,
         entries: &mut BTreeMap<IndexId, Entries>,
     ) -> Result<Option<Backfill>, PartitionError> {
+        if self.flights.front() < self.old_definition_until {
+            // Writes that leave no change record are still to land: an item that is entered before its one would stay as it was.
+            return Ok(None);
+        }
         let table = &self.state.table;
         let mut open = self.state.backfills.iter().filter(|b| !b.done);
         let Some((backfill, index)) = open.find_map(|b| Some((b, table.index_by_id(b.index)?)))

@@ -2,8 +2,9 @@
 //! goes the way of a single write, with `Finish` behind it.
 
 use bytes::Bytes;
-use model::ApiError;
 use model::codec::{decode_item, encode_item, encoded_item_size};
+use model::error::texts;
+use model::{ApiError, ErrorKind};
 use protocol::item::{Get, ItemFault, ItemReply, Write};
 use protocol::transact::{Settle, TransactionRef};
 
@@ -107,6 +108,14 @@ impl<C> Partition<C> {
                 return Ok(Transacted::Waits);
             }
         };
+        if plan.new_size > before.size && self.collection_is_full() {
+            let error = ApiError::new(
+                ErrorKind::ItemCollectionSizeLimitExceeded,
+                texts::COLLECTION_SIZE,
+            );
+            let reply = ItemReply::Fault(ItemFault::Api(error));
+            return Ok(Transacted::Answer(caller, reply));
+        }
         let (outcome, new_size_bytes) = match plan.item {
             _ if plan.checks => (Outcome::Keep, before.size),
             Some(item) => (Outcome::Put(item), plan.new_size),

@@ -158,6 +158,9 @@ pub struct CopyEnd {
     /// Items in the copy, for the receiver to check.
     #[serde(default)]
     pub items: Option<u64>,
+    /// Entries of local indexes in the copy; none: the sender does not say.
+    #[serde(default)]
+    pub entries: Option<u64>,
     /// Their sizes as DynamoDB counts them, summed, bytes; 0: the sender does not say.
     #[serde(default)]
     pub bytes: u64,

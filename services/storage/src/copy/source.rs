@@ -295,6 +295,7 @@ fn end_of(state: &PartitionState) -> CopyEnd {
         range: state.range.clone(),
         members: state.members.clone(),
         items: Some(state.items),
+        entries: Some(state.entries),
         bytes: state.bytes,
         time_ms: state.time_ms,
         begins: state.begins,

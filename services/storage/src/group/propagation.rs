@@ -176,9 +176,10 @@ impl Group {
     pub(super) fn index_fault(&self, env: &Env) -> Option<ItemFault> {
         let store = self.store.as_ref()?;
         let index = store.propagation.throttled?;
-        let changes = &store.partition.state().changes;
-        let behind =
-            store.propagation.lag_ms(env.unix_ms) > LAG_MS_MAX || changes.bytes > LAG_BYTES_MAX;
+        let state = store.partition.state();
+        // A stream's records stay for a day: they say nothing of the indexes.
+        let long = state.table.streams.enabled().is_none() && state.changes.bytes > LAG_BYTES_MAX;
+        let behind = long || store.propagation.lag_ms(env.unix_ms) > LAG_MS_MAX;
         behind.then_some(ItemFault::Throttled {
             direction: model::capacity::Direction::Write,
             index: Some(index),

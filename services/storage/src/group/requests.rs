@@ -79,23 +79,27 @@ impl Group {
         let age_ms_max = env.node.settings.limits.eventual_age_ms_max;
         let copying = self.store.as_ref().is_none_or(|s| s.copy.is_some());
         let fault = if strong {
-            let shed = match operation {
-                ItemOperation::Write(_)
-                | ItemOperation::Propagate(_)
-                | ItemOperation::Transact(_)
-                    if env.node.is_full() =>
-                {
-                    Some(no_space())
+            let (writes, fills_indexes) = match &operation {
+                ItemOperation::Write(_) => (true, true),
+                ItemOperation::Propagate(_) => (true, false),
+                ItemOperation::Transact(transact) => match **transact {
+                    Transact::Read { .. } => (false, false),
+                    Transact::Prepare { .. } => (true, true),
+                    // What is pending must not stay so because an index is behind.
+                    Transact::Commit(_) | Transact::Cancel(_) => (true, false),
+                },
+                ItemOperation::Get(_) | ItemOperation::Page(_) | ItemOperation::Changes(_) => {
+                    (false, false)
                 }
-                ItemOperation::Write(_)
-                | ItemOperation::Propagate(_)
-                | ItemOperation::Transact(_)
-                    if env.node.overlays_full() =>
-                {
-                    Some(ItemFault::Overloaded)
-                }
-                ItemOperation::Write(_) | ItemOperation::Transact(_) => self.index_fault(env),
-                _ => None,
+            };
+            let shed = if writes && env.node.is_full() {
+                Some(no_space())
+            } else if writes && env.node.overlays_full() {
+                Some(ItemFault::Overloaded)
+            } else if fills_indexes {
+                self.index_fault(env)
+            } else {
+                None
             };
             self.leader_fault(env).or(shed)
         } else if !self.votes() {
