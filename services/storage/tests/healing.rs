@@ -2,7 +2,7 @@
 
 mod cluster;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cluster::*;
 use paxos::{GroupId, NodeId, Role};
