@@ -10,7 +10,8 @@ use heat::{Advice, Heat, Obstacle};
 use model::capacity::Direction;
 use model::table::{BillingMode, TableStatus};
 use model::{EncodedKey, TableDefinition, Units};
-use paxos::{Millis, NodeId};
+use paxos::{GroupId, Millis, NodeId};
+use protocol::demand::FollowerDemand;
 use protocol::item::ItemOperation;
 
 use super::Store;
@@ -128,14 +129,18 @@ impl Admission {
         (advice != Advice::Nowhere(Obstacle::FewSamples)).then_some(advice)
     }
 
-    /// Units served and refused here since the last call, and a sample of their keys; none: nothing was asked.
-    pub(super) fn hand_on(&mut self) -> Option<(Units, Units, Vec<(Bytes, u64)>)> {
+    /// What was asked of this replica of a partition since the last call; none: nothing.
+    pub(super) fn hand_on(&mut self, partition: GroupId) -> Option<FollowerDemand> {
         let (served, refused) = std::mem::take(&mut self.untold);
         if served.is_zero() && refused.is_zero() {
             return None;
         }
-        let keys = self.heat.as_mut().map(Heat::hand_on).unwrap_or_default();
-        Some((served, refused, keys))
+        Some(FollowerDemand {
+            partition,
+            served,
+            refused,
+            keys: self.heat.as_mut().map(Heat::hand_on).unwrap_or_default(),
+        })
     }
 
     /// What a follower served and refused. `heat`: settings and seed of the sample.

@@ -1,26 +1,19 @@
 //! Followers tell their leader what they served (`protocol::demand`), once a second: without that, a partition that is only read eventually would look
 //! idle to whoever decides on splits.
 
+use paxos::NodeId;
 use protocol::demand::FollowerDemand;
 
 use crate::env::Env;
 use crate::group::Group;
-use paxos::NodeId;
 
 impl Group {
     /// What was asked of this replica since the last call, and the node that should hear of it; none: nothing, or it leads itself.
     pub(crate) fn demand(&mut self, env: &Env) -> Option<(NodeId, FollowerDemand)> {
         let leader = self.replica.status().leader;
-        let told = self.store.as_mut()?.admission.hand_on();
+        let told = self.store.as_mut()?.admission.hand_on(self.id);
         let leader = leader.filter(|&leader| leader != env.node.id)?;
-        let (served, refused, keys) = told?;
-        let demand = FollowerDemand {
-            partition: self.id,
-            served,
-            refused,
-            keys,
-        };
-        Some((leader, demand))
+        Some((leader, told?))
     }
 
     /// A follower of this group told what it served.
