@@ -1,4 +1,4 @@
-"""Unmodified AWS clients: the AWS CLI and the SDK for JavaScript (boto3 is what all other tests use)."""
+"""Unmodified clients: the AWS CLI, the SDK for JavaScript and ElectroDB on top of it (boto3 is what all other tests use)."""
 
 import json
 import os
@@ -48,6 +48,19 @@ def test_aws_cli(aws, endpoint):
     aws("delete-table", "--table-name", name)
 
 
+@pytest.mark.one_kind
+def test_aws_cli_statements(aws, simple, ledger):
+    insert = {"Statement": f"INSERT INTO \"{simple}\" VALUE {{'pk': ?, 'n': 1}}"}
+    statements = [{**insert, "Parameters": [{"S": f"cli-{n}"}]} for n in range(3)]
+    answer = aws("execute-transaction", "--transact-statements", json.dumps(statements), "--client-request-token", "from-cli")
+    assert answer["Responses"] == [{}] * 3
+    update = f"UPDATE \"{simple}\" SET n = n + 1 WHERE pk = 'cli-1' RETURNING MODIFIED NEW *"
+    assert aws("execute-statement", "--statement", update)["Items"] == [{"n": {"N": "2"}}]
+    reads = [{"Statement": f"SELECT n FROM \"{simple}\" WHERE pk = 'cli-{n}'", "ConsistentRead": True} for n in range(2)]
+    answer = aws("batch-execute-statement", "--statements", json.dumps(reads))
+    assert [one["Item"]["n"]["N"] for one in answer["Responses"]] == ["1", "2"]
+
+
 def test_javascript_sdk(endpoint):
     done = subprocess.run(
         ["node", "client.mjs", endpoint.url], cwd=HERE / "javascript", capture_output=True, text=True, timeout=180
@@ -62,4 +75,28 @@ def test_javascript_sdk(endpoint):
         "batchGot": 1,
         "query": list(range(11, 1, -1)),
         "scanned": 26,
+    }
+
+
+@pytest.mark.one_kind
+def test_electrodb(endpoint, ledger):
+    done = subprocess.run(
+        ["node", "electro.mjs", endpoint.url], cwd=HERE / "javascript", capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "unprocessed": 0,
+        "created": "ConditionalCheckFailedException",
+        "stale": "ConditionalCheckFailedException",
+        "nobody": "ConditionalCheckFailedException",
+        "patched": ["in-progress", 5, ["new"], [{"user": "janet", "body": "half-baked"}]],
+        "range": ["t11", "t13", "t15", "t17", "t19"],
+        "filtered": ["t10"],
+        "pages": [4, 4, 4, 3],
+        "all": 30,
+        "batch": ["t10", "t12"],
+        "board": [15, ["janet"]],
+        "moved": ["t10"],
+        "transactions": [False, True, ["None", "ConditionalCheckFailed"]],
+        "read": [None, "closed", "open"],
     }
