@@ -280,6 +280,33 @@ fn a_snapshot_without_all_of_its_items_is_not_written() {
 }
 
 #[test]
+fn a_snapshot_says_how_many_of_its_pairs_are_entries_of_local_indexes() {
+    let (plain, _) = snapshot();
+    let (_, without) = plain.encode().unwrap();
+    assert!(
+        !String::from_utf8_lossy(&without).contains("\"entries\""),
+        "as manifests were before there were indexes"
+    );
+    let indexed = SnapshotManifest {
+        items: 4,
+        entries: 2,
+        ..plain.clone()
+    };
+    let (name, bytes) = indexed.encode().unwrap();
+    let decoded = SnapshotManifest::decode(&place(), &name, &bytes).unwrap();
+    assert_eq!(decoded, indexed);
+    assert_eq!((decoded.state().items, decoded.state().entries), (4, 2));
+    for (items, entries) in [(4, 1), (5, 2), (6, 2), (u64::MAX, 7)] {
+        let wrong = SnapshotManifest {
+            items,
+            entries,
+            ..plain.clone()
+        };
+        assert!(matches!(wrong.encode(), Err(Fault::Contradicts(_))));
+    }
+}
+
+#[test]
 fn a_newer_format_is_called_so() {
     let (_, bytes) = birth().encode().unwrap();
     let text = String::from_utf8(bytes.to_vec()).unwrap();

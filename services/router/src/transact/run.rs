@@ -483,3 +483,7 @@ fn digest(parts: &[Part]) -> Result<[u8; 32], ApiError> {
     }
     Ok(digest.finalize().into())
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
