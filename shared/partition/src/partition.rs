@@ -247,6 +247,28 @@ impl<C> Partition<C> {
         Ok(())
     }
 
+    /// An item of the one size becomes one of the other, bytes; 0: there is none.
+    pub(crate) fn count(&mut self, old_bytes: u32, new_bytes: u32) {
+        let (old, new) = (u64::from(old_bytes), u64::from(new_bytes));
+        let state = &mut self.state;
+        state.bytes = (state.bytes + new).saturating_sub(old);
+        state.items = (state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+    }
+
+    /// Takes over writes that the log holds further on, for a rebuild to a time by which they count already ([`crate::Ahead`]). No further entry
+    /// can be applied to it; it has something to seal again.
+    pub fn bring_forward(&mut self, writes: Vec<WriteCommand>) {
+        if writes.is_empty() {
+            return;
+        }
+        for write in writes {
+            self.count(write.old_size_bytes, write.new_size_bytes);
+            self.overlay.put(write.key, write.item);
+            self.apply_entries(write.entries);
+        }
+        self.flushed = self.flushed.min(self.state.applied.saturating_sub(1));
+    }
+
     /// Returns the marker, if it is one.
     fn apply_command(
         &mut self,
@@ -265,13 +287,7 @@ impl<C> Partition<C> {
                 return Err(PartitionError::AfterSplit(index));
             }
             CommandKind::Write(write) => {
-                let (old, new) = (
-                    u64::from(write.old_size_bytes),
-                    u64::from(write.new_size_bytes),
-                );
-                self.state.bytes = (self.state.bytes + new).saturating_sub(old);
-                self.state.items =
-                    (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+                self.count(write.old_size_bytes, write.new_size_bytes);
                 #[cfg(feature = "mutations")]
                 if index.is_multiple_of(16) && self.mutations.contains(&crate::Mutation::SkipWrite)
                 {

@@ -15,12 +15,15 @@ pub(super) struct Course {
     pub(super) items: Vec<String>,
     /// Of the client's transaction; none for a recovery.
     pub(super) client: Option<u64>,
+    /// When it counts, as far as is known.
+    pub(super) commit_ms: u64,
 }
 
 pub(super) struct Open {
     pub(super) state: State,
     pub(super) id: TransactionId,
     pub(super) items: Vec<String>,
+    pub(super) commit_ms: u64,
 }
 
 impl World {
@@ -62,6 +65,7 @@ impl World {
                         key: Bytes::copy_from_slice(items[operation].as_bytes()),
                         id: transaction.id,
                         timestamp_ms: transaction.timestamp_ms,
+                        commit_ms: if commits { commit_ms } else { 0 },
                     };
                     let end = match commits {
                         true => Transact::Commit(end),
@@ -84,6 +88,7 @@ impl World {
                                 call,
                                 transaction: transaction.clone(),
                                 action,
+                                commit_ms,
                             };
                             self.at(delay, event);
                         }
@@ -185,6 +190,7 @@ impl World {
                     key,
                     id: transaction.id,
                     timestamp_ms: transaction.timestamp_ms,
+                    commit_ms: 0,
                 };
                 let end = ItemOperation::Transact(Box::new(Transact::Cancel(end)));
                 self.call(Purpose::Free, &item, end);
@@ -195,7 +201,7 @@ impl World {
                 State::Committed | State::Done => Some(true),
                 State::Cancelled => Some(false),
             };
-            let items = open.items.clone();
+            let (items, commit_ms) = (open.items.clone(), open.commit_ms);
             self.recovering.insert(transaction.id, self.now);
             let (course, actions) = Coordinator::recover(items.len(), decided);
             let number = self.fresh();
@@ -205,6 +211,7 @@ impl World {
                 transaction,
                 items,
                 client,
+                commit_ms,
             };
             self.courses.insert(number, course);
             self.carry_out(number, actions);
