@@ -2,16 +2,21 @@
 //! none: the rebuild is deleted with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use archive::snapshot::Pair;
 use btree::{Pairs, Snapshot};
 use objects::{ArchiveReader, Rebuild, RebuildError, Sink, SinkError, Target, TreeSink};
 use parking_lot::Mutex;
+use partition::ahead::LOOK_AHEAD_MS;
 use partition::{Batch, PartitionState};
 use protocol::jobs::{Source, Task};
 
 use crate::context::Stop;
 use crate::scratch::{Full, Scratch, Share};
+
+/// So long, at most, is waited for the archive to hold the ends of transactions that were under way at a restore's point in time.
+const ENDS_WAITED: Duration = Duration::from_millis(LOOK_AHEAD_MS);
 
 /// A B-tree on disk that keeps to its share.
 struct Bounded {
@@ -91,6 +96,10 @@ impl Rebuilt {
         for refusal in &rebuilt.damaged {
             tracing::error!(%refusal, "a damaged object of the archive was passed over");
         }
+        if rebuilt.undecided > 0 {
+            let items = rebuilt.undecided;
+            tracing::warn!(items, "transactions of which the archive holds no end are left out");
+        }
         let view = sink.tree.snapshot();
         let view = view.map_err(|error| Stop::Later(error.to_string()))?;
         Ok(Self {
@@ -135,7 +144,8 @@ pub(crate) fn piece(reader: &ArchiveReader, source: &Source, task: &Task) -> Res
         partition: task.partition,
     };
     let target = Target::Time(source.at_ms);
-    Ok(Rebuild::new(reader.clone(), partition, target).only(task.range.clone()))
+    let rebuild = Rebuild::new(reader.clone(), partition, target);
+    Ok(rebuild.only(task.range.clone()).patient(ENDS_WAITED))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{PartitionError, PartitionState};
 
 /// So long behind a point in time the end of a transaction is looked for, milliseconds: far longer than recovery takes. The archive keeps as much
 /// of the log behind the moments of backups.
-pub const LOOK_AHEAD_MS: u64 = 3_600_000;
+pub const LOOK_AHEAD_MS: u64 = 600_000;
 
 /// What was pending on one item.
 #[derive(Debug)]

@@ -39,12 +39,14 @@ impl World {
                 return;
             };
             let (transaction, items) = (course.transaction.clone(), course.items.clone());
+            let commit_ms = course.commit_ms;
             match action {
                 Action::Record => {
                     let open = Open {
                         state: State::Open,
                         id: transaction.id,
                         items,
+                        commit_ms: 0,
                     };
                     self.ledger.insert(transaction.record.clone(), open);
                     let recorded = self.step(number, Input::Recorded(true));
@@ -132,22 +134,28 @@ impl World {
     }
 
     /// What the ledger does: conditional writes, atomic.
-    pub(super) fn write_ledger(&mut self, call: u64, transaction: &TransactionRef, action: Action) {
+    pub(super) fn write_ledger(
+        &mut self,
+        call: u64,
+        transaction: &TransactionRef,
+        (action, commit_ms): (Action, u64),
+    ) {
         let (record, id) = (transaction.record.clone(), transaction.id);
         let found = self.ledger.get_mut(&record).filter(|open| open.id == id);
         let decided = match (action, found) {
             (Action::Decide, Some(open)) => {
                 let may = matches!(open.state, State::Open | State::Committed);
                 if may {
-                    open.state = State::Committed;
+                    (open.state, open.commit_ms) = (State::Committed, commit_ms);
                 }
-                may
+                may.then_some(open.commit_ms)
             }
             (Action::Withdraw, Some(open)) => {
                 if open.state == State::Open {
                     open.state = State::Cancelled;
                 }
-                matches!(open.state, State::Committed | State::Done)
+                let stands = matches!(open.state, State::Committed | State::Done);
+                stands.then_some(open.commit_ms)
             }
             (Action::Close { commits }, Some(open)) => {
                 match (commits, open.state) {
@@ -159,7 +167,7 @@ impl World {
                 }
                 return;
             }
-            _ => false,
+            _ => None,
         };
         if let Some(delay) = self.delay() {
             self.at(delay, Event::Answer(call, Answer::Decided(decided)));
