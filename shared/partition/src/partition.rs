@@ -138,7 +138,8 @@ impl<C> Partition<C> {
     }
 
     /// Makes the command that replaces the table's definition, at the leader; answered at once if it is not newer than what is
-    /// there. `now_ms`: milliseconds since the epoch.
+    /// there. Of a table that is being deleted it is not there yet (`NotReady`) while what it took before can still change something: writes in
+    /// flight, transactions that are pending. `now_ms`: milliseconds since the epoch.
     pub fn evaluate_table(
         &mut self,
         table: &TableDefinition,
@@ -153,7 +154,12 @@ impl<C> Partition<C> {
             collection_bytes: None,
         };
         if table.version <= self.state.table.version {
-            return Evaluated::Answer(caller, written);
+            let goes = self.state.table.status == TableStatus::Deleting;
+            let reply = match goes && (self.awaits_older() || self.has_pending()) {
+                true => ItemReply::Fault(ItemFault::NotReady),
+                false => written,
+            };
+            return Evaluated::Answer(caller, reply);
         }
         match command::encode_set_table(self.stamp(now_ms), table) {
             Ok(command) => {
@@ -166,6 +172,15 @@ impl<C> Partition<C> {
                 Evaluated::Answer(caller, ItemReply::Fault(ItemFault::Api(error)))
             }
         }
+    }
+
+    /// Whether writes are in flight that were evaluated under an earlier definition of the table.
+    pub(crate) fn awaits_older(&self) -> bool {
+        self.flights.len() > 0 && self.flights.front() < self.old_definition_until
+    }
+
+    fn has_pending(&self) -> bool {
+        self.state.transactions.pending_len() > 0
     }
 
     /// The commands given out since the last call went into the log in order, the first at `first`.

@@ -121,7 +121,7 @@ impl<C> Partition<C> {
         base: &impl BTree,
         entries: &mut BTreeMap<IndexId, Entries>,
     ) -> Result<Option<Backfill>, PartitionError> {
-        if self.flights.len() > 0 && self.flights.front() < self.old_definition_until {
+        if self.awaits_older() {
             // Writes that leave no change record are still to land: an item that is entered before its one would stay as it was.
             return Ok(None);
         }

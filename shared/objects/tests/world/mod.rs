@@ -178,6 +178,13 @@ impl Log {
         self.entries.push(entry);
     }
 
+    /// A command that comes so much later than the one before.
+    pub fn command(&mut self, later_ms: i64, make: impl FnOnce(u64) -> Bytes) {
+        self.time_ms += later_ms;
+        let command = make(self.now_ms());
+        self.push(Payload::Command(command));
+    }
+
     fn take(&mut self, drawn: &Drawn) {
         self.time_ms += drawn.later_ms;
         if drawn.elected {
@@ -292,9 +299,14 @@ impl World {
         let state = birth.state();
         let mut log = Log::begin(birth, state, Items::new(), 1_000);
         parent.iter().for_each(|drawn| log.take(drawn));
-        let Some((left, right, point)) = split else {
-            return World { logs: vec![log] };
-        };
+        match split {
+            Some((left, right, point)) => World::divide(log, (left, right, point)),
+            None => World { logs: vec![log] },
+        }
+    }
+
+    /// Splits a table of one partition, and goes on in its children.
+    pub fn divide(mut log: Log, (left, right, point): (&[Drawn], &[Drawn], u8)) -> World {
         let split = Split {
             point: key(point),
             left: LEFT,
