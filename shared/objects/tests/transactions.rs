@@ -113,7 +113,7 @@ fn a_transaction_counts_on_all_of_its_items_at_the_same_time() {
                 log.write_snapshot(&archive.writer, index).await;
             }
             assert_eq!(set(&archive, COUNTS_MS - 1).await, [], "{snapshot_at:?}");
-            // Of the second one only the prepare is stamped so early, as of the first one.
+            // Only the prepares are stamped so early.
             assert_eq!(set(&archive, COUNTS_MS).await, [1, 2], "{snapshot_at:?}");
             assert_eq!(set(&archive, 1_200).await, [1, 2], "{snapshot_at:?}");
             assert_eq!(set(&archive, 1_259).await, [1, 2], "{snapshot_at:?}");
@@ -125,9 +125,11 @@ fn a_transaction_counts_on_all_of_its_items_at_the_same_time() {
 #[test]
 fn the_ends_of_transactions_are_found_in_the_children_of_a_split() {
     run(async {
-        let mut world = World::divide(begun(), (&[], &[], 3));
-        for (log, n) in world.logs[1..].iter_mut().zip([1, 9]) {
-            log.command(100, |ms| command::encode_marker(ms, &marker(n)).unwrap());
+        let mut log = begun();
+        log.command(90, |ms| command::encode_write(ms, &key(9), None, 0, 0));
+        let mut world = World::divide(log, (&[], &[], 3));
+        for (log, n) in world.logs[1..].iter_mut().zip([0, 9]) {
+            log.command(100, |ms| command::encode_write(ms, &key(n), None, 0, 0));
         }
         end(&mut world.logs[1], 1, 1, COUNTS_MS);
         end(&mut world.logs[1], 2, 2, 0);
@@ -138,9 +140,13 @@ fn the_ends_of_transactions_are_found_in_the_children_of_a_split() {
             archive.write(world.log(id), 3).await;
         }
         let split_ms = world.logs[0].after.last().unwrap().0.split.unwrap().time_ms;
-        assert!(split_ms < COUNTS_MS);
-        assert_eq!(set(&archive, COUNTS_MS).await, [1, 3]);
         assert_eq!(set(&archive, COUNTS_MS - 1).await, []);
+        // Before the split and behind it.
+        for time_ms in [COUNTS_MS, split_ms - 1, split_ms, 1_199] {
+            assert_eq!(set(&archive, time_ms).await, [1, 3], "at {time_ms}");
+        }
+        assert!((COUNTS_MS + 1..1_199).contains(&split_ms));
+        assert_eq!(set(&archive, 1_200).await, [1, 3, 4]);
     });
 }
 
@@ -183,7 +189,7 @@ fn behind_a_hole_nothing_is_waited_for() {
         let log = ended();
         let archive = Archive::new();
         archive.writer.birth(&log.birth).await.unwrap();
-        for (first, last) in [(1, 11), (log.end(), log.end())] {
+        for (first, last) in [(1, 12), (log.end(), log.end())] {
             let segment = log.checked(first, last);
             archive.writer.segment(&segment).await.unwrap();
         }
