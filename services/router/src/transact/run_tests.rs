@@ -37,6 +37,9 @@ async fn found(state: State, ours: bool) -> Run<Fake> {
         state,
         ..run.record.clone()
     };
+    if record.decided() == Some(true) {
+        record.commit_ms = 2_000;
+    }
     if !ours {
         record.id = TransactionId(0, 0);
     }
@@ -58,6 +61,7 @@ async fn a_decision_that_comes_late_is_what_a_recovery_has_made_of_it() {
     let decided = done.carry_out(Action::Decide, 0).await;
     assert_eq!(decided, Input::Decided(Some(true)));
     assert_eq!(says(&done).await, Some(State::Done), "it stays closed");
+    assert_eq!(done.learned.lock().commit_ms, 2_000, "for what is still to be committed");
     // One withdrew it, and another one has cleared that away.
     let withdrawn = found(State::Cancelled, true).await;
     let decided = withdrawn.carry_out(Action::Decide, 0).await;
@@ -92,8 +96,18 @@ async fn what_nobody_knows_is_asked_again() {
     run.ledger
         .backend()
         .fail_next([Some(ApiError::internal()), None]);
+    run.learned.lock().commit_ms = 3_000;
     assert_eq!(run.carry_out(Action::Decide, 0).await, Input::Decided(None));
     let decided = run.carry_out(Action::Decide, 1).await;
     assert_eq!(decided, Input::Decided(Some(true)));
     assert_eq!(says(&run).await, Some(State::Committed));
+    // Whoever recovers it commits as of the same time.
+    let key = run.ledger.key(&run.name).unwrap();
+    let (name, record) = run.ledger.read(&key, &context()).await.unwrap().unwrap();
+    assert_eq!(record.commit_ms, 3_000);
+    let (ledger, transaction) = (run.ledger.clone(), run.transaction.clone());
+    let recovered = Run::recover(ledger, (name, record), transaction, context());
+    assert_eq!(recovered.learned.lock().commit_ms, 3_000);
+    recovered.close(true).await;
+    assert_eq!(says(&run).await, Some(State::Done));
 }
