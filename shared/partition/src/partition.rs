@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use model::TableDefinition;
+use model::table::TableStatus;
 use paxos::{Entry, Index, Payload};
 use protocol::item::{ItemFault, ItemReply};
 use protocol::scrub::Marker;
 
-use crate::command::{self, Command, CommandKind};
+use crate::command::{self, Command, CommandKind, WriteCommand};
 use crate::flight::Flights;
 use crate::overlay::Overlay;
 use crate::splitting::Deciding;
