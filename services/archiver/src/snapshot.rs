@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use archive::snapshot::{Pair, Part};
 use archive::{PartitionRef, SnapshotManifest, Tail};
-use partition::{PartitionState, Transactions};
 use partition::change::is_change_key;
+use partition::{PartitionState, Transactions};
 use paxos::{Index, NodeId};
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 

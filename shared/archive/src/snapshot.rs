@@ -189,9 +189,9 @@ pub struct SnapshotManifest {
     pub parent: Option<GroupId>,
     /// The split that was begun, or ended it.
     pub split: Option<Split>,
-    /// Parts, in key order.
     /// Transactions that are pending in it.
     pub transactions: Transactions,
+    /// Parts, in key order.
     pub parts: Vec<Part>,
 }
 

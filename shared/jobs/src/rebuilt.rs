@@ -98,7 +98,10 @@ impl Rebuilt {
         }
         if rebuilt.undecided > 0 {
             let items = rebuilt.undecided;
-            tracing::warn!(items, "transactions of which the archive holds no end are left out");
+            tracing::warn!(
+                items,
+                "transactions of which the archive holds no end are left out"
+            );
         }
         let view = sink.tree.snapshot();
         let view = view.map_err(|error| Stop::Later(error.to_string()))?;
@@ -242,7 +245,10 @@ mod tests {
                     break;
                 }
                 let last = found.last().unwrap().to_vec();
-                assert_ne!(last, after, "a page that says that there is more gets further");
+                assert_ne!(
+                    last, after,
+                    "a page that says that there is more gets further"
+                );
                 after = last;
             }
             assert_eq!(found, items, "{bytes_max} bytes a page");

@@ -98,7 +98,11 @@ async fn read(
     loop {
         let Some(name) = chain.covering(next).cloned() else {
             // Behind a hole nothing is learnt any more.
-            return Ok(if known >= next { Read::Over } else { Read::Later });
+            return Ok(if known >= next {
+                Read::Over
+            } else {
+                Read::Later
+            });
         };
         let segment = match reader.manifest(&place.partition, &name).await {
             Ok(manifest) if manifest.first_time_ms > until_ms => return Ok(Read::Over),

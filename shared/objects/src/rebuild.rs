@@ -433,12 +433,16 @@ impl<S: Sink> Work<S> {
     }
 
     /// Brings forward what transactions that count at the target wrote behind it.
-    async fn look_ahead(&mut self, replay: &mut Replay<'_>, at_ms: u64) -> Result<(), RebuildError> {
+    async fn look_ahead(
+        &mut self,
+        replay: &mut Replay<'_>,
+        at_ms: u64,
+    ) -> Result<(), RebuildError> {
         let state = replay.machine.state();
         if state.transactions.pending_len() == 0 {
             return Ok(());
         }
-        let range = state.range.clone();
+        let range = self.cut.clone();
         let mut ahead = Ahead::of(state, at_ms);
         let place = (&replay.leg.birth.partition, &range, replay.tail.index + 1);
         crate::ahead::look(&self.reader, place, at_ms, self.patience, &mut ahead).await?;

@@ -23,7 +23,9 @@ fn id(number: u64) -> TransactionId {
 
 /// Puts an item; later its transaction sets it anew.
 fn put(log: &mut Log, n: u8) {
-    log.command(10, |ms| command::encode_write(ms, &key(n), Some(b"old!"), 0, 4));
+    log.command(10, |ms| {
+        command::encode_write(ms, &key(n), Some(b"old!"), 0, 4)
+    });
 }
 
 fn prepare(log: &mut Log, number: u64, n: u8) {
@@ -112,7 +114,11 @@ fn a_transaction_counts_on_all_of_its_items_at_the_same_time() {
                 // What is pending in it, it says.
                 log.write_snapshot(&archive.writer, index).await;
             }
-            assert_eq!(set(&archive, COUNTS_MS - 1).await, [], "{snapshot_at:?}");
+            assert_eq!(
+                set(&archive, COUNTS_MS - 1).await,
+                [0_u8; 0],
+                "{snapshot_at:?}"
+            );
             // Only the prepares are stamped so early.
             assert_eq!(set(&archive, COUNTS_MS).await, [1, 2], "{snapshot_at:?}");
             assert_eq!(set(&archive, 1_200).await, [1, 2], "{snapshot_at:?}");
@@ -140,7 +146,7 @@ fn the_ends_of_transactions_are_found_in_the_children_of_a_split() {
             archive.write(world.log(id), 3).await;
         }
         let split_ms = world.logs[0].after.last().unwrap().0.split.unwrap().time_ms;
-        assert_eq!(set(&archive, COUNTS_MS - 1).await, []);
+        assert_eq!(set(&archive, COUNTS_MS - 1).await, [0_u8; 0]);
         // Before the split and behind it.
         for time_ms in [COUNTS_MS, split_ms - 1, split_ms, 1_199] {
             assert_eq!(set(&archive, time_ms).await, [1, 3], "at {time_ms}");
@@ -195,7 +201,9 @@ fn behind_a_hole_nothing_is_waited_for() {
         }
         let partition = log.partition().clone();
         let rebuild = Rebuild::new(archive.reader.clone(), partition, Target::Time(1_200));
-        let rebuilt = rebuild.patient(Duration::from_secs(3_600)).run(MemorySink::default());
+        let rebuilt = rebuild
+            .patient(Duration::from_secs(3_600))
+            .run(MemorySink::default());
         let (_, rebuilt) = rebuilt.await.unwrap();
         assert_eq!(rebuilt.undecided, 3);
     });

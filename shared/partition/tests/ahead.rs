@@ -136,7 +136,10 @@ fn what_is_brought_forward_is_counted_and_flushed_again() {
     }
     partition.bring_forward(ahead.into_writes());
     let batch = partition.seal().unwrap();
-    assert_eq!((batch.state.applied, batch.state.items, batch.state.bytes), (3, 1, 3));
+    assert_eq!(
+        (batch.state.applied, batch.state.items, batch.state.bytes),
+        (3, 1, 3)
+    );
     assert_eq!(batch.items[&key("a")], Some(Bytes::from_static(b"new")));
     partition.flushed(batch.state.applied);
     assert!(partition.seal().is_none());
@@ -160,19 +163,22 @@ fn a_definition_of_a_deleted_table_is_not_there_while_something_is_pending() {
         status,
         ..common::table()
     };
-    let asked = |partition: &mut Partition<u64>, version, status| {
-        match partition.evaluate_table(&going(version, status), 1, 5) {
-            Evaluated::Answer(5, ItemReply::Written { .. }) => true,
-            Evaluated::Answer(5, ItemReply::Fault(ItemFault::NotReady)) => false,
-            other => panic!("{other:?}"),
-        }
+    let asked = |partition: &mut Partition<u64>, version, status| match partition.evaluate_table(
+        &going(version, status),
+        1,
+        5,
+    ) {
+        Evaluated::Answer(5, ItemReply::Written { .. }) => true,
+        Evaluated::Answer(5, ItemReply::Fault(ItemFault::NotReady)) => false,
+        other => panic!("{other:?}"),
     };
     apply(&mut partition, &prepare(1, "a"));
     let version = common::table().version;
     assert!(asked(&mut partition, version, TableStatus::Active));
     let set = going(version + 1, TableStatus::Deleting);
     apply(&mut partition, &command::encode_set_table(1, &set).unwrap());
-    let deleted = |partition: &mut Partition<u64>| asked(partition, version + 1, TableStatus::Deleting);
+    let deleted =
+        |partition: &mut Partition<u64>| asked(partition, version + 1, TableStatus::Deleting);
     assert!(!deleted(&mut partition));
     apply(&mut partition, &finish(1, "a", 0));
     assert!(deleted(&mut partition));

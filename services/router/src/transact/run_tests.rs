@@ -61,7 +61,11 @@ async fn a_decision_that_comes_late_is_what_a_recovery_has_made_of_it() {
     let decided = done.carry_out(Action::Decide, 0).await;
     assert_eq!(decided, Input::Decided(Some(true)));
     assert_eq!(says(&done).await, Some(State::Done), "it stays closed");
-    assert_eq!(done.learned.lock().commit_ms, 2_000, "for what is still to be committed");
+    assert_eq!(
+        done.learned.lock().commit_ms,
+        2_000,
+        "for what is still to be committed"
+    );
     // One withdrew it, and another one has cleared that away.
     let withdrawn = found(State::Cancelled, true).await;
     let decided = withdrawn.carry_out(Action::Decide, 0).await;
