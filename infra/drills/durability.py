@@ -240,14 +240,19 @@ def flip(arguments):
         file = mesh.state / "data" / f"storage-{victim}" / "replicas" / str(partition["partition"]) / "data.mdb"
         mesh.kill(f"storage-{victim}")
         subprocess.run([harness.ROOT / "infra/drills/flip-value", file, "what-was-written-000003"], check=True, capture_output=True)
-        mesh.start_one(f"storage-{victim}")
-        harness.wait_until("it is back in step", lambda: mesh.partitions("drill")[0]["healthy_copies"] == 3, timeout_s=120)
         begun = time.monotonic()
+        mesh.start_one(f"storage-{victim}")
         pattern = f"*-{partition['partition']}-{victim}.json"
         evidence = mesh.state / "data" / "scrubber-1" / "evidence"
         harness.wait_until("a scrub finds it", lambda: list(evidence.glob(pattern)), timeout_s=3600)
         found_s = time.monotonic() - begun
-        harness.wait_until("it is healed", whole, timeout_s=600)
+
+        def healed():
+            # What was found stands until a scrub finds all equal again.
+            told = mesh.ctl("scrub", "--table", "drill", exit_codes=(0, 1))["partitions"]
+            return whole() and all(partition["finding"] == "" for partition in told)
+
+        harness.wait_until("it is healed", healed, timeout_s=600)
         healed_s = time.monotonic() - begun
         told = mesh.ctl("scrub", "--table", "drill", "--now", "--wait", exit_codes=(0, 1))["partitions"]
         return {
