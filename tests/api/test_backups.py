@@ -272,54 +272,6 @@ def test_a_deleted_table_with_recovery_leaves_a_system_backup(ddb):
     assert content(ddb, active(ddb, copy)) == saved
 
 
-def test_a_last_backup_has_all_that_was_acknowledged_before_the_deletion(dev, ddb):
-    table = make_table(ddb)
-    switch_on(ddb, table)
-    written, ends = [{} for _ in range(4)], []
-
-    def put(client, key, n):
-        client.put_item(TableName=table, Item={"pk": {"S": key}, "n": {"N": str(n)}})
-
-    def put_two(client, key, n):
-        item = lambda place: {"Put": {"TableName": table, "Item": {"pk": {"S": f"{key}-{place}"}, "n": {"N": str(n)}}}}
-        client.transact_write_items(TransactItems=[item(place) for place in range(2)])
-
-    def write(number):
-        client, known = harness.client(dev.url, retries=0), written[number]
-        begin, pairs = time.monotonic(), number % 2
-        for n in itertools.count():
-            key = f"{number}-{n % 40}"
-            try:
-                (put_two if pairs else put)(client, key, n)
-            except client.exceptions.ClientError as error:
-                ends.append((pairs, error.response["Error"]["Code"]))
-                return
-            known[key] = n
-            assert time.monotonic() - begin < 120, "it is never deleted"
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    wait("all are at work", lambda: all(len(known) > 5 for known in written) or ends)
-    ddb.delete_table(TableName=table)
-    for thread in threads:
-        thread.join()
-    # Refused from the first moment on, though the table is there until all of it is archived.
-    refusals = {(0, "ResourceNotFoundException"), (1, "ResourceNotFoundException"), (1, "TransactionCanceledException")}
-    assert len(ends) == 4 and set(ends) <= refusals, ends
-    wait("it is gone", lambda: table not in ddb.list_tables()["TableNames"])
-    (summary,) = ddb.list_backups(TableName=table, BackupType="SYSTEM")["BackupSummaries"]
-    available(ddb, summary["BackupArn"])
-    copy = new_name()
-    ddb.restore_table_from_backup(TargetTableName=copy, BackupArn=summary["BackupArn"])
-    found = {key: int(item["n"]["N"]) for key, item in content(ddb, active(ddb, copy)).items()}
-    expected = {}
-    for number, known in enumerate(written):
-        for key, n in known.items():
-            expected.update({f"{key}-{place}": n for place in range(2)} if number % 2 else {key: n})
-    assert found == expected
-
-
 def test_what_nothing_needs_goes_and_restores_begin_with_snapshots(dev, ddb):
     throughput = {"ReadCapacityUnits": 100, "WriteCapacityUnits": 100}
     table = make_table(ddb, BillingMode="PROVISIONED", ProvisionedThroughput=throughput)
