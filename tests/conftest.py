@@ -88,6 +88,21 @@ def numbered(ddb):
     return make_table(ddb, range_type="N")
 
 
+@pytest.fixture(scope="session")
+def ledger(ddb, simple):
+    """Transactions work: the first one of a mesh has the ledger made, which may take longer than a request."""
+
+    def works():
+        try:
+            ddb.transact_write_items(TransactItems=[{"Put": {"TableName": simple, "Item": {"pk": {"S": "ledger"}}}}])
+            return True
+        except ddb.exceptions.ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500, error
+            return False
+
+    harness.wait_until("transactions work", works, timeout_s=60)
+
+
 @pytest.fixture
 def key():
     """A partition key that no other test uses."""

@@ -385,6 +385,117 @@ def test_an_export_is_read_back_by_an_import(dev, ddb):
     fails("ImportNotFoundException", None, ddb.describe_import, ImportArn=begun["ImportArn"][:-8] + "00000000")
 
 
+def index(name, partition, sort, kind="ALL", **more):
+    keys = [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+    return {"IndexName": name, "KeySchema": keys, "Projection": {"ProjectionType": kind, **more}}
+
+
+def test_indexes_come_back_with_their_table(dev, ddb):
+    """From a backup with the table, and from an export that an import reads."""
+    local = [index("by-score", "pk", "score", "KEYS_ONLY")]
+    of_kind = [index("by-kind", "kind", "score", "INCLUDE", NonKeyAttributes=["note"]), index("by-note", "note", "sk")]
+    types = {"pk": "S", "sk": "N", "score": "N", "kind": "S", "note": "S"}
+    definition = {
+        "AttributeDefinitions": [{"AttributeName": n, "AttributeType": t} for n, t in types.items()],
+        "KeySchema": index("table", "pk", "sk")["KeySchema"],
+        "BillingMode": "PAY_PER_REQUEST",
+        "GlobalSecondaryIndexes": of_kind,
+    }
+    table = new_name()
+    ddb.create_table(TableName=table, LocalSecondaryIndexes=local, **definition)
+    active(ddb, table)
+    switch_on(ddb, table)
+
+    def put(pk, sk, **attributes):
+        item = {"pk": {"S": pk}, "sk": {"N": str(sk)}}
+        for name, value in attributes.items():
+            item[name] = {types.get(name, "S"): str(value)}
+        ddb.put_item(TableName=table, Item=item)
+
+    for n in range(8):
+        put("a" if n % 2 else "b", n, score=50 - n, kind=f"k{n % 3}", note=f"n{n % 2}", more="x")
+    # Entries that have moved and gone, and an item without any.
+    put("a", 1, score=7, kind="k0", note="n9")
+    put("b", 0, kind="k1")
+    put("b", 100)
+    ddb.delete_item(TableName=table, Key={"pk": {"S": "a"}, "sk": {"N": "3"}})
+
+    def asked(name, index_name, key, value):
+        return ddb.query(
+            TableName=name,
+            IndexName=index_name,
+            KeyConditionExpression="#k = :v",
+            ExpressionAttributeNames={"#k": key},
+            ExpressionAttributeValues={":v": {"S": value}},
+        )["Items"]
+
+    def answers(name, locals_too=True):
+        got = {("kind", v): asked(name, "by-kind", "kind", v) for v in ("k0", "k1", "k2")}
+        got |= {("note", v): asked(name, "by-note", "note", v) for v in ("n0", "n1", "n9")}
+        if locals_too:
+            got |= {("score", v): asked(name, "by-score", "pk", v) for v in ("a", "b")}
+        items = ddb.scan(TableName=name, ConsistentRead=True)["Items"]
+        return got, sorted(items, key=lambda item: int(item["sk"]["N"]))
+
+    def sks(got):
+        return {asked_for: [int(item["sk"]["N"]) for item in found] for asked_for, found in got[0].items()}
+
+    # 0 and 100 have no score and no note.
+    indexed = {("kind", "k0"): [1, 6], ("kind", "k1"): [7, 4], ("kind", "k2"): [5, 2]}
+    indexed |= {("note", "n0"): [2, 4, 6], ("note", "n1"): [5, 7], ("note", "n9"): [1]}
+    indexed |= {("score", "a"): [1, 7, 5], ("score", "b"): [6, 4, 2]}
+
+    def complete():
+        got = answers(table)
+        return sks(got) == indexed and got
+
+    want = wait("the indexes have everything", complete)
+    assert len(want[1]) == 8
+    arn = ddb.create_backup(TableName=table, BackupName="with-indexes")["BackupDetails"]["BackupArn"]
+    second = now_s() + timedelta(seconds=1)
+    pass_second(second)
+    put("b", 200, score=1, kind="k0", note="n0")
+    available(ddb, arn)
+    archived(ddb, table, second)
+    bucket(dev, "indexed")
+    source = description(ddb, table)
+    export = ddb.export_table_to_point_in_time(TableArn=source["TableArn"], S3Bucket="indexed", ExportTime=second)
+    export = export["ExportDescription"]["ExportArn"]
+    from_backup, from_time, imported = (new_name() for _ in range(3))
+    ddb.restore_table_from_backup(TargetTableName=from_backup, BackupArn=arn)
+    at_second = dict(SourceTableName=table, RestoreDateTime=second)
+    ddb.restore_table_to_point_in_time(TargetTableName=from_time, **at_second)
+
+    def exported():
+        told = ddb.describe_export(ExportArn=export)["ExportDescription"]
+        return told["ExportStatus"] != "IN_PROGRESS" and told
+
+    told = wait("the export has ended", exported)
+    assert (told["ExportStatus"], told["ItemCount"]) == ("COMPLETED", 8), told
+    ddb.import_table(
+        S3BucketSource={"S3Bucket": "indexed", "S3KeyPrefix": f"{told['ExportManifest'].rsplit('/', 1)[0]}/data/"},
+        InputFormat="DYNAMODB_JSON",
+        InputCompressionType="GZIP",
+        TableCreationParameters={"TableName": imported, **definition},
+    )
+    for name in (from_backup, from_time, imported):
+        active(ddb, name)
+        restored = description(ddb, name)
+        assert [i["IndexStatus"] for i in restored["GlobalSecondaryIndexes"]] == ["ACTIVE"] * 2
+        locals_too = name != imported
+        wait(f"{name} answers as its source", lambda: answers(name, locals_too)[0] == {
+            asked_for: found for asked_for, found in want[0].items() if locals_too or asked_for[0] != "score"
+        })
+        assert answers(name, locals_too)[1] == want[1]
+        if locals_too:
+            shapes = [{k: i[k] for k in ("IndexName", "KeySchema", "Projection")} for i in restored["LocalSecondaryIndexes"]]
+            assert shapes == local
+    # They follow their items from now on.
+    ddb.delete_item(TableName=from_backup, Key={"pk": {"S": "a"}, "sk": {"N": "1"}})
+    indexed |= {("kind", "k0"): [6], ("note", "n9"): [], ("score", "a"): [7, 5]}
+    wait("the entries are gone", lambda: sks(answers(from_backup)) == indexed)
+
+
 def test_csv_is_imported_and_what_is_no_item_is_counted(dev, ddb):
     folder = bucket(dev, "in") / "csv"
     folder.mkdir(exist_ok=True)

@@ -5,26 +5,12 @@ import threading
 import pytest
 from botocore.exceptions import ClientError
 
-import harness
 from faults import fails, invalid
+
+pytestmark = pytest.mark.usefixtures("ledger")
 
 NONE = {"Code": "None"}
 FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ledger(ddb, simple):
-    """The first transaction of a mesh has the ledger made, which may take longer than a request."""
-
-    def works():
-        try:
-            ddb.transact_write_items(TransactItems=[put(simple, "ledger")])
-            return True
-        except ClientError as error:
-            assert error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500, error
-            return False
-
-    harness.wait_until("transactions work", works, timeout_s=60)
 
 
 def key_of(value):

@@ -1,4 +1,4 @@
-"""Unmodified AWS clients: the AWS CLI and the SDK for JavaScript (boto3 is what all other tests use)."""
+"""Unmodified clients: the AWS CLI, the SDK for JavaScript and ElectroDB on top of it (boto3 is what all other tests use)."""
 
 import json
 import os
@@ -62,4 +62,28 @@ def test_javascript_sdk(endpoint):
         "batchGot": 1,
         "query": list(range(11, 1, -1)),
         "scanned": 26,
+    }
+
+
+@pytest.mark.one_kind
+def test_electrodb(endpoint, ledger):
+    done = subprocess.run(
+        ["node", "electro.mjs", endpoint.url], cwd=HERE / "javascript", capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "unprocessed": 0,
+        "created": "ConditionalCheckFailedException",
+        "stale": "ConditionalCheckFailedException",
+        "nobody": "ConditionalCheckFailedException",
+        "patched": ["in-progress", 5, ["new"], [{"user": "janet", "body": "half-baked"}]],
+        "range": ["t11", "t13", "t15", "t17", "t19"],
+        "filtered": ["t10"],
+        "pages": [4, 4, 4, 3],
+        "all": 30,
+        "batch": ["t10", "t12"],
+        "board": [15, ["janet"]],
+        "moved": ["t10"],
+        "transactions": [False, True, ["None", "ConditionalCheckFailed"]],
+        "read": [None, "closed", "open"],
     }

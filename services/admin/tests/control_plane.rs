@@ -168,7 +168,7 @@ async fn replicas_on_a_node_that_is_away_are_dropped_when_it_is_back() {
     let started = std::time::Instant::now();
     while world.status("music").await.is_some() {
         assert!(
-            started.elapsed().as_secs() < 10,
+            started.elapsed().as_secs() < 60,
             "the name is never free again"
         );
     }

@@ -40,7 +40,18 @@ fn request(sequence: u64, nonce: u64, tables: usize) -> TokenRequest {
 }
 
 async fn ask(mesh: &Mesh, request: &TokenRequest) -> Result<TokenReply, CallError> {
-    let deadline = Deadline::after(Duration::from_millis(300));
+    ask_for(Duration::from_secs(20), mesh, request).await
+}
+
+/// Of a request that is to stay without an answer.
+const SILENCE: Duration = Duration::from_millis(300);
+
+async fn ask_for(
+    patience: Duration,
+    mesh: &Mesh,
+    request: &TokenRequest,
+) -> Result<TokenReply, CallError> {
+    let deadline = Deadline::after(patience);
     let trace = TraceContext::default();
     mesh.call(&subjects::gac_tokens(1), request, deadline, &trace)
         .await
@@ -60,10 +71,10 @@ async fn a_request_is_answered_once() {
     assert!(reply.tables[0].write.extra.is_zero());
     // The same again, an earlier one that comes late, one that is out of bounds.
     for again in [request(1, 99, 3), request(0, 98, 3), request(2, 97, 5_000)] {
-        assert!(ask(&router, &again).await.is_err());
+        assert!(ask_for(SILENCE, &router, &again).await.is_err());
     }
     let reply = ask(&router, &request(3, 96, 0)).await.unwrap();
     assert_eq!((reply.nonce, reply.tables.len()), (96, 0));
     running.stop().await;
-    assert!(ask(&router, &request(4, 95, 1)).await.is_err());
+    assert!(ask_for(SILENCE, &router, &request(4, 95, 1)).await.is_err());
 }

@@ -4,6 +4,7 @@
 mod admission;
 mod archive;
 mod changes;
+mod demand;
 mod flush;
 mod healing;
 mod propagation;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use partition::PartitionState;
 use paxos::{Entry, GroupId, Index, NodeId, Role, Token};
 use protocol::control::{CreateReplica, JoinReplica};
+use protocol::demand::FollowerDemand;
 use protocol::item::ItemCall;
 use protocol::replication::{CopyRequest, GroupMessage};
 use protocol::scrub::Marker;
@@ -137,6 +138,8 @@ pub(crate) enum Event {
     ScrubFailed(GroupId, u64, btree::TreeError),
     /// Fence the replica with this incarnation: it differs from the others, as these words say.
     Condemn(GroupId, u64, String, OrderCaller),
+    /// A follower says what it served.
+    Demand(FollowerDemand),
     /// A replica says how far it is with a split.
     SplitReported(SplitReport),
     /// A parent's replica wants to install a child's: no other replica of it may be made here meanwhile.

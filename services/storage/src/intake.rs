@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use mesh::{Delivery, Responder, Subscription};
 use protocol::batch::BatchReader;
+use protocol::demand::{DemandReport, GROUPS_MAX};
 use protocol::health::Heartbeat;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
 use protocol::replication::{CopyRequest, GroupMessage, KNOWS_BATCHES, ReplicationFrame};
@@ -161,6 +162,24 @@ pub(crate) async fn serve_splits(node: &Arc<Node>) -> anyhow::Result<Subscriptio
         }
         Err(error) => {
             tracing::warn!(%error, sender = delivery.sender.instance, "not a split report");
+        }
+    };
+    Ok(mesh.serve(&subject, None, take).await?)
+}
+
+pub(crate) async fn serve_demand(node: &Arc<Node>) -> anyhow::Result<Subscription> {
+    let subject = subjects::node_demand(node.id);
+    let node = node.clone();
+    let mesh = node.mesh.clone();
+    let take = move |delivery: Delivery| match delivery.decode::<DemandReport>() {
+        Ok(report) => {
+            for demand in report.groups.into_iter().take(GROUPS_MAX) {
+                let inbox = node.inbox(demand.partition);
+                inbox.event(Event::Demand(demand));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, sender = delivery.sender.instance, "not a report of demand");
         }
     };
     Ok(mesh.serve(&subject, None, take).await?)

@@ -135,6 +135,7 @@ pub async fn start(settings: StorageSettings, mesh: Mesh) -> anyhow::Result<Runn
         intake::serve_copies(&node).await?,
         intake::serve_archivers(&node).await?,
         intake::serve_splits(&node).await?,
+        intake::serve_demand(&node).await?,
         intake::serve_scrubs(&node, disks.scrubber.jobs()).await?,
         intake::serve_hydrate(&node).await?,
         intake::watch_nodes(&node).await?,

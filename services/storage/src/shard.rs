@@ -12,9 +12,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
-use paxos::{GroupId, Input, Millis};
+use paxos::{GroupId, Input, Millis, NodeId};
 use protocol::archive::LedLog;
+use protocol::demand::{DemandReport, FollowerDemand, GROUPS_MAX};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
+use protocol::subjects;
 use telemetry::traces;
 use tokio::sync::oneshot;
 
@@ -297,6 +299,11 @@ impl Shard {
             Event::Condemn(id, incarnation, why, caller) => {
                 self.condemn(id, incarnation, why, caller);
             }
+            Event::Demand(demand) => {
+                if let Some(group) = self.groups.get_mut(&demand.partition) {
+                    group.hear_demand(&self.env, &demand);
+                }
+            }
             Event::SplitReported(report) => {
                 if let Some(group) = self.groups.get_mut(&report.partition) {
                     group.split_reported(&mut self.env, &report);
@@ -474,8 +481,30 @@ impl Shard {
         self.env.node.report_logs(self.number, logs);
     }
 
+    /// Tells leaders on other nodes what their followers here served since the last time.
+    fn tell_demand(&mut self) {
+        let mut nodes: BTreeMap<NodeId, Vec<FollowerDemand>> = BTreeMap::new();
+        for group in self.groups.values_mut() {
+            if let Some((leader, demand)) = group.demand(&self.env) {
+                nodes.entry(leader).or_default().push(demand);
+            }
+        }
+        let node = self.env.node.id;
+        for (leader, demands) in nodes {
+            let subject = subjects::node_demand(leader);
+            for groups in demands.chunks(GROUPS_MAX) {
+                let groups = groups.to_vec();
+                let report = DemandReport { node, groups };
+                if let Err(error) = self.env.node.mesh.cast(&subject, &report) {
+                    tracing::debug!(%error, "report of demand not sent");
+                }
+            }
+        }
+    }
+
     fn gather(&mut self) {
         self.gathered_at = self.env.now;
+        self.tell_demand();
         let mut gathered = Gathered {
             replicas: self.groups.len() as u64,
             ..Gathered::default()

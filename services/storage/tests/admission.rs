@@ -119,3 +119,46 @@ async fn the_members_of_a_group_that_writes_more_than_they_are_rated_for_say_so(
     }
     cluster.halt().await;
 }
+
+#[actix::test]
+async fn a_leader_hears_what_its_followers_served() {
+    let cluster = Cluster::start_with(|settings| {
+        settings.admission.partition_read_units_max = 100;
+        // Every read is sampled, writes are not.
+        settings.heat.stride = 5_000;
+        settings.admission.partition_write_units_max = 1_000_000;
+        settings.heat.samples_min = 16;
+    })
+    .await;
+    cluster.create(GROUP).await;
+    for name in ["a", "b"] {
+        cluster.put(name, 1).await;
+    }
+    let leader = || {
+        let info = cluster.partition(GROUP);
+        info.and_then(|info| info.leader).map(|node| node.0)
+    };
+    cluster
+        .until("a split would halve the eventual reads", || async {
+            for node in 1..=3 {
+                if Some(node) == leader() {
+                    continue;
+                }
+                for name in ["a", "b"] {
+                    let get = Get {
+                        key: key(name),
+                        strong: false,
+                        projection: None,
+                    };
+                    // A follower that hears of no leader for a moment serves nothing.
+                    let _ = cluster.ask(node, GROUP, ItemOperation::Get(get)).await;
+                }
+            }
+            let info = cluster.partition(GROUP);
+            info.is_some_and(|info| {
+                !info.read_units_s.is_zero() && info.advice == Some(heat::Advice::At(key("b")))
+            })
+        })
+        .await;
+    cluster.halt().await;
+}

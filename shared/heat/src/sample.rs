@@ -56,6 +56,8 @@ pub(crate) struct Sample {
 pub struct Heat {
     settings: Settings,
     samples: VecDeque<Sample>,
+    /// How many of the last samples nobody else has heard of.
+    fresh: usize,
     /// Consumption since the last sample, and where the next one is due.
     carried: u64,
     due: u64,
@@ -68,6 +70,7 @@ impl Heat {
         let mut heat = Self {
             settings,
             samples: VecDeque::new(),
+            fresh: 0,
             carried: 0,
             due: 0,
             random: seed,
@@ -86,6 +89,27 @@ impl Heat {
         let weight = weight.max(self.due.min(WEIGHT_MAX));
         self.carried = 0;
         self.due = self.draw_due();
+        self.keep(now_ms, key, weight);
+        self.fresh += 1;
+    }
+
+    /// Samples of the same partition that another replica made: its [`Heat::hand_on`].
+    pub fn take_in(&mut self, now_ms: u64, samples: &[(Bytes, u64)]) {
+        for (key, weight) in samples.iter().take(self.settings.samples_max) {
+            self.keep(now_ms, key, (*weight).min(WEIGHT_MAX));
+        }
+        // Told again they would count twice.
+        self.fresh = 0;
+    }
+
+    /// What was sampled here since the last call: keys, and what each stands for.
+    pub fn hand_on(&mut self) -> Vec<(Bytes, u64)> {
+        let fresh = std::mem::take(&mut self.fresh).min(self.samples.len());
+        let samples = self.samples.iter().skip(self.samples.len() - fresh);
+        samples.map(|s| (s.key.clone(), s.weight)).collect()
+    }
+
+    fn keep(&mut self, now_ms: u64, key: &[u8], weight: u64) {
         self.forget_old(now_ms);
         if self.samples.len() >= self.settings.samples_max.max(1) {
             self.samples.pop_front();

@@ -232,3 +232,18 @@ fn the_point_follows_the_traffic() {
     };
     assert!(after < before);
 }
+
+#[test]
+fn what_one_replica_sampled_another_can_judge_by() {
+    let mut random = Random(11);
+    let mut follower = observe(|_| key(random.draw(1_000), None));
+    let mut leader = Heat::new(Settings::default(), 9);
+    let now_ms = SECONDS * REQUESTS;
+    let samples = follower.hand_on();
+    leader.take_in(now_ms, &samples);
+    assert!(matches!(leader.advise(now_ms, false), Advice::At(_)));
+    assert!(follower.hand_on().is_empty(), "told once");
+    assert!(leader.hand_on().is_empty(), "not told on");
+    follower.note(now_ms, &key(1, None), 1 << 30);
+    assert_eq!(follower.hand_on().len(), 1);
+}

@@ -151,14 +151,18 @@ impl Replica {
         (out && self.log.configured_at() > 0).then_some(current.generation)
     }
 
+    /// Whether a committed configuration of this generation that does not name this replica ends it: it knows of none that came later and
+    /// does. One of the same generation that is not committed here is another leader's, and has lost: a generation is committed once.
+    pub fn is_ended_by(&self, generation: u64) -> bool {
+        let current = self.log.configuration();
+        let named = current.contains(self.me, self.incarnation);
+        let lost = generation == current.generation && self.log.configured_at() > self.commit;
+        generation > self.identity.generation && (!named || generation > current.generation || lost)
+    }
+
     /// A peer says that a committed configuration of this generation does not name this replica. True: it is so, and all is over.
     pub(crate) fn learn_removal(&mut self, removed: Option<u64>, out: &mut Output) -> bool {
-        let current = self.log.configuration();
-        let mut known = self.identity.generation;
-        if current.contains(self.me, self.incarnation) {
-            known = known.max(current.generation);
-        }
-        if removed.is_none_or(|generation| generation <= known) {
+        if !removed.is_some_and(|generation| self.is_ended_by(generation)) {
             return false;
         }
         self.follow_nobody(out);

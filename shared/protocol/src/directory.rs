@@ -41,7 +41,7 @@ pub struct PartitionInfo {
     /// Their sizes, summed, bytes.
     #[serde(default)]
     pub bytes: u64,
-    /// Read units a second that the leader served, a mean over the last seconds.
+    /// Read units a second that its replicas served, a mean over the last seconds: at the leader, and as the followers told it.
     #[serde(default)]
     pub read_units_s: Units,
     /// Write units a second.

@@ -7,6 +7,7 @@ pub mod canary;
 pub mod changes;
 pub mod control;
 pub mod cost;
+pub mod demand;
 pub mod directory;
 pub mod health;
 pub mod item;

@@ -18,6 +18,10 @@ pub fn node_bulk(node: NodeId) -> String {
 pub fn node_split(node: NodeId) -> String {
     format!("node.{}.split", node.0)
 }
+/// What followers served, to their leaders' node, one way: `demand::DemandReport`.
+pub fn node_demand(node: NodeId) -> String {
+    format!("node.{}.demand", node.0)
+}
 /// Scrubs: `scrub::ScrubCall` → `scrub::ScrubReply`.
 pub fn node_scrub(node: NodeId) -> String {
     format!("node.{}.scrub", node.0)

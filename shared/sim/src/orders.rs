@@ -129,10 +129,8 @@ impl World {
                 let Some(hosted) = self.hosted(node, group) else {
                     return Ok(());
                 };
-                let identity = hosted.replica.identity();
-                let known = hosted.replica.configuration();
-                let newer = known.contains(node, incarnation) && known.generation >= generation;
-                if identity.incarnation != incarnation || identity.generation >= generation || newer
+                let replica = &hosted.replica;
+                if replica.identity().incarnation != incarnation || !replica.is_ended_by(generation)
                 {
                     return Ok(());
                 }

@@ -100,6 +100,8 @@ fn seeds_that_found_something_hold() {
     all_hold(100_134..100_135, &Options::default());
     // A replica that lost its disk while it was filled was never made again.
     all_hold(107_190..107_191, &Options::default());
+    // A replica whose change had lost to another leader's of the same generation never heard that it was out.
+    all_hold(503_555..503_556, &Options::default());
     // Removed replicas that knew only replicas that were gone, too.
     for seed in [59, 350] {
         all_hold(seed..seed + 1, &with(Members::Churn));

@@ -281,7 +281,7 @@ impl World {
     /// What an operator says to the active admin.
     pub async fn operate(&self, command: Command) -> Option<Answer> {
         let desk = join(&self.bus, "ctl", 1);
-        let deadline = Deadline::after(Duration::from_millis(500));
+        let deadline = Deadline::after(Duration::from_secs(2));
         let trace = TraceContext::default();
         desk.call(subjects::ADMIN_OPERATE, &command, deadline, &trace)
             .await
@@ -360,7 +360,7 @@ impl World {
     pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let started = Instant::now();
         while !holds().await {
-            assert!(started.elapsed() < Duration::from_secs(10), "never: {what}");
+            assert!(started.elapsed() < Duration::from_secs(60), "never: {what}");
             self.beat();
             self.push_all();
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -370,7 +370,7 @@ impl World {
     /// What an archiver instance hears when it reports its jobs; none: no admin answers.
     pub async fn report_jobs(&self, report: &JobsReport) -> Option<JobsReply> {
         let archiver = join(&self.bus, "archiver", report.instance);
-        let deadline = Deadline::after(Duration::from_millis(500));
+        let deadline = Deadline::after(Duration::from_secs(2));
         let trace = TraceContext::default();
         archiver
             .call(subjects::ADMIN_JOBS, report, deadline, &trace)

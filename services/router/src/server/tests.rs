@@ -17,7 +17,7 @@ fn settings() -> RouterSettings {
         listen: "127.0.0.1:0".to_owned(),
         accept_any_key: true,
         workers: 1,
-        drain_ms_max: 2_000,
+        drain_ms_max: 20_000,
         ..RouterSettings::default()
     }
 }
@@ -118,7 +118,7 @@ async fn connections_are_kept_and_closed_when_stopped() {
     running.stop().await;
     // an idle connection does not hold it up
     assert!(
-        start.elapsed() < Duration::from_millis(1_500),
+        start.elapsed() < Duration::from_secs(10),
         "{:?}",
         start.elapsed()
     );

@@ -5,11 +5,13 @@
 use std::collections::BTreeSet;
 
 use admission::{DecayedRate, Grant, PartitionBucket, PartitionLimits};
+use bytes::Bytes;
 use heat::{Advice, Heat, Obstacle};
 use model::capacity::Direction;
 use model::table::{BillingMode, TableStatus};
 use model::{EncodedKey, TableDefinition, Units};
-use paxos::{Millis, NodeId};
+use paxos::{GroupId, Millis, NodeId};
+use protocol::demand::FollowerDemand;
 use protocol::item::ItemOperation;
 
 use super::Store;
@@ -52,6 +54,8 @@ pub(crate) struct Admission {
     heat: Option<Heat>,
     /// What a partition may consume in a second, reads and writes.
     caps: [u64; 2],
+    /// Units served and refused since the leader was told of them.
+    untold: (Units, Units),
 }
 
 impl Admission {
@@ -123,6 +127,36 @@ impl Admission {
     pub(super) fn advice(&self, now: Millis, whole_collections: bool) -> Option<Advice> {
         let advice = self.heat.as_ref()?.advise(now.0, whole_collections);
         (advice != Advice::Nowhere(Obstacle::FewSamples)).then_some(advice)
+    }
+
+    /// What was asked of this replica of a partition since the last call; none: nothing.
+    pub(super) fn hand_on(&mut self, partition: GroupId) -> Option<FollowerDemand> {
+        let (served, refused) = std::mem::take(&mut self.untold);
+        if served.is_zero() && refused.is_zero() {
+            return None;
+        }
+        Some(FollowerDemand {
+            partition,
+            served,
+            refused,
+            keys: self.heat.as_mut().map(Heat::hand_on).unwrap_or_default(),
+        })
+    }
+
+    /// What a follower served and refused. `heat`: settings and seed of the sample.
+    pub(super) fn take_in(
+        &mut self,
+        now: Millis,
+        heat: (&heat::Settings, u64),
+        served: Units,
+        refused: Units,
+        keys: &[(Bytes, u64)],
+    ) {
+        self.reads.served.add(now.0, served);
+        self.refused.add(now.0, refused);
+        self.heat
+            .get_or_insert_with(|| Heat::new(heat.0.clone(), heat.1))
+            .take_in(now.0, keys);
     }
 
     /// Units a second, lately: reads, writes, refused.
@@ -239,6 +273,12 @@ impl Store {
         units: Units,
         admitted: bool,
     ) {
+        let untold = &mut self.admission.untold;
+        let untold = match admitted {
+            true => &mut untold.0,
+            false => &mut untold.1,
+        };
+        *untold = untold.saturating_add(units);
         let rate = match admitted {
             true => &mut self.admission.line(direction).served,
             false => &mut self.admission.refused,

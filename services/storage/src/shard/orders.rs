@@ -265,8 +265,7 @@ impl Shard {
             if identity.incarnation != incarnation {
                 return caller.done();
             }
-            let named = known.contains(self.env.node.id, incarnation);
-            if generation <= identity.generation || (named && known.generation >= generation) {
+            if !group.replica.is_ended_by(generation) {
                 return caller.stale(known.generation.max(identity.generation));
             }
         } else if !self.fenced.contains_key(&id) {

@@ -24,7 +24,7 @@ use protocol::subjects;
 use storage::{Running, StorageSettings};
 
 /// No step of a test takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const GROUP: GroupId = GroupId(7);
 
 pub struct Cluster {

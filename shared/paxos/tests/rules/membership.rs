@@ -473,6 +473,41 @@ fn a_removed_replica_is_told_by_whoever_took_the_place_of_those_it_knows() {
     assert!(cluster.nodes[&gone].retired);
 }
 
+/// Two leaders may make a configuration of the same generation; only one is ever committed.
+#[test]
+fn a_replica_whose_change_lost_to_another_one_of_its_generation_is_told_so() {
+    let mut cluster = Cluster::new(three(), Timing::default());
+    let leader = cluster.elect();
+    let (first, second) = cluster.others(leader);
+    cluster.add(log(4), &three());
+    cluster.add(storage(5), &three());
+    for (here, there) in [(leader, first), (leader, second), (4, first), (4, second)] {
+        cluster.cut.extend([(here, there), (there, here)]);
+    }
+    let members = [storage(leader), storage(first), log(4)];
+    cluster
+        .reconfigure(leader, &members, &[storage(second)])
+        .expect("a change");
+    cluster.pass(100);
+    let known = cluster.status(4).configuration.clone();
+    assert!(known.generation == 2 && known.members.contains(&log(4)));
+    cluster.pass(10_000);
+    let successor = cluster.leader().expect("a leader");
+    assert_ne!(successor, leader);
+    cluster
+        .reconfigure(successor, &three().members, &[storage(5)])
+        .expect("a change");
+    cluster.pass(500);
+    assert_eq!(cluster.status(successor).configuration.generation, 2);
+    assert!(!cluster.nodes[&4].retired);
+    // The old leader's log is mended before it could tell the log replica that it errs.
+    cluster.cut.clear();
+    cluster.cut.extend([(leader, 4), (4, leader)]);
+    cluster.pass(10_000);
+    assert!(cluster.nodes[&4].retired);
+    assert!((1..=3).all(|node| !cluster.nodes[&node].retired));
+}
+
 #[test]
 fn a_replica_that_was_succeeded_on_its_own_node_is_no_learner() {
     let mut cluster = Cluster::new(three(), Timing::default());
