@@ -30,7 +30,7 @@ enum Read {
     /// Nothing of it is open any more, or nothing more is to be learnt.
     Over,
     /// It ends with a split.
-    Split([Place; 2]),
+    Split(Vec<Place>),
     /// The rest is not archived yet.
     Later,
 }
@@ -134,7 +134,7 @@ async fn read(
                         next: None,
                     };
                     let KeyRange { start, end } = &place.range;
-                    return Ok(Read::Split([
+                    return Ok(Read::Split(vec![
                         child(split.left, start, &split.point),
                         child(split.right, &split.point, end),
                     ]));
