@@ -302,19 +302,7 @@ impl Keeper {
             for _ in 0..HANDS_MAX {
                 let mut fresh = Wanted::default();
                 for mut keep in others.drain(..).filter(|keep| keep.len() > 0) {
-                    // However many requests of a trace are kept, what was found of it once is not looked for again.
-                    let mut known = Keep::default();
-                    keep.traces.retain(|trace| {
-                        if young.has_since(trace) {
-                            return false;
-                        }
-                        let was_old = old.has_since(trace);
-                        if was_old {
-                            old.forget(trace);
-                            known.traces.push(*trace);
-                        }
-                        !was_old
-                    });
+                    let known = keep.pass_over_known(&young, &mut old);
                     if !young.add(&known) || !young.add(&keep) || !fresh.add(&keep) {
                         COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
                     }
