@@ -14,8 +14,13 @@ routers=${EVENKEEL_ROUTERS:-$(cat "$state/routers" 2>/dev/null || echo 2)}
 # 0 to 3: one a zone
 canaries=${EVENKEEL_CANARIES:-$(cat "$state/canaries" 2>/dev/null || echo 3)}
 
+# 1: every process traces, to pages (Jaeger's) of the mesh's own
+traces=${EVENKEEL_TRACES:-$(cat "$state/traces" 2>/dev/null || echo 0)}
+
 # In the order in which they start; stopped in reverse.
-processes=(nats storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 archiver-1 archiver-2 admin admin-2 scrubber-1)
+processes=(nats)
+[ "$traces" = 0 ] || processes+=(traces)
+processes+=(storage-1 storage-2 storage-3 memds-1 memds-2 gac-1 gac-2 archiver-1 archiver-2 admin admin-2 scrubber-1)
 for ((number = 1; number <= routers; number++)); do processes+=("router-$number"); done
 for ((number = 1; number <= canaries; number++)); do processes+=("canary-$number"); done
 
@@ -29,18 +34,19 @@ known() { # NAME
 
 zone_of() { # NAME
   case $1 in
-    nats) echo - ;;
+    nats | traces) echo - ;;
     *-2) echo az2 ;;
     *-3) echo az3 ;;
     *) echo az1 ;;
   esac
 }
 
-# Port of the service itself (routers, NATS) and of its health endpoints.
-service_port() { case $1 in router-1) echo "$port" ;; router-2) echo $((port + 1)) ;; router-*) echo $((port + ${1##*-})) ;; nats) echo $((port + 2)) ;; *) echo - ;; esac; }
+# Port of the service itself (routers, NATS, the receiver of traces) and of its health endpoints (of traces: its pages).
+service_port() { case $1 in router-1) echo "$port" ;; router-2) echo $((port + 1)) ;; router-*) echo $((port + ${1##*-})) ;; nats) echo $((port + 2)) ;; traces) echo $((port + 36)) ;; *) echo - ;; esac; }
 health_port() {
   case $1 in
     nats) echo $((port + 5)) ;;
+    traces) echo $((port + 35)) ;;
     router-*) echo $((port + 5 + ${1##*-})) ;;
     storage-*) echo $((port + 10 + ${1##*-})) ;;
     memds-*) echo $((port + 20 + ${1##*-})) ;;
@@ -55,17 +61,25 @@ health_port() {
 
 pid_of() { cat "$state/$1.pid" 2>/dev/null || true; }
 
+# What the command line of a process has that no other one's has.
+mark() { # NAME
+  case $1 in
+    traces) echo "evenkeel traces --pages 127.0.0.1:$(health_port traces) " ;;
+    *) echo "$state/$1.conf" ;;
+  esac
+}
+
 # The pid file's process lives and is still ours (a pid can be reused by a stranger).
 alive() { # NAME
   local pid
   pid=$(pid_of "$1")
-  [ -n "$pid" ] && [ -d "/proc/$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$state/$1.conf"
+  [ -n "$pid" ] && [ -d "/proc/$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$(mark "$1")"
 }
 
 # Its health endpoint answers 200. Plain bash: a fresh machine has no curl.
 ready() { # NAME
   local path=/readyz line
-  [ "$1" = nats ] && path=/healthz
+  case $1 in nats) path=/healthz ;; traces) path=/ ;; esac
   line=$(timeout 2 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0" && printf "GET $1 HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3 && head -n 1 <&3' \
     "$(health_port "$1")" "$path" 2>/dev/null) || return 1
   [[ $line == *" 200 "* ]]
@@ -80,6 +94,9 @@ write_settings() { # NAME
         ;;
       *)
         printf '[bus]\nurls = ["nats://127.0.0.1:%s"]\n\n' "$(service_port nats)"
+        # As `evenkeel dev --traces` does: every request, as long as there are few, and soon.
+        [ "$traces" = 0 ] || printf '[telemetry.traces]\nendpoint = "http://127.0.0.1:%s"\nsample_ratio = 1.0\nsampled_per_second_max = 20\nbatch_ms = 100\n\n' \
+          "$(service_port traces)"
         case $name in
           storage-*)
             printf '[storage]\nnode_id = %s\nzone = "%s"\ndata_dir = "%s"\nhttp = "127.0.0.1:%s"\n' \
@@ -127,8 +144,11 @@ start() { # NAME
   local name=$1 service=${1%-[0-9]} command
   alive "$name" && return 0
   mkdir -p "$state/data" "$state/logs"
-  write_settings "$name"
-  if [ "$service" = nats ]; then
+  [ "$service" = traces ] || write_settings "$name"
+  if [ "$service" = traces ]; then
+    [ -x "$bin/evenkeel" ] || die "$bin/evenkeel is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
+    command=("$bin/evenkeel" traces --pages "127.0.0.1:$(health_port traces)" --otlp "127.0.0.1:$(service_port traces)")
+  elif [ "$service" = nats ]; then
     # Ten processes share the machine, and Go's scheduler looks for work on every core that it may use.
     command=(env "GOMAXPROCS=${GOMAXPROCS:-$((($(nproc) + 1) / 2))}" "$("$root/infra/local/install-nats")" --config "$state/nats.conf")
   else

@@ -6,6 +6,7 @@ use canary::CanarySettings;
 use clap::Parser;
 use mesh::BusSettings;
 use serde::Deserialize;
+use telemetry::TelemetrySettings;
 
 /// Uses the mesh as a customer does, and raises alarms about what customers see.
 #[derive(Parser)]
@@ -21,12 +22,14 @@ struct Arguments {
 struct File {
     bus: BusSettings,
     canary: CanarySettings,
+    telemetry: TelemetrySettings,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init("canary");
     let file: File = settings::load("canary", arguments.config.as_deref())?;
+    telemetry::traces::init(&file.telemetry.traces);
     actix::System::with_tokio_rt(telemetry::runtime).block_on(async move {
         let incarnation = telemetry::incarnation();
         let mesh =
