@@ -67,6 +67,9 @@ DASHBOARDS = {
         ("Requests", "ops", [("strong reads", "sum(rate(evenkeel_storage_strong_reads_total[$__rate_interval]))"), ("eventual reads", "sum(rate(evenkeel_storage_eventual_reads_total[$__rate_interval]))"), ("commands", "sum(rate(evenkeel_storage_proposals_total[$__rate_interval]))"), ("pages", "sum(rate(evenkeel_storage_pages_total[$__rate_interval]))")]),
         ("Refused and dropped", "ops", [("throttled reads", "sum(rate(evenkeel_storage_throttled_reads_total[$__rate_interval]))"), ("throttled writes", "sum(rate(evenkeel_storage_throttled_writes_total[$__rate_interval]))"), ("shed", "sum(rate(evenkeel_storage_shed_requests_total[$__rate_interval]))"), ("messages dropped", "sum(rate(evenkeel_storage_dropped_messages_total[$__rate_interval]))")]),
         ("Disk and log", "bytes", [("free {{node}}", "evenkeel_storage_disk_free_bytes"), ("log {{node}}", "evenkeel_storage_wal_segment_bytes"), ("overlay {{node}}", "evenkeel_storage_overlay_bytes")]),
+        ("Global indexes: lag", "s", [("{{node}}", "evenkeel_storage_index_lag_seconds")]),
+        ("Global indexes: runs of changes", "ops", [("taken {{node}}", rate("evenkeel_storage_index_runs_total", "node")), ("not taken {{node}}", rate("evenkeel_storage_index_failures_total", "node"))]),
+        ("Expired items, change records cut", "ops", [("expired {{node}}", rate("evenkeel_storage_expired_items_total", "node")), ("cut {{node}}", rate("evenkeel_storage_change_records_cut_total", "node"))]),
         ("Flush and archive lag", "s", [("flush {{node}}", "evenkeel_storage_flush_lag_seconds"), ("archive {{node}}", "evenkeel_storage_unarchived_age_seconds")]),
     ]),
     "memds": ("MemDS", [

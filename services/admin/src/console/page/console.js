@@ -6,6 +6,8 @@ let token = "";
 let state = null;
 let chosen = "";
 let ofTable = null;
+// A page is a thousand partitions; the reader asks for more.
+let pages = 1;
 
 // Elements are made, never written as text: no name of a table can become markup.
 function el(tag, attributes, ...children) {
@@ -200,20 +202,35 @@ function partitionRow(p) {
   return [`${p.table}/${p.partition}`, range(p), replicas.length ? el("div", {}, replicas) : "–", number(p.items), bytes(p.bytes), heat(p.heat_permille), `${number(p.read_units_s)} / ${number(p.write_units_s)}`, going || "–"];
 }
 function partitions() {
-  const all = chosen && ofTable ? ofTable : state.partitions;
-  byId("shown").textContent = chosen ? `${all.length} partitions` : `${all.length} of ${state.partitions_total}`;
+  const whole = chosen && ofTable && ofTable.table === chosen ? ofTable : null;
+  const all = whole ? whole.partitions : state.partitions;
+  // The table's sums may be a moment older than its partitions.
+  const counted = (state.tables.find((t) => t.name === chosen) || { partitions: 0 }).partitions;
+  const total = !whole ? state.partitions_total : whole.more ? Math.max(counted, all.length + 1) : all.length;
+  byId("shown").textContent = `${number(all.length)} of ${number(total)} partitions`;
+  byId("more").hidden = !(whole && whole.more);
   draw("partition-list", rows(["Partition", "Range of hashes", "Replicas", "#Items", "#Size", "Heat", "#Read / write units/s", "~What goes on"], all.map(partitionRow), "none"));
 }
 async function choose(table) {
   chosen = table;
+  pages = 1;
   byId("of-table").value = table;
   await refreshTable();
   if (state) partitions();
 }
 async function refreshTable() {
-  if (!chosen) { ofTable = null; return; }
-  const answer = await fetch(`/console/api/partitions?table=${encodeURIComponent(chosen)}`);
-  ofTable = answer.ok ? (await answer.json()).partitions : [];
+  const table = chosen, found = { table, partitions: [], more: false };
+  if (!table) { ofTable = null; return; }
+  for (let page = 0, after = ""; page < pages && after !== null; page += 1) {
+    const answer = await fetch(`/console/api/partitions?table=${encodeURIComponent(table)}${after === "" ? "" : `&after=${after}`}`);
+    if (!answer.ok) break;
+    const part = await answer.json();
+    found.partitions.push(...part.partitions);
+    after = part.next;
+    found.more = after !== null;
+  }
+  // The reader may have chosen another one meanwhile.
+  if (table === chosen) ofTable = found;
 }
 
 function buckets() {
@@ -279,6 +296,11 @@ byId("trace").addEventListener("submit", (event) => {
   window.open(state.trace_url.replace("{request_id}", encodeURIComponent(id)), "_blank", "noopener");
 });
 byId("of-table").addEventListener("change", (event) => choose(event.target.value));
+byId("more").addEventListener("click", async () => {
+  pages += 1;
+  await refreshTable();
+  if (state) partitions();
+});
 document.addEventListener("visibilitychange", refresh);
 setInterval(refresh, 2000);
 refresh();
