@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import threading
+import time
 
 import pytest
 
@@ -117,6 +118,17 @@ def test_every_metric_that_is_named_exists(mesh, ddb):
         assert metric.words, name
 
 
+def test_the_levels_of_a_process_are_changed_while_it_runs(mesh):
+    port = {p["name"]: p["health_port"] for p in mesh.status()["processes"]}
+    levels = lambda name: harness.http_get(f"http://127.0.0.1:{port[name]}/log").strip()
+    before, wanted = levels("storage-1"), "info,storage=debug"
+    [changed] = mesh.ctl("log-level", "storage-2", wanted)
+    assert (changed["service"], changed["instance"], changed["levels"], changed["error"]) == ("storage", 2, wanted, None)
+    assert (levels("storage-1"), levels("storage-2")) == (before, wanted)
+    [refused] = mesh.ctl("log-level", "storage-2", "storage=loud", exit_codes=(1,))
+    assert refused["levels"] == wanted and "loud" in refused["error"]
+
+
 def test_a_throttled_table_is_told_and_a_planned_drain_is_not(mesh, ddb, alertmanager):
     units = {"ReadCapacityUnits": 1, "WriteCapacityUnits": 1}
     table = make_table(ddb, BillingMode="PROVISIONED", ProvisionedThroughput=units)
@@ -146,6 +158,7 @@ def test_a_throttled_table_is_told_and_a_planned_drain_is_not(mesh, ddb, alertma
 
 
 def test_the_loss_of_a_zone_is_told(mesh, alertmanager):
+    lost_at_us = time.time() * 1_000_000
     for name in LOST:
         mesh.kill(name)
     alert = lambda: told(alertmanager, "zone_unreachable", "az2")
@@ -156,5 +169,14 @@ def test_the_loss_of_a_zone_is_told(mesh, alertmanager):
     # Requests may have failed until leaders were elsewhere; nothing else may be said to be lost.
     lost = {(kind, subject) for kind, subject in standing(mesh) if kind.endswith("unreachable")}
     assert lost == {("zone_unreachable", "az2")}
+    # Leaders are elected elsewhere: a trace of its own.
+    traces = next(p["health_port"] for p in mesh.status()["processes"] if p["name"] == "traces")
+    url = f"http://127.0.0.1:{traces}/api/traces?service=storage&operation=election&limit=100"
+
+    def elected():
+        spans = [span for trace in json.loads(harness.http_get(url))["data"] for span in trace["spans"]]
+        return any(span["operationName"] == "election" and span["startTime"] > lost_at_us for span in spans)
+
+    harness.wait_until("an election is traced", elected, timeout_s=60, every_s=0.5)
     troubles = lambda: str(mesh.ctl("health", exit_codes=(0, 1))["troubles"])
     harness.wait_until("it is a trouble of the mesh", lambda: "zone az2" in troubles(), timeout_s=60, every_s=0.5)

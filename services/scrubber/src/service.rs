@@ -498,9 +498,7 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     shared.flows.end(flow, ended.outcome());
     if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {
         let (head, buckets) = (whole.head, whole.buckets);
-        archive.want(Wanted::new(
-            partition, table, nodes, head, buckets, cause,
-        ));
+        archive.want(Wanted::new(partition, table, nodes, head, buckets, cause));
     }
     match &ended {
         crate::cycle::Ended::Clean { .. } => counts.clean.fetch_add(1, Relaxed),

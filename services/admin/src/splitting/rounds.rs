@@ -396,7 +396,11 @@ impl Admin {
         let mut courses = self.splits.courses.lock();
         courses.answered(&before, act, &outcome, now_ms);
         drop(courses);
-        let ended = self.splits.watch.lock().changed(&before, &stored.value, now_ns());
+        let ended = self
+            .splits
+            .watch
+            .lock()
+            .changed(&before, &stored.value, now_ns());
         for (flow, result) in ended {
             self.flows.end(flow, result);
         }
