@@ -1,5 +1,5 @@
 """What whoever runs a mesh is told: every metric that dashboards, alert rules and docs/metrics.md name exists; canaries raise the right alarm when a
-table is throttled and when a zone is lost, and none for a planned drain.
+table is throttled, when a node is slow and when a zone is lost, and none for a planned drain.
 
 EVENKEEL_UPDATE_DOCS=1 writes docs/metrics.md anew.
 """
@@ -15,6 +15,7 @@ import pytest
 import harness
 from conftest import make_table
 from observability import PAGE, documented, named, page, queries, served
+from slowness import Slow
 
 # Shown only while there is something to show.
 RARELY = {"evenkeel_storage_fenced_replica", "evenkeel_memds_in_step_timestamp_seconds", "evenkeel_memds_comparisons_total"}
@@ -91,6 +92,11 @@ def told(alertmanager, kind, subject):
     return next((alert for alert in alertmanager.alerts if labels(alert) == (f"evenkeel_{kind}", subject)), None)
 
 
+def probes(mesh, canary):
+    """Requests that a canary has made."""
+    return harness.metric(mesh.metrics(canary), "evenkeel_canary_probes_total")
+
+
 def test_every_metric_that_is_named_exists(mesh, ddb):
     table = make_table(ddb)
     ddb.put_item(TableName=table, Item={"pk": {"S": "a"}})
@@ -149,12 +155,40 @@ def test_a_throttled_table_is_told_and_a_planned_drain_is_not(mesh, ddb, alertma
     node = lambda: next(node for node in mesh.ctl("nodes") if node["node"] == 3)
     mesh.ctl("drain", "3")
     harness.wait_until("the node leads nothing", lambda: node()["draining"] and node()["leading"] == 0, timeout_s=60, every_s=0.5)
-    probes = lambda: harness.metric(mesh.metrics("canary-1"), "evenkeel_canary_probes_total")
-    seen = probes()
-    harness.wait_until("the canary has used it", lambda: probes() > seen + 60, timeout_s=60, every_s=0.5)
+    seen = probes(mesh, "canary-1")
+    harness.wait_until("the canary has used it", lambda: probes(mesh, "canary-1") > seen + 60, timeout_s=60, every_s=0.5)
     mesh.ctl("cancel-drain", "3")
     assert standing(mesh) <= {("throttled", table)}
     assert {alert["labels"]["alertname"] for alert in alertmanager.alerts} == {"evenkeel_throttled"}
+
+
+@pytest.fixture
+def strict_canary(mesh):
+    """One for which half a second is long."""
+    limits = {f"EVENKEEL_CANARY__RULES__SLOW_{kind}_MS": "500" for kind in ("READ", "WRITE")}
+    before, mesh.environment = mesh.environment, {**mesh.environment, "EVENKEEL_CANARIES": "3", **limits}
+    try:
+        mesh.run("start", "canary-3")
+        harness.wait_until("it probes", lambda: probes(mesh, "canary-3") > 0, timeout_s=60)
+        yield "canary-3"
+        mesh.kill("canary-3")
+    finally:
+        mesh.environment = before
+
+
+def test_a_slow_node_is_told(mesh, strict_canary, alertmanager):
+    """Whoever leads the canary's table gets a hundredth of its time, until that is told: once leaders have moved there is nothing to tell."""
+
+    def slow():
+        leader = next(p["leader"] for p in mesh.partitions("evenkeel-canary") if p["leader"])
+        seen = probes(mesh, strict_canary)
+        with Slow(mesh.pid(f"storage-{leader}")):
+            harness.wait_until("it was used", lambda: probes(mesh, strict_canary) > seen + 60, timeout_s=60, every_s=0.5)
+        return told(alertmanager, "slow", "evenkeel-canary")
+
+    alert = harness.wait_until("the slow node is told", slow, timeout_s=120, every_s=0.5)
+    assert alert["labels"]["severity"] == "warning" and alert["annotations"]["runbook_url"].endswith("#slow")
+    assert "took longer than 500 ms" in alert["annotations"]["summary"]
 
 
 def test_the_loss_of_a_zone_is_told(mesh, alertmanager):
