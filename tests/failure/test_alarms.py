@@ -140,9 +140,9 @@ def test_a_throttled_table_is_told_and_a_planned_drain_is_not(mesh, ddb, alertma
     table = make_table(ddb, BillingMode="PROVISIONED", ProvisionedThroughput=units)
 
     def throttled():
-        for number in range(10):
+        for number in range(2):
             try:
-                ddb.put_item(TableName=table, Item={"pk": {"S": str(number)}, "v": {"S": "x" * 100_000}})
+                ddb.put_item(TableName=table, Item={"pk": {"S": str(number)}, "v": {"S": "x" * 30_000}})
             except ddb.exceptions.ProvisionedThroughputExceededException:
                 pass
         return told(alertmanager, "throttled", table)
@@ -154,7 +154,7 @@ def test_a_throttled_table_is_told_and_a_planned_drain_is_not(mesh, ddb, alertma
     # Beside it a node is taken out of service, as planned.
     node = lambda: next(node for node in mesh.ctl("nodes") if node["node"] == 3)
     mesh.ctl("drain", "3")
-    harness.wait_until("the node leads nothing", lambda: node()["draining"] and node()["leading"] == 0, timeout_s=60, every_s=0.5)
+    harness.wait_until("the node leads nothing", lambda: node()["draining"] and node()["leading"] == 0, timeout_s=120, every_s=0.5)
     seen = probes(mesh, "canary-1")
     harness.wait_until("the canary has used it", lambda: probes(mesh, "canary-1") > seen + 60, timeout_s=60, every_s=0.5)
     mesh.ctl("cancel-drain", "3")
