@@ -14,7 +14,11 @@ import harness
 from conftest import make_table
 
 # Nothing is sampled, so that what is kept has another reason. Tables have the throughput that they are given.
-SETTINGS = {"EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0", "EVENKEEL_TELEMETRY__TRACES__SLOW_MS": "60000"}
+SETTINGS = {
+    "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0",
+    "EVENKEEL_TELEMETRY__TRACES__SLOW_MS": "60000",
+    "EVENKEEL_ARCHIVER__SEGMENT_AGE_MS": "1000",
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ class Trace:
         return tags["service.instance.id"]
 
     def parent(self, span):
-        return next((ref["spanID"] for ref in span["references"] if ref["refType"] == "CHILD_OF"), None)
+        return next((ref["spanID"] for ref in span["references"] or [] if ref["refType"] == "CHILD_OF"), None)
 
     def named(self, name, within=None):
         """Spans of that name, of one parent if it is given."""
