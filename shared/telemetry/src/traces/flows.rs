@@ -21,6 +21,7 @@ const MINUTE_NS: u64 = 60_000_000_000;
 /// One background flow, from its beginning on: a trace, with a span for the whole and one for each step.
 #[derive(Clone, Debug)]
 pub struct Flow {
+    name: &'static str,
     whole: Span,
     steps: Vec<Span>,
 }
@@ -41,6 +42,7 @@ impl Flow {
         let mut whole = Span::new(root, name, SpanKind::Internal, (start_ns, start_ns));
         whole.span_id = random_u64();
         Self {
+            name,
             whole,
             steps: Vec::new(),
         }
@@ -91,7 +93,7 @@ impl Flow {
 struct Budget {
     per_minute: u64,
     /// What is spent, in nanoseconds of a minute, and when that was.
-    spent: BTreeMap<(Cow<'static, str>, bool), (u64, u64)>,
+    spent: BTreeMap<(&'static str, bool), (u64, u64)>,
 }
 
 impl Budget {
@@ -103,11 +105,11 @@ impl Budget {
     }
 
     /// Whether this one is kept.
-    fn take(&mut self, now_ns: u64, name: &Cow<'static, str>, failed: bool) -> bool {
+    fn take(&mut self, now_ns: u64, name: &'static str, failed: bool) -> bool {
         let Some(price_ns) = MINUTE_NS.checked_div(self.per_minute) else {
             return false;
         };
-        let entry = self.spent.entry((name.clone(), failed));
+        let entry = self.spent.entry((name, failed));
         let (spent_ns, at_ns) = entry.or_insert((0, now_ns));
         // The clock may have been put back.
         *spent_ns = spent_ns.saturating_sub(now_ns.saturating_sub(*at_ns));
@@ -167,7 +169,7 @@ impl Flows {
         let Some(inner) = &self.inner else { return };
         let (now_ns, error) = (now_ns(), result.err());
         let failed = error.is_some();
-        if !(inner.budget.lock()).take(now_ns, &flow.whole.name, failed) {
+        if !(inner.budget.lock()).take(now_ns, flow.name, failed) {
             COUNTS.flows_left_out.fetch_add(1, Relaxed);
             return;
         }
@@ -225,20 +227,20 @@ mod tests {
     #[test]
     fn so_many_of_a_name_are_kept_a_minute_and_failed_ones_beside_them() {
         let mut budget = Budget::new(3);
-        let (election, scrub) = (Cow::Borrowed("election"), Cow::Borrowed("scrub"));
+        let (election, scrub) = ("election", "scrub");
         let mut take = |now_s: u64, name, failed| budget.take(now_s * 1_000_000_000, name, failed);
-        assert!((0..3).all(|_| take(100, &election, false)));
-        assert!(!take(100, &election, false));
+        assert!((0..3).all(|_| take(100, election, false)));
+        assert!(!take(100, election, false));
         // What else there is has its own.
-        assert!(take(100, &scrub, false) && take(100, &election, true));
+        assert!(take(100, scrub, false) && take(100, election, true));
         // One comes back every twenty seconds; a clock that is put back gives nothing and takes nothing.
-        assert!(!take(119, &election, false));
-        assert!(take(120, &election, false));
-        assert!(!take(90, &election, false));
-        assert!(!take(109, &election, false));
-        assert!(take(110, &election, false));
-        assert!((0..3).all(|_| take(1_000, &election, false)));
-        assert!(!take(1_000, &election, false));
-        assert!(!Budget::new(0).take(1, &election, false));
+        assert!(!take(119, election, false));
+        assert!(take(120, election, false));
+        assert!(!take(90, election, false));
+        assert!(!take(109, election, false));
+        assert!(take(110, election, false));
+        assert!((0..3).all(|_| take(1_000, election, false)));
+        assert!(!take(1_000, election, false));
+        assert!(!Budget::new(0).take(1, election, false));
     }
 }
