@@ -79,7 +79,7 @@ alive() { # NAME
 # Its health endpoint answers 200. Plain bash: a fresh machine has no curl.
 ready() { # NAME
   local path=/readyz line
-  case $1 in nats) path=/healthz ;; traces) path=/ ;; esac
+  case $1 in nats) path=/healthz ;; traces) path=/api/services ;; esac
   line=$(timeout 2 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0" && printf "GET $1 HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3 && head -n 1 <&3' \
     "$(health_port "$1")" "$path" 2>/dev/null) || return 1
   [[ $line == *" 200 "* ]]

@@ -461,10 +461,20 @@ def test_indexes_come_back_with_their_table(dev, ddb):
     source = description(ddb, table)
     export = ddb.export_table_to_point_in_time(TableArn=source["TableArn"], S3Bucket="indexed", ExportTime=second)
     export = export["ExportDescription"]["ExportArn"]
-    from_backup, from_time, imported = (new_name() for _ in range(3))
+    from_backup, from_time, imported, chosen = (new_name() for _ in range(4))
     ddb.restore_table_from_backup(TargetTableName=from_backup, BackupArn=arn)
     at_second = dict(SourceTableName=table, RestoreDateTime=second)
     ddb.restore_table_to_point_in_time(TargetTableName=from_time, **at_second)
+    ddb.restore_table_to_point_in_time(
+        TargetTableName=chosen, LocalSecondaryIndexOverride=[], GlobalSecondaryIndexOverride=of_kind[:1], **at_second
+    )
+    invalid(
+        "One or more parameter values were invalid: Index override does not match an index of the source table: by-kind",
+        ddb.restore_table_to_point_in_time,
+        TargetTableName=new_name(),
+        GlobalSecondaryIndexOverride=[index("by-kind", "kind", "score")],
+        **at_second,
+    )
 
     def exported():
         told = ddb.describe_export(ExportArn=export)["ExportDescription"]
@@ -490,6 +500,10 @@ def test_indexes_come_back_with_their_table(dev, ddb):
         if locals_too:
             shapes = [{k: i[k] for k in ("IndexName", "KeySchema", "Projection")} for i in restored["LocalSecondaryIndexes"]]
             assert shapes == local
+    active(ddb, chosen)
+    assert [i["IndexName"] for i in description(ddb, chosen)["GlobalSecondaryIndexes"]] == ["by-kind"]
+    assert "LocalSecondaryIndexes" not in description(ddb, chosen)
+    wait("the index has everything", lambda: asked(chosen, "by-kind", "kind", "k1") == want[0]["kind", "k1"])
     # They follow their items from now on.
     ddb.delete_item(TableName=from_backup, Key={"pk": {"S": "a"}, "sk": {"N": "1"}})
     indexed |= {("kind", "k0"): [6], ("note", "n9"): [], ("score", "a"): [7, 5]}

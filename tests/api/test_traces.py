@@ -5,6 +5,7 @@ import re
 import secrets
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -13,7 +14,11 @@ import harness
 from conftest import make_table
 
 # Nothing is sampled, so that what is kept has another reason. Tables have the throughput that they are given.
-SETTINGS = {"EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0", "EVENKEEL_TELEMETRY__TRACES__SLOW_MS": "60000"}
+SETTINGS = {
+    "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0",
+    "EVENKEEL_TELEMETRY__TRACES__SLOW_MS": "60000",
+    "EVENKEEL_ARCHIVER__SEGMENT_AGE_MS": "1000",
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ class Trace:
         return tags["service.instance.id"]
 
     def parent(self, span):
-        return next((ref["spanID"] for ref in span["references"] if ref["refType"] == "CHILD_OF"), None)
+        return next((ref["spanID"] for ref in span["references"] or [] if ref["refType"] == "CHILD_OF"), None)
 
     def named(self, name, within=None):
         """Spans of that name, of one parent if it is given."""
@@ -180,6 +185,31 @@ def test_throttled_requests_are_kept_and_plain_ones_are_not(ddb, table, pages):
         capture_output=True, text=True, timeout=60,
     )
     assert shown.returncode == 0 and json.loads(shown.stdout)["spans"][0]["name"] == "DynamoDB.PutItem", shown.stderr
+
+
+def test_what_goes_on_in_the_background_is_traced(dev, ddb, table, pages):
+    """An election, a piece of a log on its way to the archive, a scrub: each a trace of its own."""
+    ddb.put_item(TableName=table, Item={"pk": {"S": "archived"}})
+    election = harness.wait_until("an election is traced", lambda: flow(pages, "storage", "election"))
+    root = election.one("election")
+    assert election.parent(root) is None and election.tags(root)["evenkeel.election.tries"] >= 1
+    steps = [election.one(step, within=root) for step in ("stand", "wait for leases")]
+    assert root["startTime"] == steps[0]["startTime"] <= steps[1]["startTime"]
+    archived = harness.wait_until("a segment is traced", lambda: flow(pages, "archiver", "archive segment"), timeout_s=60)
+    root = archived.one("archive segment")
+    assert archived.service(root) == "archiver-1" and archived.tags(root)["evenkeel.segment.bytes"] > 0
+    assert archived.named("compare replicas and seal", within=root)
+    scrub = harness.wait_until("a scrub is traced", lambda: flow(pages, "scrubber", "scrub"), timeout_s=60)
+    assert scrub.service(scrub.one("scrub")) == "scrubber-1"
+
+
+def flow(pages, service, name):
+    """The newest trace of a background flow; None if there is none yet."""
+    query = urllib.parse.urlencode({"service": service, "operation": name, "limit": 20})
+    with urllib.request.urlopen(f"{pages}/api/traces?{query}", timeout=5) as answer:
+        found = json.load(answer)["data"] or []
+    traces = [Trace(data["spans"], data["processes"]) for data in found]
+    return next((trace for trace in traces if trace.named(name)), None)
 
 
 def trace_of(request_id):

@@ -48,6 +48,19 @@ def test_aws_cli(aws, endpoint):
     aws("delete-table", "--table-name", name)
 
 
+@pytest.mark.one_kind
+def test_aws_cli_statements(aws, simple, ledger):
+    insert = {"Statement": f"INSERT INTO \"{simple}\" VALUE {{'pk': ?, 'n': 1}}"}
+    statements = [{**insert, "Parameters": [{"S": f"cli-{n}"}]} for n in range(3)]
+    answer = aws("execute-transaction", "--transact-statements", json.dumps(statements), "--client-request-token", "from-cli")
+    assert answer["Responses"] == [{}] * 3
+    update = f"UPDATE \"{simple}\" SET n = n + 1 WHERE pk = 'cli-1' RETURNING MODIFIED NEW *"
+    assert aws("execute-statement", "--statement", update)["Items"] == [{"n": {"N": "2"}}]
+    reads = [{"Statement": f"SELECT n FROM \"{simple}\" WHERE pk = 'cli-{n}'", "ConsistentRead": True} for n in range(2)]
+    answer = aws("batch-execute-statement", "--statements", json.dumps(reads))
+    assert [one["Item"]["n"]["N"] for one in answer["Responses"]] == ["1", "2"]
+
+
 def test_javascript_sdk(endpoint):
     done = subprocess.run(
         ["node", "client.mjs", endpoint.url], cwd=HERE / "javascript", capture_output=True, text=True, timeout=180

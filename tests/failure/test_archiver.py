@@ -140,3 +140,51 @@ def test_the_operator_sees_how_far_the_archive_is(mesh, table):
         assert number(port, "evenkeel_archiver_store_conditional_put") == 1
         assert number(port, "evenkeel_archiver_errors_contradiction_total") == 0
         assert number(port, "evenkeel_archiver_alarms") == 0
+
+
+def test_without_the_store_writes_go_on_up_to_the_limit_of_the_log(mesh, table):
+    limit, item_bytes = 3 << 20, 40 << 10
+    limits = {"WAL_SEGMENT_BYTES": 128 << 10, "WAL_BYTES_MAX": 256 << 10, "WAL_FULL_BYTES": limit}
+    mesh.wait_until_archived()
+    for node in STORAGE:
+        mesh.kill(node)
+        mesh.start_one(node, **{f"EVENKEEL_STORAGE__LIMITS__{name}": str(value) for name, value in limits.items()})
+        harness.wait_until("it answers", lambda: harness.answers(mesh.url), timeout_s=60)
+    ddb = harness.client(mesh.url)
+    known = []
+
+    def put():
+        name = f"large-{len(known)}"
+        ddb.put_item(TableName=table, Item={"pk": {"S": name}, "text": {"S": "x" * item_bytes}})
+        known.append(name)
+        return True
+
+    def read(name):
+        return ddb.get_item(TableName=table, Key={"pk": {"S": name}}, ConsistentRead=True).get("Item")
+
+    def is_refused():
+        try:
+            put()
+        except ddb.exceptions.ClientError as error:
+            # A node that is full hands its leadership away: what was under way then may be answered otherwise.
+            told = error.response["Error"]
+            return told["Code"] == "ThrottlingException" and "no space left" in told["Message"]
+
+    harness.wait_until("writes are taken", put, timeout_s=60)
+    archive, away = mesh.state / "data" / "archive", mesh.state / "data" / "archive-away"
+    # A file in its place: whatever is done there fails.
+    archive.rename(away)
+    archive.write_text("not a folder")
+    try:
+        before = len(known)
+        harness.wait_until("a write is refused", is_refused, timeout_s=120, every_s=0)
+        # Up to about the limit all went into the log, of which every node has a copy.
+        assert (len(known) - before) * item_bytes > limit // 2, len(known)
+        harness.wait_until("reads go on", lambda: read(known[-1]), timeout_s=60)
+        assert any(number(port, "evenkeel_storage_wal_full") == 1 for port in health_ports(mesh, STORAGE))
+    finally:
+        archive.unlink()
+        away.rename(archive)
+    harness.wait_until("writes are taken again", put, timeout_s=120)
+    assert all(read(name) for name in known), "nothing acknowledged is lost"
+    mesh.wait_until_archived()

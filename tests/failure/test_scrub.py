@@ -53,6 +53,40 @@ def scrubber_metric(mesh, name):
     return harness.metric(harness.http_get(f"http://127.0.0.1:{port}/metrics"), f"evenkeel_scrubber_{name}")
 
 
+def scrubber_is_gone(mesh):
+    return not mesh.alive("scrubber-1")
+
+
+class AnotherScrubber:
+    """A second scrubber beside the mesh's own."""
+
+    def __init__(self, mesh):
+        self.port = mesh.port + 29
+        settings = (mesh.state / "scrubber-1.conf").read_text()
+        for own, other in [
+            ("instance = 1", "instance = 2"), ("/scrubber-1", "/scrubber-2"), (f":{mesh.port + 28}", f":{self.port}"),
+        ]:
+            assert own in settings, settings
+            settings = settings.replace(own, other)
+        self.config = mesh.state / "scrubber-2.conf"
+        self.config.write_text(settings)
+        self.environment, self.log = mesh.environment, mesh.state / "logs" / "scrubber-2.log"
+
+    def number(self, name):
+        return harness.metric(harness.http_get(f"http://127.0.0.1:{self.port}/metrics"), f"evenkeel_scrubber_{name}")
+
+    def __enter__(self):
+        with self.log.open("ab") as log:
+            command = [harness.BIN_DIR / "evenkeel-scrubber", "--config", self.config]
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
+        harness.wait_until("it is up", lambda: self.number("clean_total") == 0, timeout_s=30)
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
 def flip(mesh, node, partition, text, *options):
     file = mesh.state / "data" / f"storage-{node}" / "replicas" / str(partition) / "data.mdb"
     done = subprocess.run([harness.ROOT / "infra/drills/flip-value", *options, file, text], capture_output=True, text=True)
@@ -129,8 +163,17 @@ def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(m
         traffic.wait_for_writes(100)
         mesh.start_one("storage-3")
         harness.wait_until("three copies", lambda: all(p["healthy_copies"] == 3 for p in mesh.partitions(table)), timeout_s=60)
-        mesh.kill("scrubber-1")
-        mesh.start_one("scrubber-1")
+        # Another one waits, takes over when the first is gone, and hands back when it returns.
+        with AnotherScrubber(mesh) as other:
+            waits = other.number("digested_bytes_total") == 0
+            mesh.kill("scrubber-1")
+            harness.wait_until("the other one scrubs", lambda: other.number("clean_total") > 0, timeout_s=60)
+            assert waits and scrubber_is_gone(mesh)
+            clean = scrub(mesh, table)
+            mesh.start_one("scrubber-1")
+            harness.wait_until("the first one scrubs again", lambda: scrubber_metric(mesh, "clean_total") > 0, timeout_s=60)
+            assert other.number("differences_total") == other.number("unconfirmed_total") == 0
+        assert len(clean) == 2 and all(p["finding"] == "" for p in clean), clean
         clean = scrub(mesh, table, exit_codes=(0,))
         traffic.wait_for_writes(100)
     traffic.check(mesh.url)

@@ -15,6 +15,7 @@ use protocol::directory::Push;
 use protocol::operate::Nudge;
 use protocol::subjects;
 use routing::Client;
+use telemetry::traces::Flows;
 use tokio::sync::Semaphore;
 
 use crate::autoadmin::Plan;
@@ -47,6 +48,8 @@ pub(crate) struct Admin {
     pub(crate) lease: Mutex<Lease>,
     pub(crate) plan: Mutex<Plan>,
     pub(crate) splits: Splits,
+    /// Takes the traces of what is ordered here.
+    pub(crate) flows: Flows,
     pub(crate) calls: Semaphore,
     /// Held while quotas are looked at and used.
     pub(crate) reserving: tokio::sync::Mutex<()>,
@@ -115,6 +118,7 @@ impl Admin {
             ),
             plan: Mutex::new(Plan::new(0, settings.healing.replace_after_ms)),
             splits: Splits::default(),
+            flows: telemetry::traces::flows(&mesh),
             partitions: RwLock::default(),
             node_records: RwLock::default(),
             tables: RwLock::default(),

@@ -6,7 +6,7 @@ mod request;
 mod tables;
 
 pub(crate) use change::{IndexChanges, IndexUpdate, follow_mode};
-pub(crate) use request::{Indexes, NewIndex, attribute_types, check_used};
+pub(crate) use request::{Index, Indexes, NewIndex, attribute_types, check_used};
 pub(crate) use tables::is_index_table;
 
 use model::index::{FIRST_GLOBAL, GlobalIndex, IndexDefinition, IndexScope};

@@ -4,6 +4,7 @@
 
 mod course;
 mod rounds;
+mod watch;
 mod wishes;
 
 #[cfg(test)]

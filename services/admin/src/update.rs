@@ -174,7 +174,9 @@ impl Admin {
             }
             tokio::time::sleep(Duration::from_millis(rand::random_range(20..60))).await;
         }
-        Err(Unsettled::Later("a partition has no leader"))
+        Err(Unsettled::Later(
+            "a partition has no leader, or has transactions under way that must end first",
+        ))
     }
 
     /// The members of a partition, the one that leads (as far as is known) first.

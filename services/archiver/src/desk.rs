@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use paxos::{GroupId, Index};
 use protocol::archive::{ArchivedTable, TablePolicy};
 use protocol::health::ArchiveHealth;
+use telemetry::traces::Flows;
 use tokens::Ring;
 
 use crate::ArchiverSettings;
@@ -59,6 +60,7 @@ pub(crate) struct Desk {
     /// Partitions of which a snapshot is wanted.
     pub(crate) wishes: Mutex<BTreeSet<GroupId>>,
     pub(crate) counts: Counts,
+    pub(crate) flows: Flows,
     pub(crate) store_up: Arc<AtomicBool>,
     /// What the probe found: 0 = nothing yet, 1 = honest, 2 = not.
     pub(crate) probed: AtomicU64,
@@ -68,7 +70,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(settings: ArchiverSettings, source: Source, objects: Objects) -> Self {
+    pub(crate) fn new(
+        settings: ArchiverSettings,
+        source: Source,
+        objects: Objects,
+        flows: Flows,
+    ) -> Self {
         Self {
             settings,
             source,
@@ -83,6 +90,7 @@ impl Desk {
             suspects: Mutex::default(),
             wishes: Mutex::default(),
             counts: Counts::default(),
+            flows,
             store_up: Arc::default(),
             probed: AtomicU64::new(0),
             snapshot_at: tokio::sync::Mutex::new(Instant::now()),

@@ -81,7 +81,8 @@ pub async fn start_over(
         objects.clone(),
     )?;
     let source = Source::new(mesh.clone(), settings.call_ms);
-    let desk = Arc::new(Desk::new(settings, source, objects));
+    let flows = telemetry::traces::flows(&mesh);
+    let desk = Arc::new(Desk::new(settings, source, objects, flows));
     let listener = desk.clone();
     let beats = mesh
         .serve(subjects::HEALTH, None, move |delivery| {

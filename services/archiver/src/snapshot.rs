@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use archive::snapshot::{Pair, Part};
 use archive::{PartitionRef, SnapshotManifest, Tail};
-use partition::PartitionState;
 use partition::change::is_change_key;
+use partition::{PartitionState, Transactions};
 use paxos::{Index, NodeId};
 use protocol::replication::{CopyChunk, CopyEnd, CopyRequest, chunk_crc};
 
@@ -153,6 +153,8 @@ impl Copying<'_> {
         let Some(entries) = entries.filter(|_| end.applied == self.applied) else {
             return Err(unfit("the copy is not whole"));
         };
+        let transactions = Transactions::decode(&end.transactions);
+        let transactions = transactions.map_err(|why| unfit(&why))?;
         let state = PartitionState {
             applied: end.applied,
             ballot: end.ballot,
@@ -163,6 +165,7 @@ impl Copying<'_> {
             begins: end.begins,
             parent: end.parent,
             split: end.split.clone(),
+            transactions,
             ..PartitionState::empty(
                 end.configuration.clone(),
                 end.range.clone(),

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use paxos::{Entry, GroupId, Index, NodeId};
 use std::sync::atomic::Ordering::Relaxed;
+use telemetry::traces::{Flow, now_ns};
 
 use crate::desk::{Desk, contradiction};
 use crate::snapshot;
@@ -34,6 +35,8 @@ pub(crate) struct Work {
     ahead: Chain,
     /// What is in the store without its manifest.
     checked: Option<Checked>,
+    /// When the segment in hand was begun and when its content was stored, Unix nanoseconds; for its trace.
+    times_ns: (u64, u64),
 }
 
 impl Work {
@@ -47,6 +50,7 @@ impl Work {
             tail: Tail::default(),
             ahead: Chain::default(),
             checked: None,
+            times_ns: (0, 0),
         })
     }
 
@@ -87,6 +91,7 @@ impl Work {
             };
             if let Err(trouble) = done {
                 desk.note(self.id(), &trouble);
+                self.segment_ended(desk, Err(trouble.to_string()));
                 match trouble {
                     Trouble::Refused(_) => self.course.refused(desk.now_ms()),
                     Trouble::Contradiction(_) => {
@@ -224,6 +229,7 @@ impl Work {
             self.course.forget(desk.now_ms());
             return Ok(());
         };
+        self.times_ns = (now_ns(), 0);
         let (mut gone, mut why) = (Vec::new(), SourceError::Silent("nobody to ask".to_owned()));
         for &node in sources {
             let entries = match self.fetch(desk, node, (first, last)).await {
@@ -246,6 +252,7 @@ impl Work {
             let (first, last, bytes) = (manifest.first, manifest.last, manifest.bytes);
             self.course.stored(first, last, bytes, node, desk.now_ms());
             self.checked = Some(checked);
+            self.times_ns.1 = now_ns();
             return Ok(());
         }
         match gone.iter().min() {
@@ -345,12 +352,36 @@ impl Work {
         desk.counts.segment_bytes.fetch_add(manifest.bytes, Relaxed);
         desk.counts.entries.fetch_add(manifest.entries, Relaxed);
         self.tail = manifest.tail();
+        self.segment_ended(desk, Ok(()));
         self.checked = None;
         self.course.sealed();
         desk.reached(self.id(), self.tail.index, self.tail.time_ms);
         desk.alarms.clear(&contradiction(self.id()));
         desk.alarms.clear(&undecided(self.id()));
         Ok(())
+    }
+
+    /// The trace of the segment in hand, if there is one: it is archived, or why not.
+    fn segment_ended(&mut self, desk: &Desk, result: Result<(), String>) {
+        let (begun_ns, stored_ns) = std::mem::take(&mut self.times_ns);
+        if begun_ns == 0 {
+            return;
+        }
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let mut flow = Flow::since("archive segment", begun_ns).of_partition(self.id().0);
+        if stored_ns > 0 {
+            flow = flow
+                .step("fetch, check and store", (begun_ns, stored_ns))
+                .step("compare replicas and seal", (stored_ns, now_ns()));
+        }
+        if let Some(checked) = &self.checked {
+            let manifest = &checked.manifest;
+            flow = flow
+                .with("evenkeel.log.first", number(manifest.first))
+                .with("evenkeel.log.last", number(manifest.last))
+                .with("evenkeel.segment.bytes", number(manifest.bytes));
+        }
+        desk.flows.end(flow, result);
     }
 
     /// Has the replica that an alarm is about fenced, if a majority stands against it.
@@ -376,14 +407,19 @@ impl Work {
 
     async fn snapshot(&mut self, desk: &Desk, sources: &[NodeId]) {
         for &node in sources {
+            let flow = Flow::begin("archive snapshot").of_partition(self.id().0);
             match snapshot::take(desk, &self.partition, node).await {
                 Ok(bytes) => {
+                    let size = i64::try_from(bytes).unwrap_or(i64::MAX);
+                    desk.flows
+                        .end(flow.with("evenkeel.snapshot.bytes", size), Ok(()));
                     desk.counts.snapshots.fetch_add(1, Relaxed);
                     desk.counts.snapshot_bytes.fetch_add(bytes, Relaxed);
                     desk.alarms.clear(&hole(self.id()));
                     return self.course.snapshotted();
                 }
                 Err(trouble) => {
+                    desk.flows.end(flow, Err(trouble.to_string()));
                     desk.note(self.id(), &trouble);
                     if matches!(trouble, Trouble::Store(_)) {
                         break;

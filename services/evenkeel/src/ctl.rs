@@ -1,5 +1,6 @@
 //! `evenkeel ctl`: the operator's commands to a running mesh. Owns options, waiting and exit codes; what is shown is `screens`'.
 
+mod log_level;
 mod screens;
 mod table;
 mod top;
@@ -184,6 +185,19 @@ enum Action {
         /// The index.
         index: String,
     },
+    /// Levels of running processes' logs: shows them, or changes them until the process ends. Exit code 1 if a process does not take them, or none that is
+    /// meant is heard.
+    #[command(
+        after_help = "Examples:\n  evenkeel ctl log-level\n  evenkeel ctl log-level storage-2 info,storage=debug\n  \
+evenkeel ctl log-level router info"
+    )]
+    LogLevel {
+        /// Whose: all, a service (storage), or one instance of it (storage-2).
+        #[arg(value_name = "WHOSE", default_value = "all", value_parser = log_level::whom)]
+        whom: log_level::Whom,
+        /// The new levels, as EVENKEEL_LOG has them. Without: shows those that there are.
+        levels: Option<String>,
+    },
     /// Empty the route caches of all routers, at most once a second: a drill. Requests go on, each miss asks memds.
     FlushRoutes,
 }
@@ -349,6 +363,7 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
                 Err(error) => desk.said(false, &format!("{error:#}")),
             }
         }
+        Action::LogLevel { whom, levels } => desk.log_level(whom, levels.as_deref()).await,
         Action::FlushRoutes => desk.order(Command::FlushRoutes).await,
         // Done before the bus is asked.
         Action::Trace { .. } => Ok(ExitCode::from(USAGE)),
@@ -435,6 +450,20 @@ impl Desk {
     async fn order(&self, command: Command) -> anyhow::Result<ExitCode> {
         let answer = self.ask(&command, self.patience).await?;
         self.unexpected(answer)
+    }
+
+    async fn log_level(
+        &self,
+        whom: &log_level::Whom,
+        levels: Option<&str>,
+    ) -> anyhow::Result<ExitCode> {
+        let all = log_level::levels(&self.mesh, whom, levels).await?;
+        if all.is_empty() {
+            return self.said(false, "no such process is heard");
+        }
+        self.print(&all, || log_level::text(&all))?;
+        let done = all.iter().all(log_level::Level::is_done);
+        Ok(ExitCode::from(if done { 0 } else { REFUSED }))
     }
 
     async fn health(&self) -> anyhow::Result<ExitCode> {

@@ -16,6 +16,8 @@ const BYTES_MAX: usize = 16 << 20;
 
 /// What dev traces unless it is told otherwise: every request, as long as there are few.
 const SAMPLED_PER_SECOND_MAX: u32 = 20;
+/// Background flows of a name that dev keeps a minute: they must not push requests out of its memory.
+const FLOWS_PER_MINUTE_MAX: u32 = 6;
 /// Short, so that a trace can be looked at right after its request.
 const BATCH_MS: u64 = 100;
 /// A laptop has little memory and dev little traffic.
@@ -96,6 +98,7 @@ impl TracingUi {
                 max if max == defaults.sampled_per_second_max => SAMPLED_PER_SECOND_MAX,
                 max => max,
             },
+            flows_per_minute_max: given.flows_per_minute_max.min(FLOWS_PER_MINUTE_MAX),
             batch_ms: given.batch_ms.min(BATCH_MS),
             records_max: given.records_max.min(RECORDS_MAX),
             ..given.clone()

@@ -20,6 +20,7 @@ pub(crate) enum Operation {
     Scan,
     ExecuteStatement,
     BatchExecuteStatement,
+    ExecuteTransaction,
     TransactGetItems,
     TransactWriteItems,
     DescribeEndpoints,
@@ -86,7 +87,7 @@ pub(crate) enum Control {
 impl Operation {
     /// Number of different operations (`index` is below it).
     #[cfg(test)]
-    pub(crate) const COUNT: usize = 65;
+    pub(crate) const COUNT: usize = 66;
 
     /// From the `X-Amz-Target` header.
     pub(crate) fn from_target(target: &[u8]) -> Option<Self> {
@@ -113,6 +114,7 @@ impl Operation {
             b"TransactWriteItems" => Self::TransactWriteItems,
             b"ExecuteStatement" => Self::ExecuteStatement,
             b"BatchExecuteStatement" => Self::BatchExecuteStatement,
+            b"ExecuteTransaction" => Self::ExecuteTransaction,
             b"DescribeEndpoints" => Self::DescribeEndpoints,
             b"CreateTable" => Self::Control(Control::CreateTable),
             b"DescribeTable" => Self::Control(Control::DescribeTable),
@@ -193,6 +195,7 @@ impl Operation {
             Self::TransactWriteItems => "TransactWriteItems",
             Self::ExecuteStatement => "ExecuteStatement",
             Self::BatchExecuteStatement => "BatchExecuteStatement",
+            Self::ExecuteTransaction => "ExecuteTransaction",
             Self::DescribeEndpoints => "DescribeEndpoints",
             Self::Streams(StreamOperation::DescribeStream) => "DescribeStream",
             Self::Streams(StreamOperation::GetShardIterator) => "GetShardIterator",
@@ -270,7 +273,8 @@ impl Operation {
             Self::Streams(streams) => 11 + streams as usize,
             Self::TransactGetItems => 14,
             Self::TransactWriteItems => 15,
-            Self::Control(control) => 16 + control as usize,
+            Self::ExecuteTransaction => 16,
+            Self::Control(control) => 17 + control as usize,
         }
     }
 
@@ -344,6 +348,7 @@ impl Operation {
             Self::Streams(StreamOperation::GetRecords),
             Self::TransactGetItems,
             Self::TransactWriteItems,
+            Self::ExecuteTransaction,
         ]
         .into_iter()
         .chain(CONTROL.into_iter().map(Self::Control))

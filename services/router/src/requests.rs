@@ -291,3 +291,21 @@ pub(crate) struct BatchStatement {
     pub(crate) consistent_read: Option<bool>,
     pub(crate) return_values_on_condition_check_failure: Option<String>,
 }
+
+/// ExecuteTransaction.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ExecuteTransaction {
+    pub(crate) transact_statements: Option<Vec<TransactStatement>>,
+    pub(crate) client_request_token: Option<String>,
+    pub(crate) return_consumed_capacity: Option<String>,
+}
+
+/// A statement of ExecuteTransaction.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TransactStatement {
+    pub(crate) statement: Option<String>,
+    pub(crate) parameters: Option<Vec<JsonValue>>,
+    pub(crate) return_values_on_condition_check_failure: Option<String>,
+}

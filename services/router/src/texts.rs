@@ -247,6 +247,17 @@ pub(crate) fn exists_outside() -> ApiError {
 pub(crate) fn mixed_batch() -> ApiError {
     invalid("A batch must consist of either all reads or all writes")
 }
+pub(crate) fn mixed_transaction() -> ApiError {
+    invalid("A transaction must consist of either all reads or all writes")
+}
+pub(crate) fn transaction_needs_key() -> ApiError {
+    invalid(
+        "Select statements within ExecuteTransaction must specify the primary key in the where clause.",
+    )
+}
+pub(crate) fn returning_in_transaction() -> ApiError {
+    invalid("RETURNING clause is not supported in a transaction")
+}
 
 // ---- authentication ----
 

@@ -84,6 +84,17 @@ pub enum Ended {
     Void(String),
 }
 
+impl Ended {
+    /// As a trace has it: what was found, or why it came to nothing, is an error.
+    pub fn outcome(&self) -> Result<(), String> {
+        match self {
+            Self::Clean { .. } => Ok(()),
+            Self::Differs { finding, .. } => Err(finding.clone()),
+            Self::Void(why) => Err(format!("came to nothing: {why}")),
+        }
+    }
+}
+
 /// Limits of a cycle.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use archive::snapshot::Part;
 use archive::{ObjectName, PartitionRef, SegmentName, SnapshotManifest};
-use mesh::Mesh;
+use mesh::{Mesh, TraceContext};
 use model::KeyRange;
 use objects::{
     ArchiveReader, ArchiveSettings, ArchiveWriter, Mender, Objects, ReadError, Rebuild,
@@ -48,7 +48,9 @@ pub(crate) struct Wanted {
     pub(crate) nodes: Vec<NodeId>,
     pub(crate) head: Head,
     pub(crate) buckets: Vec<Bucket>,
-    since: Instant,
+    /// The trace of the scrub that it comes of.
+    pub(crate) cause: TraceContext,
+    pub(crate) since: Instant,
     looked: Option<Instant>,
 }
 
@@ -59,6 +61,7 @@ impl Wanted {
         nodes: Vec<NodeId>,
         head: Head,
         buckets: Vec<Bucket>,
+        cause: TraceContext,
     ) -> Self {
         Self {
             partition,
@@ -66,6 +69,7 @@ impl Wanted {
             nodes,
             head,
             buckets,
+            cause,
             since: Instant::now(),
             looked: None,
         }
@@ -85,6 +89,17 @@ pub(crate) enum Compared {
     },
     /// It came to nothing, and why.
     Void(String),
+}
+
+impl Compared {
+    /// As a trace has it: what was found, or why it came to nothing, is an error.
+    pub(crate) fn outcome(&self) -> Result<(), String> {
+        match self {
+            Self::Clean => Ok(()),
+            Self::Wrong { finding, .. } => Err(finding.clone()),
+            Self::Void(why) => Err(format!("came to nothing: {why}")),
+        }
+    }
 }
 
 impl Archive {

@@ -16,6 +16,7 @@ use protocol::operate::PartitionStatus;
 use protocol::scrub::Question;
 use protocol::subjects;
 use telemetry::Health;
+use telemetry::traces::{Flow, Flows, now_ns};
 use tracing::{info, warn};
 
 use crate::ScrubberSettings;
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     /// None: there is no archive.
     pub(crate) archive: Option<Archive>,
     counts: Arc<Counts>,
+    flows: Flows,
     started: Instant,
     /// When the other scrubbers were last heard.
     others: Mutex<BTreeMap<u64, Instant>>,
@@ -275,6 +277,7 @@ pub async fn start(
         running: Mutex::default(),
         archive,
         counts: Arc::default(),
+        flows: telemetry::traces::flows(&mesh),
         started: Instant::now(),
         others: Mutex::default(),
         stopping: AtomicBool::new(false),
@@ -416,6 +419,11 @@ async fn compare_with_archive(shared: Arc<Shared>) {
         };
         let (partition, at_ms) = (wanted.partition, wanted.head.time_ms);
         let counts = &shared.counts;
+        let waited_ns = u64::try_from(wanted.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let flow = Flow::since("compare with archive", now_ns().saturating_sub(waited_ns))
+            .of_partition(partition.0)
+            .caused_by(wanted.cause);
+        shared.flows.end(flow, compared.outcome());
         match compared {
             Compared::Clean => {
                 counts.archive_clean.fetch_add(1, Relaxed);
@@ -482,10 +490,15 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
         counts: counts.clone(),
     };
     let started = Instant::now();
+    let flow = Flow::begin("scrub")
+        .of_partition(partition.0)
+        .with("db.collection.name", table.clone());
+    let cause = flow.context();
     let (at_ms, ended, agreed) = round.run().await;
+    shared.flows.end(flow, ended.outcome());
     if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {
         let (head, buckets) = (whole.head, whole.buckets);
-        archive.want(Wanted::new(partition, table, nodes, head, buckets));
+        archive.want(Wanted::new(partition, table, nodes, head, buckets, cause));
     }
     match &ended {
         crate::cycle::Ended::Clean { .. } => counts.clean.fetch_add(1, Relaxed),

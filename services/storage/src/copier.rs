@@ -12,6 +12,7 @@ use partition::PartitionState;
 use paxos::{GroupId, NodeId};
 use protocol::replication::{CopyChunk, CopyRequest};
 use protocol::subjects;
+use telemetry::traces::Flow;
 use tokio::runtime::Handle;
 
 use crate::children::Children;
@@ -52,8 +53,13 @@ impl CopyJob {
             "pulling a full copy"
         );
         node.metrics.copies_running.inc();
+        let flow = Flow::begin("copy replica").of_partition(self.group.0);
         let result = self.pull(node, runtime);
         node.metrics.copies_running.dec();
+        let from = i64::try_from(self.from.0).unwrap_or(i64::MAX);
+        let ended = result.as_ref().map(|_| ()).map_err(String::clone);
+        node.flows
+            .end(flow.with("evenkeel.copy.from_node", from), ended);
         let Self { group, inbox, .. } = self;
         inbox.event(Event::Copied(Box::new(Copied { group, result })));
     }

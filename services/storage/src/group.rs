@@ -5,6 +5,7 @@ mod admission;
 mod archive;
 mod changes;
 mod demand;
+mod election;
 mod flush;
 mod healing;
 mod propagation;
@@ -33,6 +34,7 @@ use telemetry::traces::{self, Appended, Applied, Record};
 
 use crate::env::Env;
 use crate::group::archive::LogAge;
+use crate::group::election::Election;
 use crate::group::healing::Healing;
 use crate::group::split::SplitWatch;
 pub(crate) use crate::group::store::Store;
@@ -57,6 +59,7 @@ pub(crate) struct Group {
     /// Operations that the log has not taken yet, and the token of the last.
     operations: Vec<PersistOp>,
     token: Option<Token>,
+    election: Election,
     /// At a leader: what it does about the others.
     healing: Healing,
     split_watch: SplitWatch,
@@ -85,6 +88,7 @@ impl Group {
             operations_ns: 0,
             operations: Vec::new(),
             token: None,
+            election: Election::default(),
             healing: Healing::new(id, now),
             split_watch: SplitWatch::default(),
             stalled_at: now,
@@ -305,6 +309,9 @@ impl Group {
                 Standing::Candidate => metrics.elections_started.inc(),
                 Standing::Leader { serving: true } => metrics.elections_won.inc(),
                 Standing::Leader { serving: false } | Standing::Follower => {}
+            }
+            if let Some(flow) = self.election.changed(standing, env.unix_ns) {
+                env.node.flows.end(flow.of_partition(self.id.0), Ok(()));
             }
             self.push_due = true;
             env.directory_changed = true;

@@ -14,7 +14,7 @@ use partition::Limits as PartitionLimits;
 use paxos::{GroupId, Millis, NodeId};
 use protocol::archive::LedLog;
 use protocol::health::LeaderlessReplica;
-use telemetry::traces::Recorder;
+use telemetry::traces::{Flows, Recorder};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wal::{DataDir, Wal, WalMetrics};
@@ -42,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) settings: StorageSettings,
     pub(crate) mesh: Mesh,
     pub(crate) recorder: Recorder,
+    /// Takes the traces of what no request waits for.
+    pub(crate) flows: Flows,
     pub(crate) wal: Wal,
     pub(crate) metrics: Metrics,
     /// A shard's share of the WAL's queue: appends and bytes.
@@ -140,6 +142,7 @@ impl Node {
             replicas: data_dir.replicas(),
             _data_dir: data_dir,
             recorder: telemetry::traces::of(&mesh),
+            flows: telemetry::traces::flows(&mesh),
             mesh,
             wal,
             metrics,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use partition::ahead::LOOK_AHEAD_MS;
 use paxos::{GroupId, Index};
 
 use crate::{Birth, Origin, SegmentName, SnapshotName, SplitMark};
@@ -100,8 +101,17 @@ pub fn expired(
             .map(|end| end.time_ms);
         let is_over_by = |moment: u64| ended_ms.is_some_and(|end| end <= moment);
         for moment in &policy.pins_ms {
-            if born_ms <= *moment && !is_over_by(*moment) {
-                needed.add(*id, Before::Time(*moment), Some(last_at(kept, *moment)));
+            if is_over_by(*moment) {
+                continue;
+            }
+            // Behind the moment lie the ends of the transactions that were under way; in a child, if its parent was split meanwhile.
+            let until = moment.saturating_add(LOOK_AHEAD_MS);
+            let last = Some(last_at(kept, until));
+            if born_ms <= *moment {
+                needed.add(*id, Before::Time(*moment), last);
+            } else if born_ms <= until {
+                let span = (kept.birth.begins(), last);
+                needed.of.entry(*id).or_default().spans.insert(span);
             }
         }
         if let Some(from) = policy.window_from_ms

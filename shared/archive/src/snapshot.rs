@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes};
 use model::{KeyRange, TableDefinition};
-use partition::PartitionState;
+use partition::{PartitionState, Transactions};
 use paxos::{Ballot, Configuration, GroupId, Index};
 use protocol::split::{CommittedSplit, Split};
 use serde::{Deserialize, Serialize};
@@ -189,6 +189,8 @@ pub struct SnapshotManifest {
     pub parent: Option<GroupId>,
     /// The split that was begun, or ended it.
     pub split: Option<Split>,
+    /// Transactions that are pending in it.
+    pub transactions: Transactions,
     /// Parts, in key order.
     pub parts: Vec<Part>,
 }
@@ -213,6 +215,9 @@ struct Body {
     item_bytes: u64,
     parent: Option<GroupId>,
     split: Option<SplitBody>,
+    /// As `partition::Transactions` encodes them; left out where nothing is pending, as in older manifests, which did not say.
+    #[serde(default, with = "hexadecimal", skip_serializing_if = "Bytes::is_empty")]
+    transactions: Bytes,
     parts: Vec<Part>,
 }
 
@@ -250,6 +255,7 @@ impl SnapshotManifest {
             item_bytes: state.bytes,
             parent: state.parent,
             split: state.split.clone(),
+            transactions: state.transactions.only_pending(),
             parts,
         }
     }
@@ -283,6 +289,7 @@ impl SnapshotManifest {
                     right: split.right,
                     committed: split.committed.clone(),
                 }),
+                transactions: self.transactions.encode(),
                 parts: self.parts.clone(),
             },
         )?;
@@ -324,6 +331,7 @@ impl SnapshotManifest {
                 right: split.right,
                 committed: split.committed,
             }),
+            transactions: Transactions::decode(&body.transactions).map_err(Fault::damaged)?,
             parts: body.parts,
         };
         if manifest.partition != *partition || manifest.applied != name.applied {
@@ -378,6 +386,7 @@ impl SnapshotManifest {
             time_ms: self.time_ms,
             parent: self.parent,
             split: self.split.clone(),
+            transactions: self.transactions.clone(),
             ..PartitionState::empty(
                 self.configuration.clone(),
                 self.range.clone(),

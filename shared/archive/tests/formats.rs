@@ -280,6 +280,33 @@ fn a_snapshot_without_all_of_its_items_is_not_written() {
 }
 
 #[test]
+fn a_snapshot_says_how_many_of_its_pairs_are_entries_of_local_indexes() {
+    let (plain, _) = snapshot();
+    let (_, without) = plain.encode().unwrap();
+    assert!(
+        !String::from_utf8_lossy(&without).contains("\"entries\""),
+        "as manifests were before there were indexes"
+    );
+    let indexed = SnapshotManifest {
+        items: 4,
+        entries: 2,
+        ..plain.clone()
+    };
+    let (name, bytes) = indexed.encode().unwrap();
+    let decoded = SnapshotManifest::decode(&place(), &name, &bytes).unwrap();
+    assert_eq!(decoded, indexed);
+    assert_eq!((decoded.state().items, decoded.state().entries), (4, 2));
+    for (items, entries) in [(4, 1), (5, 2), (6, 2), (u64::MAX, 7)] {
+        let wrong = SnapshotManifest {
+            items,
+            entries,
+            ..plain.clone()
+        };
+        assert!(matches!(wrong.encode(), Err(Fault::Contradicts(_))));
+    }
+}
+
+#[test]
 fn a_newer_format_is_called_so() {
     let (_, bytes) = birth().encode().unwrap();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
@@ -526,4 +553,54 @@ proptest! {
         let (manifest, _) = snapshot();
         prop_assert!(manifest.parts[0].open(&place(), 8, &bytes).is_err());
     }
+}
+
+#[test]
+fn a_snapshot_says_what_is_pending_in_it() {
+    use partition::transactions::{Outcome, Prepared};
+    use protocol::transact::{Settle, TransactionId, TransactionRef};
+
+    let transaction = TransactionRef {
+        id: TransactionId(1, u64::MAX),
+        record: Bytes::from_static(b"record"),
+        timestamp_ms: 1_000,
+    };
+    let prepared = Prepared {
+        key: key(1),
+        transaction: transaction.clone(),
+        outcome: Outcome::Put(Bytes::from_static(b"image")),
+        old_size_bytes: 4,
+        new_size_bytes: 5,
+        since_ms: 0,
+    };
+    let other = Settle {
+        key: key(2),
+        id: TransactionId(2, 2),
+        timestamp_ms: 1_000,
+        commit_ms: 1_100,
+    };
+    let commands = [
+        command::encode_prepare(1_000, &prepared).unwrap(),
+        command::encode_finish(1_100, &other).unwrap(),
+    ];
+    let mut machine = partition::Partition::<()>::new(birth().state(), Default::default());
+    for (index, command) in (1..).zip(commands) {
+        let entry = entry(index, Payload::Command(command));
+        machine.apply(&entry, &mut Vec::new()).unwrap();
+    }
+    let (plain, _) = snapshot();
+    let (_, without) = plain.encode().unwrap();
+    assert!(!String::from_utf8_lossy(&without).contains("transactions"));
+    let state = partition::PartitionState {
+        items: 6,
+        ..machine.state().clone()
+    };
+    let taken = SnapshotManifest::of(&place(), &state, &Tail::default(), plain.parts);
+    let (name, bytes) = taken.encode().unwrap();
+    let read = SnapshotManifest::decode(&place(), &name, &bytes).unwrap();
+    let transactions = read.state().transactions;
+    assert_eq!(transactions, state.transactions.only_pending());
+    let pending = transactions.pending(&key(1)).unwrap();
+    assert_eq!(pending.transaction, transaction);
+    assert!(!transactions.has_finished(TransactionId(2, 2)));
 }

@@ -242,17 +242,14 @@ fn mirrored(comparison: Comparison) -> Comparison {
 
 impl KeyTerms {
     /// Of conditions on different attributes.
-    pub(crate) fn of_terms(terms: Vec<(String, SortCondition)>) -> Result<Self, ApiError> {
-        if !(1..=2).contains(&terms.len()) {
-            return Err(ApiError::validation(texts::KEY_TERM_COUNT));
-        }
+    pub(crate) fn of_terms(terms: Vec<(String, SortCondition)>) -> Self {
         let terms = terms.into_iter().map(|(attribute, condition)| Term {
             attribute,
             condition,
         });
-        Ok(Self {
+        Self {
             terms: terms.collect(),
-        })
+        }
     }
 
     /// Second half of `parse_key_condition`: against the keys of the table or index.

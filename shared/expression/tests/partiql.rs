@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use expression::partiql::{Access, Statement, parse};
-use expression::{KeyCondition, SortCondition};
+use expression::{IndexCondition, SortCondition};
+use model::index::IndexKeys;
 use model::table::{KeyAttribute, KeySchema, ScalarType};
 use model::{ApiError, AttributeValue, Item, Number};
 use proptest::prelude::*;
@@ -34,16 +35,38 @@ fn item(attributes: &[(&str, AttributeValue)]) -> Item {
         .collect()
 }
 
-fn access(text: &str) -> Result<Access, ApiError> {
+fn index_keys() -> IndexKeys {
+    let KeySchema { partition, sort } = keys();
+    IndexKeys {
+        partition: vec![partition],
+        sort: sort.into_iter().collect(),
+    }
+}
+
+fn access_with(text: &str, keys: &IndexKeys) -> Result<Access, ApiError> {
     match parse(text, Vec::new())? {
-        Statement::Select(select) => select.access(&keys()),
+        Statement::Select(select) => select.access(keys),
         other => panic!("not a SELECT: {other:?}"),
     }
 }
 
-fn collection(partition: &str, sort: Option<SortCondition>) -> KeyCondition {
-    KeyCondition {
-        partition: s(partition),
+fn access(text: &str) -> Result<Access, ApiError> {
+    access_with(text, &index_keys())
+}
+
+/// What a statement reads, with the attributes of these keys.
+fn collections(access: Access, keys: &IndexKeys) -> Option<Vec<IndexCondition>> {
+    let resolved = access.collections?.into_iter().map(|terms| {
+        terms
+            .resolve_index(keys)
+            .expect("conditions that fit the keys")
+    });
+    Some(resolved.collect())
+}
+
+fn collection(partition: &str, sort: Option<SortCondition>) -> IndexCondition {
+    IndexCondition {
+        values: vec![s(partition)],
         sort,
     }
 }
@@ -55,26 +78,81 @@ fn message<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {
 #[test]
 fn equality_on_the_partition_key_is_a_query() {
     let got = access("SELECT * FROM t WHERE pk = 'a'").unwrap();
-    assert_eq!(got.collections, Some(vec![collection("a", None)]));
     assert_eq!(got.filter, None);
+    let read = collections(got, &index_keys());
+    assert_eq!(read, Some(vec![collection("a", None)]));
 
     let got =
         access("select * from \"t\" where sk >= 3 and 'a' = \"pk\" and v < 7 order by sk desc;")
             .unwrap();
     let sort = SortCondition::GreaterOrEqual(n(3));
-    assert_eq!(got.collections, Some(vec![collection("a", Some(sort))]));
     assert!(got.reverse);
-    let filter = got.filter.unwrap();
+    let filter = got.filter.clone().unwrap();
     assert!(filter.evaluate(&item(&[("v", n(6))])).unwrap());
     assert!(!filter.evaluate(&item(&[("v", n(7))])).unwrap());
+    let read = collections(got, &index_keys());
+    assert_eq!(read, Some(vec![collection("a", Some(sort))]));
 
     let got =
         access("SELECT * FROM t WHERE pk IN ['b', 'a', 'b'] AND sk BETWEEN 1 AND 2 ORDER BY pk")
             .unwrap();
     let sort = || Some(SortCondition::Between(n(1), n(2)));
     assert_eq!(
-        got.collections,
+        collections(got, &index_keys()),
         Some(vec![collection("a", sort()), collection("b", sort())])
+    );
+}
+
+#[test]
+fn an_index_may_have_several_key_attributes() {
+    let key = |name: &str, kind| KeyAttribute {
+        name: name.to_owned(),
+        kind,
+    };
+    let keys = IndexKeys {
+        partition: vec![key("a", ScalarType::S), key("b", ScalarType::N)],
+        sort: vec![key("c", ScalarType::N), key("d", ScalarType::S)],
+    };
+    let read = |text: &str| {
+        let access = access_with(&format!("SELECT * FROM t.i WHERE {text}"), &keys).unwrap();
+        (
+            access.filter.is_some(),
+            access.reverse,
+            collections(access, &keys),
+        )
+    };
+    let condition = |values: &[AttributeValue], sort| IndexCondition {
+        values: values.to_vec(),
+        sort,
+    };
+    let got = read("b IN [2, 1] AND d > 'x' AND a = 'p' AND c = 5 ORDER BY b, d DESC");
+    let after = || Some(SortCondition::Greater(s("x")));
+    let both = vec![
+        condition(&[s("p"), n(1), n(5)], after()),
+        condition(&[s("p"), n(2), n(5)], after()),
+    ];
+    assert_eq!(got, (false, true, Some(both)));
+    // What follows another condition than equality is a filter, and so is what follows a gap.
+    let less = Some(SortCondition::Less(n(5)));
+    let got = read("a = 'p' AND b = 1 AND c < 5 AND d = 'x'");
+    let one = vec![condition(&[s("p"), n(1)], less)];
+    assert_eq!(got, (true, false, Some(one)));
+    let got = read("a = 'p' AND b = 1 AND d = 'x'");
+    let one = vec![condition(&[s("p"), n(1)], None)];
+    assert_eq!(got, (true, false, Some(one)));
+    // Part of a partition key finds nothing by itself.
+    assert_eq!(read("a = 'p' AND c = 1"), (true, false, None));
+    let many = "1, ".repeat(7) + "1";
+    let text =
+        format!("SELECT * FROM t.i WHERE a IN ['1','2','3','4','5','6','7'] AND b IN [{many}]");
+    assert!(access_with(&text, &keys).is_err(), "56 collections");
+    let error = access_with(
+        "SELECT * FROM t.i WHERE a = 'p' AND b = 1 ORDER BY pk",
+        &keys,
+    );
+    assert_eq!(
+        message(error),
+        "Variable reference pk in ORDER BY clause must be part of the primary key"
     );
 }
 
@@ -162,8 +240,9 @@ fn parameters_stand_for_values_in_their_order() {
         panic!("not a SELECT");
     };
     assert_eq!(select.projection.as_ref().map(|p| p.paths().len()), Some(2));
-    let got = select.access(&keys()).unwrap();
-    assert_eq!(got.collections, Some(vec![collection("a", None)]));
+    let got = select.access(&index_keys()).unwrap();
+    let read = collections(got, &index_keys());
+    assert_eq!(read, Some(vec![collection("a", None)]));
     for (text, parameters) in [
         ("SELECT * FROM t WHERE pk = ?", vec![]),
         ("SELECT * FROM t WHERE pk = ?", vec![s("a"), s("b")]),

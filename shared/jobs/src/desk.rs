@@ -10,6 +10,7 @@ use objects::Objects;
 use protocol::jobs::{Job, JobProgress, JobsReply, JobsReport, Outcome, Work};
 use protocol::subjects;
 use routing::Client;
+use telemetry::traces::{Flow, Flows};
 use tokio::task::JoinHandle;
 
 use crate::context::{Context, Progress, Stop, Target};
@@ -43,6 +44,7 @@ impl Jobs {
         let desk = Desk {
             context: Arc::new(Context::new(settings, objects, scratch)),
             instance,
+            flows: telemetry::traces::flows(&mesh),
             mesh,
             client,
             running: BTreeMap::new(),
@@ -76,6 +78,7 @@ impl Drop for Running {
 struct Desk {
     context: Arc<Context>,
     instance: u64,
+    flows: Flows,
     mesh: Mesh,
     client: Client,
     running: BTreeMap<String, Running>,
@@ -138,8 +141,20 @@ impl Desk {
         let (context, client) = (self.context.clone(), self.client.clone());
         let (shared, work) = (progress.clone(), job.work.clone());
         let attempt = format!("{}-{}", job.id, job.attempt);
+        let flow = Flow::begin(name(&work))
+            .with("evenkeel.job", job.id.clone())
+            .with(
+                "evenkeel.job.attempt",
+                i64::try_from(job.attempt).unwrap_or(i64::MAX),
+            );
+        let flows = self.flows.clone();
         let work = tokio::spawn(async move {
             let outcome = run(context, client, work, shared.clone(), attempt).await;
+            let result = match &outcome {
+                Outcome::Done { .. } => Ok(()),
+                Outcome::Failed { code, message } => Err(format!("{code}: {message}")),
+            };
+            flows.end(flow, result);
             shared.change(|progress| progress.outcome = Some(outcome));
         });
         Running {
@@ -147,6 +162,15 @@ impl Desk {
             progress,
             work,
         }
+    }
+}
+
+/// What its trace is called.
+fn name(work: &Work) -> &'static str {
+    match work {
+        Work::Restore { .. } => "restore",
+        Work::Export(_) => "export",
+        Work::Import(_) => "import",
     }
 }
 

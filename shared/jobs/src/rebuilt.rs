@@ -2,16 +2,21 @@
 //! none: the rebuild is deleted with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use archive::snapshot::Pair;
 use btree::{Pairs, Snapshot};
 use objects::{ArchiveReader, Rebuild, RebuildError, Sink, SinkError, Target, TreeSink};
 use parking_lot::Mutex;
+use partition::ahead::LOOK_AHEAD_MS;
 use partition::{Batch, PartitionState};
 use protocol::jobs::{Source, Task};
 
 use crate::context::Stop;
 use crate::scratch::{Full, Scratch, Share};
+
+/// So long, at most, is waited for the archive to hold the ends of transactions that were under way at a restore's point in time.
+const ENDS_WAITED: Duration = Duration::from_millis(LOOK_AHEAD_MS);
 
 /// A B-tree on disk that keeps to its share.
 struct Bounded {
@@ -91,6 +96,13 @@ impl Rebuilt {
         for refusal in &rebuilt.damaged {
             tracing::error!(%refusal, "a damaged object of the archive was passed over");
         }
+        if rebuilt.undecided > 0 {
+            let items = rebuilt.undecided;
+            tracing::warn!(
+                items,
+                "transactions of which the archive holds no end are left out"
+            );
+        }
         let view = sink.tree.snapshot();
         let view = view.map_err(|error| Stop::Later(error.to_string()))?;
         Ok(Self {
@@ -135,12 +147,16 @@ pub(crate) fn piece(reader: &ArchiveReader, source: &Source, task: &Task) -> Res
         partition: task.partition,
     };
     let target = Target::Time(source.at_ms);
-    Ok(Rebuild::new(reader.clone(), partition, target).only(task.range.clone()))
+    let rebuild = Rebuild::new(reader.clone(), partition, target);
+    Ok(rebuild.only(task.range.clone()).patient(ENDS_WAITED))
 }
 
 #[cfg(test)]
 mod tests {
-    use btree::fixtures::{batch, fill, state};
+    use btree::fixtures::{batch, fill, item, state};
+    use bytes::Bytes;
+    use model::index::{IndexDefinition, IndexKeys, IndexProjection, IndexScope};
+    use model::{IndexId, key};
 
     use super::*;
 
@@ -178,6 +194,65 @@ mod tests {
         assert!(folder.exists());
         drop(rebuilt);
         assert!(!folder.exists());
+    }
+
+    /// A key within an item collection: of an item (slot 0), or an entry of a local index.
+    fn place(collection: u8, slot: u8, number: u8) -> Bytes {
+        let mut place = vec![collection; key::COLLECTION_BYTES];
+        place.extend([slot, number]);
+        place.into()
+    }
+
+    #[tokio::test]
+    async fn entries_of_local_indexes_fill_no_page_and_end_none() {
+        let parent = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(parent.path(), 1 << 30).unwrap();
+        let mut indexed = state(1);
+        indexed.table.indexes = vec![IndexDefinition {
+            id: IndexId(1),
+            name: "by-year".into(),
+            scope: IndexScope::Local,
+            keys: IndexKeys::default(),
+            projection: IndexProjection::All,
+        }];
+        let mut content = std::collections::BTreeMap::new();
+        let items = [place(1, 0, 0), place(2, 0, 0), place(2, 0, 1)];
+        content.extend(items.iter().map(|key| (key.clone(), Some(item(500)))));
+        // Many pages of nothing else, between items and at the end.
+        for collection in [1, 2] {
+            let entries = (0..30).map(|number| (place(collection, 1, number), Some(item(500))));
+            content.extend(entries);
+        }
+        let mut sink = Bounded::new(scratch.share(), Arc::default());
+        sink.begin(&indexed).unwrap();
+        let batch = Batch {
+            state: indexed,
+            items: Arc::new(content),
+            marked: None,
+        };
+        sink.flush(&batch).unwrap();
+        assert_eq!(sink.items(), Ok(3));
+        let rebuilt = Rebuilt {
+            view: Arc::new(sink.tree.snapshot().unwrap()),
+            _sink: sink,
+        };
+        for bytes_max in [1, 1_200, 1 << 20] {
+            let (mut after, mut found) = (Vec::new(), Vec::new());
+            for _ in 0..10 {
+                let (pairs, is_last) = rebuilt.page(&after, bytes_max).await.unwrap();
+                found.extend(pairs.into_iter().map(|(key, _)| key));
+                if is_last {
+                    break;
+                }
+                let last = found.last().unwrap().to_vec();
+                assert_ne!(
+                    last, after,
+                    "a page that says that there is more gets further"
+                );
+                after = last;
+            }
+            assert_eq!(found, items, "{bytes_max} bytes a page");
+        }
     }
 
     #[test]

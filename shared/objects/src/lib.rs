@@ -2,6 +2,7 @@
 //! (`s3://`). Owns connections, time-outs, retries and typed errors; the probe whether conditional writes are honest; reading and writing the
 //! archive's objects, each verified; and the rebuild of a partition from them. Knows no format (`archive` does) and decides no retention.
 
+mod ahead;
 mod credentials;
 mod error;
 pub mod fault;

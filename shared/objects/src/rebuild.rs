@@ -4,6 +4,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use archive::check::{CheckError, follow};
 use archive::{
@@ -12,7 +13,7 @@ use archive::{
 };
 use model::KeyRange;
 use partition::split::{self, SIDES};
-use partition::{Batch, Limits, Partition, PartitionError, PartitionState};
+use partition::{Ahead, Batch, Limits, Partition, PartitionError, PartitionState};
 use paxos::{Ballot, Index};
 
 use crate::error::ReadError;
@@ -27,7 +28,8 @@ const BATCH_BYTES: usize = 8 << 20;
 pub enum Target {
     /// Up to this position.
     Index(Index),
-    /// All commands up to the first that is later than this, milliseconds since the epoch.
+    /// All commands up to the first that is later than this, milliseconds since the epoch; of transactions that were pending then all, if they count
+    /// at this time (ADR 0010).
     Time(u64),
     /// Everything that is in the archive.
     End,
@@ -121,6 +123,8 @@ pub struct Rebuilt {
     pub snapshot: Option<(PartitionRef, SnapshotName)>,
     /// Items, as the log or the sink counts them; none: neither does (a part of a partition, in a sink that does not count).
     pub items: Option<u64>,
+    /// Items on which a transaction was pending whose end is not known: it is left out.
+    pub undecided: usize,
     /// Entries replayed.
     pub entries: u64,
     /// Bytes of the segments and parts read.
@@ -134,6 +138,7 @@ pub struct Rebuild {
     partition: PartitionRef,
     target: Target,
     cut: Option<KeyRange>,
+    patience: Duration,
 }
 
 impl Rebuild {
@@ -144,7 +149,14 @@ impl Rebuild {
             partition,
             target,
             cut: None,
+            patience: Duration::ZERO,
         }
+    }
+
+    /// Waits so long, at most, for the ends of transactions that were pending at the target, if they are not in the archive yet.
+    pub fn patient(mut self, patience: Duration) -> Rebuild {
+        self.patience = patience;
+        self
     }
 
     /// Only of these keys.
@@ -167,6 +179,8 @@ impl Rebuild {
             damaged: Vec::new(),
             snapshot: None,
             items: None,
+            patience: self.patience,
+            undecided: 0,
             entries: 0,
             bytes: 0,
         };
@@ -181,6 +195,7 @@ impl Rebuild {
             damaged: work.damaged,
             snapshot: work.snapshot,
             items: work.items,
+            undecided: work.undecided,
             entries: work.entries,
             bytes: work.bytes,
         };
@@ -207,6 +222,8 @@ struct Work<S> {
     damaged: Vec<Refusal>,
     snapshot: Option<(PartitionRef, SnapshotName)>,
     items: Option<u64>,
+    patience: Duration,
+    undecided: usize,
     entries: u64,
     bytes: u64,
     /// The sink counts its items.
@@ -404,12 +421,34 @@ impl<S: Sink> Work<S> {
                 break;
             }
         }
+        if let Target::Time(at_ms) = leg.target {
+            self.look_ahead(&mut replay, at_ms).await?;
+        }
         self.flush(&mut replay.machine).await?;
         let point = Point {
             state: replay.machine.state().clone(),
             tail: replay.tail,
         };
         Ok((point, replay.beyond))
+    }
+
+    /// Brings forward what transactions that count at the target wrote behind it.
+    async fn look_ahead(
+        &mut self,
+        replay: &mut Replay<'_>,
+        at_ms: u64,
+    ) -> Result<(), RebuildError> {
+        let state = replay.machine.state();
+        if state.transactions.pending_len() == 0 {
+            return Ok(());
+        }
+        let range = self.cut.clone();
+        let mut ahead = Ahead::of(state, at_ms);
+        let place = (&replay.leg.birth.partition, &range, replay.tail.index + 1);
+        crate::ahead::look(&self.reader, place, at_ms, self.patience, &mut ahead).await?;
+        self.undecided = ahead.undecided(&range);
+        replay.machine.bring_forward(ahead.into_writes());
+        Ok(())
     }
 
     /// Reads a segment; none if it lies behind the target. Others of the same range must be damaged, or it is not to be trusted either.

@@ -18,7 +18,8 @@ async fn rebuild(
 ) -> Result<(Items, Rebuilt), RebuildError> {
     let rebuild = Rebuild::new(archive.reader.clone(), partition.clone(), target);
     let (sink, rebuilt) = rebuild.run(MemorySink::default()).await?;
-    assert_eq!(sink.items.len() as u64, rebuilt.state.items);
+    let counted = rebuilt.state.items + rebuilt.state.entries;
+    assert_eq!(sink.items.len() as u64, counted);
     assert_eq!(
         sink.state.map(|state| state.applied),
         Some(rebuilt.tail.index)
@@ -237,6 +238,26 @@ fn a_damaged_snapshot_is_passed_over_and_named() {
             rebuilt.damaged.iter().map(|r| &r.key).collect::<Vec<_>>(),
             [&key]
         );
+    });
+}
+
+#[test]
+fn entries_of_local_indexes_are_rebuilt_and_counted_beside_the_items() {
+    run(async {
+        let (archive, world) = (Archive::new(), World::indexed(30));
+        let log = &world.logs[0];
+        archive.write(log, 4).await;
+        let manifest = log.write_snapshot(&archive.writer, 12).await;
+        assert_eq!((manifest.items, manifest.entries), (5, 5));
+        // From the beginning, from the snapshot alone, and with more of the log.
+        for index in [3, 11, 12, 13, 30] {
+            let rebuilt = rebuild(&archive, log.partition(), Target::Index(index)).await;
+            let (items, rebuilt) = rebuilt.unwrap();
+            assert_eq!(&items, log.items_at(index));
+            assert_eq!(rebuilt.items, Some(index.min(5)));
+            assert_eq!(rebuilt.state.entries, index.min(5));
+            assert_eq!(rebuilt.snapshot.is_some(), index >= 12);
+        }
     });
 }
 

@@ -8,6 +8,7 @@
 //! answer. Every replica: `apply` → [`Partition::seal`] → the shell writes the batch into the B-tree →
 //! [`Partition::flushed`].
 
+pub mod ahead;
 pub mod btree;
 pub mod change;
 pub mod command;
@@ -29,6 +30,7 @@ mod transacting;
 pub mod transactions;
 mod walk;
 
+pub use ahead::Ahead;
 pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;
 pub use error::PartitionError;

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use model::TableDefinition;
+use model::table::TableStatus;
 use paxos::{Entry, Index, Payload};
 use protocol::item::{ItemFault, ItemReply};
 use protocol::scrub::Marker;
 
-use crate::command::{self, Command, CommandKind};
+use crate::command::{self, Command, CommandKind, WriteCommand};
 use crate::flight::Flights;
 use crate::overlay::Overlay;
 use crate::splitting::Deciding;
@@ -138,7 +139,8 @@ impl<C> Partition<C> {
     }
 
     /// Makes the command that replaces the table's definition, at the leader; answered at once if it is not newer than what is
-    /// there. `now_ms`: milliseconds since the epoch.
+    /// there. Of a table that is being deleted it is not there yet (`NotReady`) while what it took before can still change something: writes in
+    /// flight, transactions that are pending. `now_ms`: milliseconds since the epoch.
     pub fn evaluate_table(
         &mut self,
         table: &TableDefinition,
@@ -153,7 +155,12 @@ impl<C> Partition<C> {
             collection_bytes: None,
         };
         if table.version <= self.state.table.version {
-            return Evaluated::Answer(caller, written);
+            let goes = self.state.table.status == TableStatus::Deleting;
+            let reply = match goes && (self.awaits_older() || self.has_pending()) {
+                true => ItemReply::Fault(ItemFault::NotReady),
+                false => written,
+            };
+            return Evaluated::Answer(caller, reply);
         }
         match command::encode_set_table(self.stamp(now_ms), table) {
             Ok(command) => {
@@ -166,6 +173,15 @@ impl<C> Partition<C> {
                 Evaluated::Answer(caller, ItemReply::Fault(ItemFault::Api(error)))
             }
         }
+    }
+
+    /// Whether writes are in flight that were evaluated under an earlier definition of the table.
+    pub(crate) fn awaits_older(&self) -> bool {
+        self.flights.len() > 0 && self.flights.front() < self.old_definition_until
+    }
+
+    fn has_pending(&self) -> bool {
+        self.state.transactions.pending_len() > 0
     }
 
     /// The commands given out since the last call went into the log in order, the first at `first`.
@@ -247,6 +263,28 @@ impl<C> Partition<C> {
         Ok(())
     }
 
+    /// An item of the one size becomes one of the other, bytes; 0: there is none.
+    pub(crate) fn count(&mut self, old_bytes: u32, new_bytes: u32) {
+        let (old, new) = (u64::from(old_bytes), u64::from(new_bytes));
+        let state = &mut self.state;
+        state.bytes = (state.bytes + new).saturating_sub(old);
+        state.items = (state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+    }
+
+    /// Takes over writes that the log holds further on, for a rebuild to a time by which they count already ([`crate::Ahead`]). No further entry
+    /// can be applied to it; it has something to seal again.
+    pub fn bring_forward(&mut self, writes: Vec<WriteCommand>) {
+        if writes.is_empty() {
+            return;
+        }
+        for write in writes {
+            self.count(write.old_size_bytes, write.new_size_bytes);
+            self.overlay.put(write.key, write.item);
+            self.apply_entries(write.entries);
+        }
+        self.flushed = self.flushed.min(self.state.applied.saturating_sub(1));
+    }
+
     /// Returns the marker, if it is one.
     fn apply_command(
         &mut self,
@@ -265,13 +303,7 @@ impl<C> Partition<C> {
                 return Err(PartitionError::AfterSplit(index));
             }
             CommandKind::Write(write) => {
-                let (old, new) = (
-                    u64::from(write.old_size_bytes),
-                    u64::from(write.new_size_bytes),
-                );
-                self.state.bytes = (self.state.bytes + new).saturating_sub(old);
-                self.state.items =
-                    (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+                self.count(write.old_size_bytes, write.new_size_bytes);
                 #[cfg(feature = "mutations")]
                 if index.is_multiple_of(16) && self.mutations.contains(&crate::Mutation::SkipWrite)
                 {

@@ -121,7 +121,7 @@ impl<C> Partition<C> {
         base: &impl BTree,
         entries: &mut BTreeMap<IndexId, Entries>,
     ) -> Result<Option<Backfill>, PartitionError> {
-        if self.flights.front() < self.old_definition_until {
+        if self.awaits_older() {
             // Writes that leave no change record are still to land: an item that is entered before its one would stay as it was.
             return Ok(None);
         }
@@ -267,13 +267,7 @@ impl<C> Partition<C> {
     pub(crate) fn apply_entries_of(&mut self, entries: EntriesCommand) {
         let EntriesCommand { mark, writes } = entries;
         for write in writes {
-            let (old, new) = (
-                u64::from(write.old_size_bytes),
-                u64::from(write.new_size_bytes),
-            );
-            self.state.bytes = (self.state.bytes + new).saturating_sub(old);
-            self.state.items =
-                (self.state.items + u64::from(new > 0)).saturating_sub(u64::from(old > 0));
+            self.count(write.old_size_bytes, write.new_size_bytes);
             self.overlay.put(write.key, write.item);
         }
         let sources = &mut self.state.sources;

@@ -80,6 +80,7 @@ impl<C> Partition<C> {
                     let reply = ItemReply::Prepared {
                         old_size_bytes: pending.old_size_bytes,
                         new_size_bytes: pending.new_size_bytes,
+                        time_ms: pending.since_ms,
                     };
                     return Ok(Transacted::Answer(caller, reply));
                 }
@@ -136,6 +137,7 @@ impl<C> Partition<C> {
         let reply = ItemReply::Prepared {
             old_size_bytes: before.size,
             new_size_bytes,
+            time_ms: now_ms,
         };
         let key = key.clone();
         self.flights
@@ -175,7 +177,8 @@ impl<C> Partition<C> {
             Some((_, _, after)) => Some(after.clone()),
             None => None,
         };
-        let now_ms = self.stamp(now_ms);
+        // Not before it counts: so a point in time that has the commit here has the prepares everywhere.
+        let now_ms = self.stamp(now_ms.max(settle.commit_ms));
         let Some(pending) = pending else {
             // A commit finds nothing only if it was done before. A cancel also tells the partition not to let a late prepare in.
             let known = commits

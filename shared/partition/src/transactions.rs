@@ -147,6 +147,20 @@ impl Transactions {
         self.pending.get(key)
     }
 
+    /// Everything that is pending, in the order of the keys.
+    pub fn all_pending(&self) -> impl Iterator<Item = &Prepared> {
+        self.pending.values()
+    }
+
+    /// Without what is known of ended transactions: all that a rebuild has to know.
+    pub fn only_pending(&self) -> Self {
+        Self {
+            pending: self.pending.clone(),
+            pending_bytes: self.pending_bytes,
+            ..Self::default()
+        }
+    }
+
     /// How many items have something pending.
     pub fn pending_len(&self) -> usize {
         self.pending.len()
@@ -288,6 +302,7 @@ mod tests {
             key: Bytes::from_static(b"k"),
             id: TransactionId(number, 0),
             timestamp_ms,
+            commit_ms: 0,
         }
     }
 

@@ -368,6 +368,62 @@ proptest! {
     }
 }
 
+/// The leader evaluates writes while the definition with the index is on its way: they leave no change records, so the index can hold them only
+/// by the backfill, which must not pass their items before they are there.
+#[test]
+fn a_backfill_waits_for_writes_that_know_of_no_index() {
+    let mut world = World::new();
+    let base = &mut world.base;
+    let mut commands = Vec::new();
+    let item = |pk: &str, a: i64| {
+        Item::from([
+            ("pk".to_owned(), text(pk)),
+            ("a".to_owned(), number(a)),
+            ("b".to_owned(), text("b")),
+        ])
+    };
+    let definition = base.partition.evaluate_table(&table(true, 2), 1, 0);
+    let Evaluated::Propose(definition) = definition else {
+        panic!("{definition:?}")
+    };
+    commands.push(definition);
+    for (pk, a) in [("x", 1), ("y", 2)] {
+        let item = item(pk, a);
+        let key = key_from_item(&table(true, 1), &item).expect("a key");
+        let write = Write {
+            key: key.clone(),
+            action: WriteAction::Put(encode_item(&item)),
+            condition: None,
+            return_values: ReturnValues::None,
+            return_on_failure: false,
+        };
+        let evaluated = base.partition.evaluate(&base.tree, &write, 1, 0);
+        let Evaluated::Propose(command) = evaluated.expect("healthy") else {
+            panic!("it is free")
+        };
+        commands.push(command);
+        world.items.insert(key, item);
+    }
+    base.partition.proposed(1);
+    for (index, command) in (1..).zip(commands) {
+        let mut answers = Vec::new();
+        let applied = base.partition.apply(&entry(index, &command), &mut answers);
+        applied.expect("applies");
+        assert_eq!(answers.len(), 1);
+        base.log.push(command);
+        if index < 3 {
+            let run = base.partition.next_run(&base.tree, (0, 0));
+            assert!(run.expect("healthy").is_none(), "behind entry {index}");
+        }
+    }
+    while world.send([false; 2], false, false) {}
+    world.step(&Step::Flush);
+    let halves = world.halves.iter();
+    let held: BTreeMap<_, _> = halves.flat_map(|half| half.tree.0.clone()).collect();
+    assert_eq!(held, world.expected());
+    assert_eq!(held.len(), 2);
+}
+
 #[test]
 fn a_parent_that_was_split_brings_no_news_once_a_child_was_heard() {
     let mut world = World::new();

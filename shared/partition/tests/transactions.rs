@@ -29,6 +29,7 @@ fn settle(number: u64, pk: &str) -> Settle {
         key: key(pk),
         id: TransactionId(number, 0),
         timestamp_ms: NOW_MS,
+        commit_ms: 0,
     }
 }
 

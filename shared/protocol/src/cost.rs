@@ -84,6 +84,7 @@ impl ItemReply {
             Self::Prepared {
                 old_size_bytes,
                 new_size_bytes,
+                ..
             } => {
                 capacity::transactional(capacity::write_units(*old_size_bytes.max(new_size_bytes)))
             }

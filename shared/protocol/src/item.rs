@@ -189,6 +189,9 @@ pub enum ItemReply {
         old_size_bytes: u64,
         /// Size after a commit, 0 when absent.
         new_size_bytes: u64,
+        /// The log's time at the prepare, milliseconds since the epoch; 0: the leader does not say.
+        #[serde(default)]
+        time_ms: u64,
     },
     /// To `Transact::Read`.
     Versioned {

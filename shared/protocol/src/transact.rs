@@ -58,6 +58,10 @@ pub struct Settle {
     pub id: TransactionId,
     /// Its timestamp.
     pub timestamp_ms: u64,
+    /// When it counts as committed, on all of its items: milliseconds since the epoch, not before any of its prepares. The commit is not stamped
+    /// with an earlier time. 0: it is cancelled, or its coordinator does not say.
+    #[serde(default)]
+    pub commit_ms: u64,
 }
 
 impl Transact {

@@ -4,10 +4,13 @@
 //! router decides whether the trace is worth keeping (`sampling`) and says so on the bus; every service turns its records of that trace into spans
 //! (`keeping`) and exports them over OTLP (`export`). So a request that is not kept costs a few clock reads, and a slow or failed one is whole.
 //!
+//! What no request waits for (elections, splits, scrubs …) is rare: `flows` makes spans of it at once.
+//!
 //! Never blocks or fails a request: what does not fit into a queue is dropped and counted.
 
 mod current;
 mod export;
+mod flows;
 mod ids;
 mod keeping;
 mod record;
@@ -17,6 +20,7 @@ mod settings;
 mod span;
 
 pub use current::{Entered, Within, current, enter, within};
+pub use flows::{Flow, Flows, flows};
 pub use ids::{amazon_trace, new_trace_id, random_u64, request_id, trace_of_request_id};
 pub use record::{Answered, Appended, Applied, Call, Lookup, Record, Served};
 pub use recorder::{Recorder, init, join, of, shut_down};

@@ -99,6 +99,8 @@ pub struct Record {
     pub digest: [u8; 32],
     /// Its items, in the order of its operations.
     pub participants: Vec<Participant>,
+    /// Once it is committed: when it counts, on all of its items, milliseconds since the epoch; 0 before, or if nobody said.
+    pub commit_ms: u64,
 }
 
 /// What a record that is already there means for a request with its token.
@@ -131,22 +133,28 @@ impl Record {
     pub fn encode(&self, name: &str) -> Result<Bytes, ApiError> {
         let participants =
             rmp_serde::to_vec_named(&self.participants).map_err(|_| ApiError::internal())?;
-        let number = Number::parse(&self.timestamp_ms.to_string());
-        let number = number.map_err(|_| ApiError::internal())?;
-        Ok(encode_item(&Item::from([
+        let number = |ms: u64| {
+            let number = Number::parse(&ms.to_string()).map_err(|_| ApiError::internal())?;
+            Ok::<_, ApiError>(AttributeValue::N(number))
+        };
+        let mut item = Item::from([
             (KEY.to_owned(), AttributeValue::S(name.to_owned())),
             ("i".to_owned(), AttributeValue::B(id_bytes(self.id))),
             (
                 "s".to_owned(),
                 AttributeValue::S(self.state.letter().to_owned()),
             ),
-            ("t".to_owned(), AttributeValue::N(number)),
+            ("t".to_owned(), number(self.timestamp_ms)?),
             (
                 "d".to_owned(),
                 AttributeValue::B(Bytes::copy_from_slice(&self.digest)),
             ),
             ("p".to_owned(), AttributeValue::B(participants.into())),
-        ])))
+        ]);
+        if self.commit_ms > 0 {
+            item.insert("c".to_owned(), number(self.commit_ms)?);
+        }
+        Ok(encode_item(&item))
     }
 
     /// Reads a record and its name; none if it is not of this form (a later version wrote it).
@@ -166,16 +174,17 @@ impl Record {
                 .iter()
                 .fold(0, |number, byte| number << 8 | u64::from(*byte))
         };
-        let timestamp_ms = match item.get("t") {
-            Some(AttributeValue::N(number)) => number.to_string().parse().ok()?,
-            _ => return None,
+        let number = |name: &str| match item.get(name) {
+            Some(AttributeValue::N(number)) => number.to_string().parse().ok(),
+            _ => None,
         };
         let record = Record {
             id: TransactionId(half(0), half(8)),
             state: State::of(text("s")?)?,
-            timestamp_ms,
+            timestamp_ms: number("t")?,
             digest: bytes("d")?[..].try_into().ok()?,
             participants: rmp_serde::from_slice(bytes("p")?).ok()?,
+            commit_ms: number("c").unwrap_or_default(),
         };
         Some((text(KEY)?.to_owned(), record))
     }
@@ -260,6 +269,7 @@ mod tests {
                 key: Bytes::from_static(b"\0\xff"),
                 size_bytes: 3,
             }],
+            commit_ms: 0,
         }
     }
 
@@ -270,6 +280,12 @@ mod tests {
             let decoded = Record::decode(&encoded);
             assert_eq!(decoded, Some(("n".to_owned(), record(state))));
         }
+        let committed = Record {
+            commit_ms: 1_700_000_000_001,
+            ..record(State::Committed)
+        };
+        let decoded = Record::decode(&committed.encode("n").unwrap());
+        assert_eq!(decoded, Some(("n".to_owned(), committed)));
         assert_eq!(Record::decode(b"nonsense"), None);
     }
 

@@ -311,7 +311,7 @@ impl Admin {
         let new = NewTable {
             name: asked.target.clone(),
             keys: source.keys.clone(),
-            indexes: asked.indexes(source),
+            indexes: asked.indexes(source, mode)?,
             billing: mode,
             maximum,
             warm: Default::default(),

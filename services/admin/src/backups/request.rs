@@ -13,7 +13,7 @@ use super::arn::{self, Kind};
 use super::texts;
 use super::window::DAYS_MAX;
 use crate::constraints::{Constraints, table_of};
-use crate::indexes::NewIndex;
+use crate::indexes::{Index, NewIndex};
 use crate::requests::{BILLING_MODES, refuse_unsupported};
 use crate::throughput::{self, OnDemand, Throughput};
 
@@ -213,8 +213,8 @@ struct Overrides {
     billing_mode_override: Option<String>,
     provisioned_throughput_override: Option<Throughput>,
     on_demand_throughput_override: Option<OnDemand>,
-    global_secondary_index_override: Option<Vec<Value>>,
-    local_secondary_index_override: Option<Vec<Value>>,
+    global_secondary_index_override: Option<Vec<Index>>,
+    local_secondary_index_override: Option<Vec<Index>>,
     vector_index_override: Option<Vec<Value>>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
@@ -233,23 +233,32 @@ impl Overrides {
         constraints.one_of("billingModeOverride", mode, BILLING_MODES);
         let throughput = self.provisioned_throughput_override.as_ref();
         throughput::constrain_as("provisionedThroughputOverride", constraints, throughput);
+        for (member, is_local) in [
+            ("localSecondaryIndexOverride", true),
+            ("globalSecondaryIndexOverride", false),
+        ] {
+            for (at, index) in self.indexes(is_local).into_iter().flatten().enumerate() {
+                index.constrain(
+                    constraints,
+                    &format!("{member}.{}.member", at + 1),
+                    is_local,
+                );
+            }
+        }
+    }
+
+    fn indexes(&self, is_local: bool) -> Option<&[Index]> {
+        let list = match is_local {
+            true => &self.local_secondary_index_override,
+            false => &self.global_secondary_index_override,
+        };
+        list.as_deref()
     }
 
     fn refuse(&self) -> Result<(), ApiError> {
-        for (member, list) in [
-            (
-                "GlobalSecondaryIndexOverride",
-                &self.global_secondary_index_override,
-            ),
-            (
-                "LocalSecondaryIndexOverride",
-                &self.local_secondary_index_override,
-            ),
-            ("VectorIndexOverride", &self.vector_index_override),
-        ] {
-            if list.as_ref().is_some_and(|list| !list.is_empty()) {
-                return Err(texts::index_override(member));
-            }
+        let vectors = self.vector_index_override.as_ref();
+        if vectors.is_some_and(|list| !list.is_empty()) {
+            return Err(texts::vector_override());
         }
         refuse_unsupported(&self.rest, &["SSESpecificationOverride"])
     }
@@ -303,15 +312,36 @@ impl<S> Restore<S> {
         self.overrides.billing(source)
     }
 
-    /// Indexes of the new table: the source's, without those of a kind whose override is an empty list.
-    pub(crate) fn indexes(&self, source: &TableDefinition) -> Vec<NewIndex> {
-        let kept = |is_local: bool| match is_local {
-            true => self.overrides.local_secondary_index_override.is_none(),
-            false => self.overrides.global_secondary_index_override.is_none(),
-        };
-        let indexes = source.indexes.iter();
-        let indexes = indexes.filter(|index| kept(index.is_local()));
-        indexes.map(NewIndex::of).collect()
+    /// Indexes of the new table, which is billed like this: the source's; of a kind that is overridden, those of them that are named.
+    pub(crate) fn indexes(
+        &self,
+        source: &TableDefinition,
+        billing: BillingMode,
+    ) -> Result<Vec<NewIndex>, ApiError> {
+        let keys = source.indexes.iter().flat_map(|index| index.keys.all());
+        let keys = keys.map(|(key, _)| key).chain(&source.keys.sort);
+        let keys = keys.chain([&source.keys.partition]);
+        let types = keys.map(|key| (key.name.as_str(), key.kind)).collect();
+        let mut new: Vec<NewIndex> = Vec::with_capacity(source.indexes.len());
+        for is_local in [true, false] {
+            let of_source = source.indexes.iter().filter(|i| i.is_local() == is_local);
+            let Some(wanted) = self.overrides.indexes(is_local) else {
+                new.extend(of_source.map(NewIndex::of));
+                continue;
+            };
+            let of_source: Vec<NewIndex> = of_source.map(NewIndex::of).collect();
+            for index in wanted {
+                let index = index.validate(&types, &source.keys, billing, is_local)?;
+                if !of_source.iter().any(|known| known.indexes_as(&index)) {
+                    return Err(texts::index_of_no_source(&index.name));
+                }
+                if new.iter().any(|other| other.name == index.name) {
+                    return Err(crate::texts::duplicate_index(&index.name));
+                }
+                new.push(index);
+            }
+        }
+        Ok(new)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Requests about backups: constraints, their texts, and what a restored table gets.
 
-use model::ErrorKind;
+use model::index::{FIRST_GLOBAL, IndexDefinition, IndexKeys, IndexProjection, IndexScope};
 use model::json::from_slice;
+use model::table::{KeyAttribute, ScalarType};
+use model::{ErrorKind, IndexId};
 use serde_json::{Value, json};
 
 use super::*;
@@ -134,8 +136,9 @@ fn a_restore_names_one_source_and_one_time() {
         json!({"SourceTableName": "music"}),
         json!({"SourceTableName": "music", "UseLatestRestorableTime": false}),
         json!({"SourceTableName": "music", "UseLatestRestorableTime": true, "RestoreDateTime": 1}),
-        json!({"SourceTableName": "music", "RestoreDateTime": 1, "GlobalSecondaryIndexOverride": [{"IndexName": "i"}]}),
-        json!({"SourceTableName": "music", "RestoreDateTime": 1, "LocalSecondaryIndexOverride": [{"IndexName": "i"}]}),
+        json!({"SourceTableName": "music", "RestoreDateTime": 1, "GlobalSecondaryIndexOverride": [{"IndexName": "idx"}]}),
+        json!({"SourceTableName": "music", "RestoreDateTime": 1, "LocalSecondaryIndexOverride": [{"IndexName": "idx"}]}),
+        json!({"SourceTableName": "music", "RestoreDateTime": 1, "VectorIndexOverride": [{"IndexName": "idx"}]}),
         json!({"SourceTableName": "music", "RestoreDateTime": 1, "SSESpecificationOverride": {"Enabled": true}}),
     ] {
         text(with(wrong));
@@ -200,4 +203,109 @@ fn a_restored_table_is_billed_as_its_source_unless_it_is_overridden() {
     );
     let freed = billing(&source, json!({"BillingModeOverride": "PAY_PER_REQUEST"})).unwrap();
     assert_eq!(freed.mode, BillingMode::PayPerRequest);
+}
+
+#[test]
+fn a_restored_table_has_the_indexes_of_its_source_that_are_named() {
+    let key = |name: &str, kind| KeyAttribute {
+        name: name.to_owned(),
+        kind,
+    };
+    let mut source = system_table();
+    let (pk, at) = (source.keys.partition.clone(), key("at", ScalarType::N));
+    let index = |id: u16, name: &str, scope, partition: &KeyAttribute| IndexDefinition {
+        id: IndexId(id),
+        name: name.to_owned(),
+        scope,
+        keys: IndexKeys {
+            partition: vec![partition.clone()],
+            sort: vec![at.clone()],
+        },
+        projection: IndexProjection::KeysOnly,
+    };
+    source.indexes = vec![
+        index(1, "local", IndexScope::Local, &pk),
+        index(
+            FIRST_GLOBAL,
+            "one",
+            IndexScope::Global(Default::default()),
+            &key("a", ScalarType::S),
+        ),
+        index(
+            FIRST_GLOBAL + 1,
+            "two",
+            IndexScope::Global(Default::default()),
+            &key("b", ScalarType::S),
+        ),
+    ];
+    let restored = |mode: BillingMode, more: Value| {
+        let mut body =
+            json!({"SourceTableName": "music", "TargetTableName": "copy", "RestoreDateTime": 1});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        to_time(body)?.indexes(&source, mode)
+    };
+    let names = |more: Value| -> Vec<String> {
+        let indexes = restored(BillingMode::PayPerRequest, more).unwrap();
+        indexes.into_iter().map(|index| index.name).collect()
+    };
+    let wanted = |name: &str, hash: &str, projection: &str| {
+        json!({
+            "IndexName": name,
+            "KeySchema": [
+                {"AttributeName": hash, "KeyType": "HASH"},
+                {"AttributeName": "at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": projection},
+        })
+    };
+    let two = wanted("two", "b", "KEYS_ONLY");
+    assert_eq!(names(json!({})), ["local", "one", "two"]);
+    assert_eq!(
+        names(json!({"GlobalSecondaryIndexOverride": []})),
+        ["local"]
+    );
+    let some = json!({"GlobalSecondaryIndexOverride": [two], "LocalSecondaryIndexOverride": []});
+    assert_eq!(names(some), ["two"]);
+    let local = wanted("local", &pk.name, "KEYS_ONLY");
+    let same = json!({"LocalSecondaryIndexOverride": [local]});
+    assert_eq!(names(same), ["local", "one", "two"]);
+
+    let text_of = |more: Value| text(restored(BillingMode::PayPerRequest, more));
+    for other in [
+        wanted("three", "b", "KEYS_ONLY"),
+        wanted("two", "a", "KEYS_ONLY"),
+        wanted("two", "b", "ALL"),
+        wanted("local", &pk.name, "KEYS_ONLY"),
+    ] {
+        let told = text_of(json!({"GlobalSecondaryIndexOverride": [other]}));
+        assert!(
+            told.contains("does not match an index of the source table"),
+            "{told}"
+        );
+    }
+    let told = text_of(json!({"GlobalSecondaryIndexOverride": [two, two]}));
+    assert!(told.contains("Duplicate index name: two"), "{told}");
+
+    let provisioned = BillingMode::Provisioned {
+        read_units: 3,
+        write_units: 4,
+    };
+    text(restored(
+        provisioned,
+        json!({"GlobalSecondaryIndexOverride": [two]}),
+    ));
+    let mut units = two.clone();
+    units["ProvisionedThroughput"] = json!({"ReadCapacityUnits": 5, "WriteCapacityUnits": 6});
+    let billed = restored(
+        provisioned,
+        json!({"GlobalSecondaryIndexOverride": [units]}),
+    )
+    .unwrap();
+    let own = BillingMode::Provisioned {
+        read_units: 5,
+        write_units: 6,
+    };
+    assert_eq!(billed.last().map(|index| index.billing), Some(own));
 }

@@ -294,7 +294,10 @@ impl Admin {
                 let Some(partition) = self.partition(partition).await? else {
                     return Err(Unsettled::Later("a partition has no record"));
                 };
-                self.set_table(&partition.value, &record.definition).await?;
+                // The second time it is not done before all that was under way is over, too.
+                for _ in 0..2 {
+                    self.set_table(&partition.value, &record.definition).await?;
+                }
             }
             record.last_backup = Some(arn::number(now_ms() + AHEAD_MS, rand::random()));
             let key = records::table_key(&record.definition.name);

@@ -79,9 +79,15 @@ pub(crate) fn two_restore_times() -> ApiError {
         "One or more parameter values were invalid: RestoreDateTime cannot be specified when UseLatestRestorableTime is true",
     )
 }
-pub(crate) fn index_override(member: &str) -> ApiError {
+pub(crate) fn vector_override() -> ApiError {
+    validation(
+        "One or more parameter values were invalid: VectorIndexOverride is not supported yet by Evenkeel, except as an empty list",
+    )
+}
+/// Ours: an override selects among the source's indexes.
+pub(crate) fn index_of_no_source(index: &str) -> ApiError {
     validation(format!(
-        "One or more parameter values were invalid: {member} is not supported yet by Evenkeel, except as an empty list, which leaves the indexes out"
+        "One or more parameter values were invalid: Index override does not match an index of the source table: {index}"
     ))
 }
 pub(crate) fn empty_on_demand_override() -> ApiError {

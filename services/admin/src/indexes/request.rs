@@ -72,6 +72,12 @@ impl NewIndex {
             warm: UnitRates::default(),
         }
     }
+
+    /// Whether another one has the same entries, whatever its throughput.
+    pub(crate) fn indexes_as(&self, other: &Self) -> bool {
+        (&self.name, self.is_local, &self.keys, &self.projection)
+            == (&other.name, other.is_local, &other.keys, &other.projection)
+    }
 }
 
 /// Types of the attributes of `AttributeDefinitions`, by name.

@@ -11,8 +11,10 @@ use model::{ApiError, EncodedKey};
 use parking_lot::Mutex;
 use paxos::{GroupId, NodeId};
 use protocol::control::{Order, OrderReply};
+use telemetry::traces::now_ns;
 
 use super::course::Act;
+use super::watch::Watch;
 use super::wishes::Wish;
 use super::{Courses, SplitView, Wishes};
 use crate::catalog::WriteError;
@@ -33,6 +35,7 @@ pub(crate) struct Splits {
     pub(crate) wishes: Mutex<Wishes>,
     /// Partitions whose split is being decided: their leader is looking for the middle.
     beginning: Mutex<BTreeSet<GroupId>>,
+    watch: Mutex<Watch>,
 }
 
 impl Splits {
@@ -40,6 +43,7 @@ impl Splits {
     pub(crate) fn forget(&self) {
         self.courses.lock().forget();
         *self.wishes.lock() = Wishes::default();
+        *self.watch.lock() = Watch::default();
     }
 }
 
@@ -343,6 +347,7 @@ impl Admin {
         let Some(mut stored) = self.table(table).await? else {
             return Ok(());
         };
+        (self.splits.watch.lock()).seen(&stored.value, now_ns());
         for _ in 0..ACTS_MAX {
             let act = self.with_splits(|view| {
                 let mut courses = self.splits.courses.lock();
@@ -390,6 +395,15 @@ impl Admin {
         let now_ms = self.now_ms();
         let mut courses = self.splits.courses.lock();
         courses.answered(&before, act, &outcome, now_ms);
+        drop(courses);
+        let ended = self
+            .splits
+            .watch
+            .lock()
+            .changed(&before, &stored.value, now_ns());
+        for (flow, result) in ended {
+            self.flows.end(flow, result);
+        }
         Ok(outcome)
     }
 

@@ -78,6 +78,9 @@ async fn execute_once<B: Backend>(
         Operation::BatchExecuteStatement => {
             partiql::execute_batch(json::from_slice(body)?, backend, limits, context).await
         }
+        Operation::ExecuteTransaction => {
+            partiql::execute_transaction(json::from_slice(body)?, backend, limits, context).await
+        }
         Operation::TransactGetItems => {
             transact_get::execute(json::from_slice(body)?, backend, limits, context).await
         }

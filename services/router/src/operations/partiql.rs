@@ -1,9 +1,10 @@
-//! PartiQL: ExecuteStatement and BatchExecuteStatement. Owns how statements are carried out with the calls that the other operations
+//! PartiQL: ExecuteStatement, BatchExecuteStatement and ExecuteTransaction. Owns how statements are carried out with the calls that the other operations
 //! use; their syntax and meaning are `expression::partiql`.
 
 mod batch;
 mod select;
 mod token;
+mod transaction;
 mod write;
 
 use expression::partiql::{Statement, parse};
@@ -17,6 +18,7 @@ use crate::consumed::Detail;
 use crate::requests::ExecuteStatement;
 
 pub(super) use batch::execute as execute_batch;
+pub(super) use transaction::execute as execute_transaction;
 
 /// Longest statement, characters.
 const STATEMENT_MAX: usize = 8192;

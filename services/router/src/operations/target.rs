@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use expression::{Condition, IndexCondition, KeyCondition, KeyTerms, Projection, SortCondition};
-use model::index::{IndexDefinition, IndexProjection, index_table_name};
+use expression::{Condition, IndexCondition, KeyTerms, Projection, SortCondition};
+use model::index::{IndexDefinition, IndexKeys, IndexProjection, index_table_name};
 use model::key::{self, KeyRole, SortBound};
 use model::table::{KeyAttribute, KeySchema};
-use model::{ApiError, EncodedKey, IndexId, Item, KeyRange, TableDefinition};
+use model::{ApiError, EncodedKey, IndexId, Item, KeyRange, TableDefinition, Units};
 use protocol::item::PageReply;
 
 use crate::answer::Answer;
@@ -109,6 +109,17 @@ impl Target {
             [] => Ok(false),
             _ if index.is_local() => Ok(true),
             _ => Err(texts::not_projected(&index.name, &wanted)),
+        }
+    }
+
+    /// The key attributes of what is read.
+    pub(super) fn keys(&self) -> IndexKeys {
+        match &self.index {
+            Some(index) => index.keys.clone(),
+            None => IndexKeys {
+                partition: vec![self.table.keys.partition.clone()],
+                sort: self.table.keys.sort.iter().cloned().collect(),
+            },
         }
     }
 
@@ -244,7 +255,16 @@ impl Target {
         strong: bool,
         detail: Detail,
     ) {
-        let (read, fetched) = page.units(strong);
+        self.add_units(answer, page.units(strong), detail);
+    }
+
+    /// Same, of all pages together: units of what was read, and of what was fetched from the table.
+    pub(super) fn add_units(
+        &self,
+        answer: &mut Answer,
+        (read, fetched): (Units, Units),
+        detail: Detail,
+    ) {
         let Some(index) = &self.index else {
             return detail.add(answer, &self.table.name, read);
         };
@@ -255,15 +275,6 @@ impl Target {
         };
         detail.add_indexed(answer, &self.table.name, fetched, &[cost]);
     }
-}
-
-/// The keys of a table's items that satisfy a condition.
-pub(super) fn items_range(
-    table: &TableDefinition,
-    condition: &KeyCondition,
-) -> Result<KeyRange, ApiError> {
-    let bound = condition.sort.as_ref().map(bound_of);
-    key::items_range(table, &condition.partition, bound)
 }
 
 fn bound_of(condition: &SortCondition) -> SortBound<'_> {

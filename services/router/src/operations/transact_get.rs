@@ -33,10 +33,10 @@ struct Operation {
 }
 
 /// A read, and where it goes.
-struct Place {
-    table: Arc<TableDefinition>,
-    key: EncodedKey,
-    projection: Option<Projection>,
+pub(super) struct Place {
+    pub(super) table: Arc<TableDefinition>,
+    pub(super) key: EncodedKey,
+    pub(super) projection: Option<Projection>,
 }
 
 /// What an item was when it was read.
@@ -99,11 +99,22 @@ pub(super) async fn execute<B: Backend>(
     if places.len() < reasons.len() {
         return Err(ApiError::transaction_canceled(reasons));
     }
+    let detail = Detail::of(request.return_consumed_capacity.as_deref());
+    read_all(&places, detail, backend, limits, context).await
+}
 
+/// Reads different items, all as they were at one time; the answer.
+pub(super) async fn read_all<B: Backend>(
+    places: &[Place],
+    detail: Detail,
+    backend: &B,
+    limits: Limits,
+    context: &Context,
+) -> Result<Vec<u8>, ApiError> {
     let mut tries = 0;
     let seen = loop {
         tries += 1;
-        match consistent(backend, &places, limits, context).await? {
+        match consistent(backend, places, limits, context).await? {
             Ok(seen) => break seen,
             Err(reasons) => {
                 let conflicts = |reason: &CancellationReason| {
@@ -119,7 +130,7 @@ pub(super) async fn execute<B: Backend>(
     if seen.iter().map(|seen| seen.size_bytes).sum::<u64>() > BYTES_MAX {
         return Err(texts::transaction_too_large());
     }
-    answer(&request.return_consumed_capacity, &places, &seen)
+    answer(detail, places, &seen)
 }
 
 fn read(get: TransactGet) -> Result<Operation, ApiError> {
@@ -215,11 +226,7 @@ async fn round<B: Backend>(
     Ok(if failed { Err(reasons) } else { Ok(seen) })
 }
 
-fn answer(
-    return_consumed_capacity: &Option<String>,
-    places: &[Place],
-    seen: &[Seen],
-) -> Result<Vec<u8>, ApiError> {
+fn answer(detail: Detail, places: &[Place], seen: &[Seen]) -> Result<Vec<u8>, ApiError> {
     let size = seen.iter().filter_map(|seen| seen.item.as_ref());
     let size: usize = size.map(|item| item.len() * 2 + 32).sum();
     let mut answer = Answer::with_capacity(size + 128);
@@ -243,7 +250,6 @@ fn answer(
         .map(|seen| capacity::transactional(capacity::read_units(seen.size_bytes, true)));
     let names = places.iter().map(|place| place.table.name.as_str());
     let by_table = sums(names.zip(units));
-    let detail = Detail::of(return_consumed_capacity.as_deref());
     detail.add_directed(&mut answer, Direction::Read, &by_table);
     Ok(answer.finish())
 }

@@ -24,7 +24,7 @@ pub(super) const OPERATIONS_MAX: usize = 100;
 /// Sizes of a transaction's items together, bytes.
 pub(super) const BYTES_MAX: u64 = 4 << 20;
 /// Longest ClientRequestToken.
-const TOKEN_MAX: usize = 36;
+pub(super) const TOKEN_MAX: usize = 36;
 
 /// The kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +134,18 @@ pub(super) async fn execute<B: Backend>(
     };
     let finished = transact::write(backend, request_of, context).await?;
     let detail = Detail::of(request.return_consumed_capacity.as_deref());
-    Ok(answer(detail, &tables, &finished))
+    let mut answer = Answer::with_capacity(64);
+    add_capacity(&mut answer, detail, &tables, &finished);
+    Ok(answer.finish())
 }
 
-fn answer(detail: Detail, tables: &[String], finished: &Finished) -> Vec<u8> {
-    let mut answer = Answer::with_capacity(64);
+/// What a transaction consumed of the operations' tables.
+pub(super) fn add_capacity(
+    answer: &mut Answer,
+    detail: Detail,
+    tables: &[String],
+    finished: &Finished,
+) {
     let cost = |size: u64| match finished.repeated {
         // "…the number of read capacity units consumed in reading the items."
         true => capacity::transactional(capacity::read_units(size, true)),
@@ -150,8 +157,7 @@ fn answer(detail: Detail, tables: &[String], finished: &Finished) -> Vec<u8> {
     };
     let units = finished.sizes.iter().map(|size| cost(*size));
     let by_table = sums(tables.iter().map(String::as_str).zip(units));
-    detail.add_directed(&mut answer, direction, &by_table);
-    answer.finish()
+    detail.add_directed(answer, direction, &by_table);
 }
 
 /// Sums by table, in the order in which the tables come.

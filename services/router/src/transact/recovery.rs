@@ -130,7 +130,7 @@ async fn take_report(backend: MeshBackend, report: Stalled) {
             // Nothing can be committed of a transaction without a record.
             None => {
                 for item in &items {
-                    let end = (&item.transaction, false);
+                    let end = (&item.transaction, None);
                     let at = (item.table, &item.key);
                     if let Err(error) = settle(ledger.backend(), at, end, &context()).await {
                         tracing::info!(%error, "a stalled item can't be freed now");

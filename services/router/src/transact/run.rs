@@ -106,6 +106,8 @@ pub(super) struct Run<B> {
 struct Learned {
     reasons: Vec<Option<CancellationReason>>,
     sizes: Vec<u64>,
+    /// When it counts, if it is committed: the latest of its prepares by the logs' times, milliseconds since the epoch.
+    commit_ms: u64,
     /// Why it failed, where no operation is to blame.
     failure: Option<ApiError>,
     /// The result, as the record says that was there before.
@@ -145,6 +147,7 @@ impl<B: Backend> Run<B> {
             timestamp_ms: request.now_ms,
             digest: digest(&parts)?,
             participants,
+            commit_ms: 0,
         };
         Ok(Self {
             ledger,
@@ -164,6 +167,10 @@ impl<B: Backend> Run<B> {
         transaction: TransactionRef,
         context: Context,
     ) -> Self {
+        let learned = Learned {
+            commit_ms: record.commit_ms,
+            ..Learned::default()
+        };
         Self {
             ledger,
             name,
@@ -171,7 +178,7 @@ impl<B: Backend> Run<B> {
             transaction,
             parts: Vec::new(),
             context,
-            learned: Mutex::default(),
+            learned: Mutex::new(learned),
         }
     }
 
@@ -250,6 +257,10 @@ impl<B: Backend> Run<B> {
     /// gone, nothing was committed.
     fn decided_otherwise(&self, found: Option<Record>) -> Input {
         let ours = found.filter(|found| found.id == self.record.id);
+        if let Some(ours) = &ours {
+            let commit_ms = &mut self.learned.lock().commit_ms;
+            *commit_ms = ours.commit_ms.max(*commit_ms);
+        }
         Input::Decided(Some(ours.and_then(|r| r.decided()).unwrap_or(false)))
     }
 
@@ -265,7 +276,13 @@ impl<B: Backend> Run<B> {
             state,
             ..self.record.clone()
         };
-        let sizes = self.learned.lock().sizes.clone();
+        let (sizes, commit_ms) = {
+            let learned = self.learned.lock();
+            (learned.sizes.clone(), learned.commit_ms)
+        };
+        if record.decided() == Some(true) {
+            record.commit_ms = commit_ms;
+        }
         for (participant, size) in record.participants.iter_mut().zip(sizes) {
             participant.size_bytes = size;
         }
@@ -337,8 +354,10 @@ impl<B: Backend> Run<B> {
             Ok(ItemReply::Prepared {
                 old_size_bytes,
                 new_size_bytes,
+                time_ms,
             }) => {
                 learned.sizes[operation] = old_size_bytes.max(new_size_bytes);
+                learned.commit_ms = learned.commit_ms.max(time_ms);
                 return Vote::Accepted;
             }
             Ok(ItemReply::Fault(ItemFault::ConditionFailed { item, .. })) => {
@@ -381,10 +400,11 @@ impl<B: Backend> Run<B> {
         let Some(participant) = self.record.participants.get(operation) else {
             return true;
         };
+        let commit_ms = self.learned.lock().commit_ms;
         let settled = settle(
             self.ledger.backend(),
             (participant.table, &participant.key),
-            (&self.transaction, commits),
+            (&self.transaction, commits.then_some(commit_ms)),
             &self.context,
         );
         match settled.await {
@@ -442,24 +462,25 @@ impl<B: Backend> Run<B> {
     }
 }
 
-/// Ends a transaction at one item.
+/// Ends a transaction at one item: commits it, as of that time, or cancels it.
 ///
 /// # Errors
 /// When that is not acknowledged. It may be repeated.
 pub(super) async fn settle<B: Backend>(
     backend: &B,
     (table, key): (model::TableId, &EncodedKey),
-    (transaction, commits): (&TransactionRef, bool),
+    (transaction, commit_ms): (&TransactionRef, Option<u64>),
     context: &Context,
 ) -> Result<(), ApiError> {
     let end = Settle {
         key: key.clone(),
         id: transaction.id,
         timestamp_ms: transaction.timestamp_ms,
+        commit_ms: commit_ms.unwrap_or_default(),
     };
-    let transact = match commits {
-        true => Transact::Commit(end),
-        false => Transact::Cancel(end),
+    let transact = match commit_ms {
+        Some(_) => Transact::Commit(end),
+        None => Transact::Cancel(end),
     };
     match backend.settle(table, key, transact, context).await {
         Ok(ItemReply::Written { .. }) => Ok(()),
@@ -483,3 +504,7 @@ fn digest(parts: &[Part]) -> Result<[u8; 32], ApiError> {
     }
     Ok(digest.finalize().into())
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -166,7 +166,10 @@ pub fn key_terms(conditions: BTreeMap<String, Comparison>) -> Result<KeyTerms, A
     for (name, comparison) in conditions {
         terms.push((name, comparison.checked()?.on_key()?));
     }
-    KeyTerms::of_terms(terms)
+    if !(1..=2).contains(&terms.len()) {
+        return Err(ApiError::validation(crate::texts::KEY_TERM_COUNT));
+    }
+    Ok(KeyTerms::of_terms(terms))
 }
 
 impl Expected {

@@ -1,18 +1,22 @@
 //! Statements, and what they mean for a table with certain keys: which keys they read or write, and what remains as a condition.
 
+use model::index::IndexKeys;
 use model::table::KeySchema;
 use model::{ApiError, Item};
 
 use super::clause::{Clause, all, equals};
 use super::texts;
 use crate::condition::{Condition, Test};
-use crate::key_condition::{KeyCondition, KeyTerms, SortCondition, key_term};
+use crate::key_condition::{KeyTerms, SortCondition, key_term};
 use crate::path::Path;
 use crate::projection::Projection;
 use crate::update;
 
-/// Most values of a partition key in one IN.
+/// Most item collections that one statement reads (values of a partition key in one IN).
 const PARTITIONS_MAX: usize = 50;
+
+/// Conditions on key attributes.
+type Terms = Vec<(String, SortCondition)>;
 
 /// A statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +38,7 @@ impl Statement {
             Self::Insert(insert) => &insert.target,
             Self::Update(update) => &update.target,
             Self::Delete(delete) => &delete.target,
-            Self::Exists(exists) => &exists.select.target,
+            Self::Exists(exists) => exists.target(),
         }
     }
 
@@ -116,7 +120,7 @@ pub enum WriteReturn {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
     /// The item collections to read, one after another; none: everything is scanned.
-    pub collections: Option<Vec<KeyCondition>>,
+    pub collections: Option<Vec<KeyTerms>>,
     /// Condition on what is read.
     pub filter: Option<Condition>,
     /// Descending order.
@@ -134,60 +138,34 @@ pub struct KeyedWrite {
 
 impl Select {
     /// How to read a table or index with these keys.
-    pub fn access(&self, keys: &KeySchema) -> Result<Access, ApiError> {
-        let partition = &keys.partition.name;
-        if let Some((other, _)) = self.order.iter().find(|(name, _)| {
-            name != partition && keys.sort.as_ref().is_none_or(|sort| sort.name != *name)
-        }) {
+    pub fn access(&self, keys: &IndexKeys) -> Result<Access, ApiError> {
+        let is_key = |name: &str| keys.all().any(|(key, _)| key.name == name);
+        if let Some((other, _)) = self.order.iter().find(|(name, _)| !is_key(name)) {
             return Err(texts::order_by_other(other));
         }
+        let scan = |filter| Access {
+            collections: None,
+            filter,
+            reverse: false,
+        };
         let Some(clause) = self.clause.clone() else {
             if self.order.is_empty() {
-                return Ok(Access {
-                    collections: None,
-                    filter: None,
-                    reverse: false,
-                });
+                return Ok(scan(None));
             }
             return Err(texts::order_without_where());
         };
         let mut rest = clause.conjuncts();
-        let Some(partitions) = take(&mut rest, |clause| equals(clause, partition)) else {
+        let Some(partitions) = self.partitions(keys, &mut rest)? else {
             if !self.order.is_empty() {
                 return Err(texts::order_without_partition());
             }
-            return Ok(Access {
-                collections: None,
-                filter: all(rest),
-                reverse: false,
-            });
+            return Ok(scan(all(rest)));
         };
-        if partitions.len() > PARTITIONS_MAX {
-            return Err(texts::too_many_in(PARTITIONS_MAX));
-        }
-        let sort = match &keys.sort {
-            Some(sort) => take(&mut rest, |clause| sort_condition(clause, &sort.name))
-                .map(|condition| (sort.name.clone(), condition)),
-            None => None,
-        };
-        let mut partitions = partitions;
-        let descending = |wanted: &str| {
-            let found = self.order.iter().find(|(name, _)| name == wanted);
-            found.is_some_and(|(_, descending)| *descending)
-        };
-        if self.order.iter().any(|(name, _)| name == partition) {
-            partitions.sort_by(|one, other| {
-                crate::operand::order(one, other).unwrap_or(std::cmp::Ordering::Equal)
-            });
-            if descending(partition) {
-                partitions.reverse();
-            }
-        }
-        let mut collections: Vec<KeyCondition> = Vec::with_capacity(partitions.len());
-        for value in partitions {
-            let mut terms = vec![(partition.clone(), SortCondition::Equal(value))];
-            terms.extend(sort.clone());
-            let collection = KeyTerms::of_terms(terms)?.resolve(keys)?;
+        let sort = sort_terms(keys, &mut rest);
+        let mut collections: Vec<KeyTerms> = Vec::with_capacity(partitions.len());
+        for mut terms in partitions {
+            terms.extend(sort.iter().cloned());
+            let collection = KeyTerms::of_terms(terms);
             // Each item is answered once.
             if !collections.contains(&collection) {
                 collections.push(collection);
@@ -196,11 +174,53 @@ impl Select {
         Ok(Access {
             collections: Some(collections),
             filter: all(rest),
-            reverse: keys
-                .sort
-                .as_ref()
-                .is_some_and(|sort| descending(&sort.name)),
+            reverse: keys.sort.iter().any(|sort| self.descends(&sort.name)),
         })
+    }
+
+    /// Whether a name stands in ORDER BY, descending.
+    fn descends(&self, wanted: &str) -> bool {
+        let found = self.order.iter().find(|(name, _)| name == wanted);
+        found.is_some_and(|(_, descending)| *descending)
+    }
+
+    /// Takes out the equalities on all attributes of the partition key: the combinations of their values, in the order in which they are to be
+    /// read. None if there is one without.
+    fn partitions(
+        &self,
+        keys: &IndexKeys,
+        rest: &mut Vec<Clause>,
+    ) -> Result<Option<Vec<Terms>>, ApiError> {
+        let without = |name: &str| !rest.iter().any(|clause| equals(clause, name).is_some());
+        if keys.partition.iter().any(|key| without(&key.name)) {
+            return Ok(None);
+        }
+        let mut combinations: Vec<Terms> = vec![Vec::new()];
+        for key in &keys.partition {
+            let mut values = take(rest, |clause| equals(clause, &key.name)).unwrap_or_default();
+            if combinations.len().saturating_mul(values.len()) > PARTITIONS_MAX {
+                return Err(texts::too_many_in(PARTITIONS_MAX));
+            }
+            if self.order.iter().any(|(name, _)| *name == key.name) {
+                values.sort_by(|one, other| {
+                    crate::operand::order(one, other).unwrap_or(std::cmp::Ordering::Equal)
+                });
+                if self.descends(&key.name) {
+                    values.reverse();
+                }
+            }
+            combinations = combinations
+                .iter()
+                .flat_map(|terms| {
+                    values.iter().map(|value| {
+                        let mut terms = terms.clone();
+                        terms.push((key.name.clone(), SortCondition::Equal(value.clone())));
+                        terms
+                    })
+                })
+                .collect();
+        }
+        Ok(Some(combinations))
     }
 
     /// The one item that it reads, if its condition is equality on the whole key and nothing else is done.
@@ -234,6 +254,11 @@ impl Update {
 }
 
 impl Exists {
+    /// What it reads.
+    pub fn target(&self) -> &Target {
+        &self.select.target
+    }
+
     /// The item, which must be there.
     pub fn keyed(&self, keys: &KeySchema) -> Result<KeyedWrite, ApiError> {
         let clause = self
@@ -281,6 +306,22 @@ fn key_of(clause: Clause, keys: &KeySchema) -> Result<(Item, Vec<Clause>), ApiEr
         key.insert(attribute.name.clone(), value);
     }
     Ok((key, rest))
+}
+
+/// Takes out the conditions on the attributes of the sort key, from the first one on: equalities, and then at most one other.
+fn sort_terms(keys: &IndexKeys, rest: &mut Vec<Clause>) -> Terms {
+    let mut terms = Terms::new();
+    for key in &keys.sort {
+        let Some(condition) = take(rest, |clause| sort_condition(clause, &key.name)) else {
+            break;
+        };
+        let last = !matches!(condition, SortCondition::Equal(_));
+        terms.push((key.name.clone(), condition));
+        if last {
+            break;
+        }
+    }
+    terms
 }
 
 fn sort_condition(clause: &Clause, attribute: &str) -> Option<SortCondition> {

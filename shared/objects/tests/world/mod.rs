@@ -8,9 +8,10 @@ use std::sync::Arc;
 use archive::check::{Checked, check, follow};
 use archive::{Birth, Origin, PartitionRef, SnapshotManifest, Tail};
 use bytes::Bytes;
-use model::key::table_range;
+use model::index::{IndexDefinition, IndexKeys, IndexProjection, IndexScope};
+use model::key::{COLLECTION_BYTES, table_range};
 use model::table::{BillingMode, KeyAttribute, KeySchema, ScalarType, TableStatus};
-use model::{KeyRange, TableDefinition, TableId};
+use model::{IndexId, KeyRange, TableDefinition, TableId, Units};
 use objects::{
     ArchiveReader, ArchiveSettings, ArchiveWriter, Honesty, MemoryStore, Objects, Put, PutMode,
     Reason, probe,
@@ -177,6 +178,13 @@ impl Log {
         self.entries.push(entry);
     }
 
+    /// A command that comes so much later than the one before.
+    pub fn command(&mut self, later_ms: i64, make: impl FnOnce(u64) -> Bytes) {
+        self.time_ms += later_ms;
+        let command = make(self.now_ms());
+        self.push(Payload::Command(command));
+    }
+
     fn take(&mut self, drawn: &Drawn) {
         self.time_ms += drawn.later_ms;
         if drawn.elected {
@@ -246,6 +254,7 @@ impl Log {
             .iter()
             .map(|(key, item)| (key.clone(), item.clone()))
             .collect();
+        let entries = items.keys().filter(|key| state.table.is_entry(key)).count() as u64;
         let mut parts = Vec::new();
         for (number, pairs) in (0..).zip(pairs.chunks(3)) {
             parts.push(
@@ -256,7 +265,8 @@ impl Log {
             );
         }
         let state = PartitionState {
-            items: items.len() as u64,
+            items: items.len() as u64 - entries,
+            entries,
             ..state.clone()
         };
         let manifest = SnapshotManifest::of(self.partition(), &state, tail, parts);
@@ -289,9 +299,14 @@ impl World {
         let state = birth.state();
         let mut log = Log::begin(birth, state, Items::new(), 1_000);
         parent.iter().for_each(|drawn| log.take(drawn));
-        let Some((left, right, point)) = split else {
-            return World { logs: vec![log] };
-        };
+        match split {
+            Some((left, right, point)) => World::divide(log, (left, right, point)),
+            None => World { logs: vec![log] },
+        }
+    }
+
+    /// Splits a table of one partition, and goes on in its children.
+    pub fn divide(mut log: Log, (left, right, point): (&[Drawn], &[Drawn], u8)) -> World {
         let split = Split {
             point: key(point),
             left: LEFT,
@@ -338,6 +353,45 @@ impl World {
         World {
             logs: std::iter::once(log).chain(children).collect(),
         }
+    }
+
+    /// One partition of a table with a local index: so many writes, each of which puts an item and moves its entry.
+    pub fn indexed(writes: u8) -> World {
+        let mut table = definition();
+        table.indexes = vec![IndexDefinition {
+            id: IndexId(1),
+            name: "by-year".into(),
+            scope: IndexScope::Local,
+            keys: IndexKeys::default(),
+            projection: IndexProjection::All,
+        }];
+        let birth = Birth {
+            partition: PartitionRef::new(UUID, PARENT).unwrap(),
+            range: table_range(TABLE),
+            origin: Origin::Founded,
+            table,
+        };
+        let place = |slot: u8, number: u8| {
+            let mut place = key(0).to_vec();
+            place.resize(COLLECTION_BYTES, 0);
+            place.extend([slot, number]);
+            Bytes::from(place)
+        };
+        let state = birth.state();
+        let mut log = Log::begin(birth, state, Items::new(), 1_000);
+        for number in 0..writes {
+            log.time_ms += 10;
+            let item = place(0, number % 5);
+            let old = log.last().2.get(&item).map_or(0, |old| old.len() as u64);
+            let write = command::encode_write(log.now_ms(), &item, Some(&[number; 3]), old, 3);
+            let mut entries = vec![(place(1, number), Some(Bytes::from_static(b"e")))];
+            if let Some(before) = number.checked_sub(5) {
+                entries.push((place(1, before), None));
+            }
+            let write = command::with_entries(log.now_ms(), write, &entries, Units::ZERO);
+            log.push(Payload::Command(write));
+        }
+        World { logs: vec![log] }
     }
 
     pub fn log(&self, id: GroupId) -> &Log {

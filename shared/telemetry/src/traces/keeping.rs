@@ -79,6 +79,24 @@ impl Keep {
     pub(crate) fn len(&self) -> usize {
         self.traces.len() + self.messages.len() + self.entries.len()
     }
+
+    /// Takes out the traces that are looked for already: however many requests of a trace are kept, what was found of it once is not looked for
+    /// again. Gives those of `old`, which forgets them: they are to be young again.
+    pub(crate) fn pass_over_known(&mut self, young: &Wanted, old: &mut Wanted) -> Keep {
+        let mut known = Keep::default();
+        self.traces.retain(|trace| {
+            if young.has_since(trace) {
+                return false;
+            }
+            let was_old = old.has_since(trace);
+            if was_old {
+                old.forget(trace);
+                known.traces.push(*trace);
+            }
+            !was_old
+        });
+        known
+    }
 }
 
 /// What a service looks for.
@@ -482,6 +500,38 @@ mod tests {
         let traces: Vec<u128> = spans.iter().map(|span| span.trace_id).collect();
         assert_eq!(traces, [CONTEXT.trace_id, 99]);
         assert_eq!(spans[0].parent, found.spans[0].span_id);
+    }
+
+    #[test]
+    fn however_many_requests_of_a_trace_are_kept_it_is_looked_for_once() {
+        let at = |since_ns: u64| Keep {
+            traces: vec![KeptTrace {
+                trace: CONTEXT.trace_id.into(),
+                since_ns,
+            }],
+            ..Keep::default()
+        };
+        let (mut young, mut old) = (wanted(at(10)), Wanted::default());
+        // A later request of the same client.
+        let mut second = at(20);
+        assert_eq!(second.pass_over_known(&young, &mut old), Keep::default());
+        assert_eq!(second, Keep::default());
+        // One after a while: it is looked for as long again, but not from the beginning.
+        old = std::mem::take(&mut young);
+        let mut third = at(30);
+        let known = third.pass_over_known(&young, &mut old);
+        assert_eq!((third, &known), (Keep::default(), &at(30)));
+        assert!(old.is_empty());
+        assert!(young.add(&known));
+        assert_eq!(find(&young, &served(4)).spans.len(), 4);
+        // One that began before all of them, and took longer; and another trace.
+        let mut earlier = at(5);
+        earlier.traces.push(KeptTrace {
+            trace: 1.into(),
+            since_ns: 40,
+        });
+        assert_eq!(earlier.pass_over_known(&young, &mut old), Keep::default());
+        assert_eq!(earlier.traces.len(), 2);
     }
 
     #[test]

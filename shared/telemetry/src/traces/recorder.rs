@@ -34,6 +34,8 @@ const HANDS_MAX: usize = 4;
 pub(crate) struct Counts {
     kept: [AtomicU64; 4],
     not_kept: AtomicU64,
+    pub(crate) flows: AtomicU64,
+    pub(crate) flows_left_out: AtomicU64,
     pub(crate) exported: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) failed: AtomicU64,
@@ -42,6 +44,8 @@ pub(crate) struct Counts {
 pub(crate) static COUNTS: Counts = Counts {
     kept: [const { AtomicU64::new(0) }; 4],
     not_kept: AtomicU64::new(0),
+    flows: AtomicU64::new(0),
+    flows_left_out: AtomicU64::new(0),
     exported: AtomicU64::new(0),
     dropped: AtomicU64::new(0),
     failed: AtomicU64::new(0),
@@ -56,6 +60,8 @@ impl Counts {
             ("kept_throttled_total", load(&self.kept[2])),
             ("kept_failed_total", load(&self.kept[3])),
             ("not_kept_total", load(&self.not_kept)),
+            ("flows_kept_total", load(&self.flows)),
+            ("flows_not_kept_total", load(&self.flows_left_out)),
             ("spans_exported_total", load(&self.exported)),
             ("spans_dropped_total", load(&self.dropped)),
             ("exports_failed_total", load(&self.failed)),
@@ -168,6 +174,32 @@ pub fn of(mesh: &Mesh) -> Recorder {
     let identity = mesh.identity();
     let name = (identity.service.clone(), identity.instance);
     recorders().lock().get(&name).cloned().unwrap_or_default()
+}
+
+/// The way out for a participant's spans and how many of its flows are kept a minute: its recorder's way if it has joined, or one of its own. None:
+/// nothing is traced. Within a runtime.
+pub(super) fn way_out(mesh: &Mesh) -> Option<(mpsc::Sender<Span>, u32)> {
+    let settings = SETTINGS.get()?;
+    let per_minute = settings.flows_per_minute_max;
+    if let Some(inner) = of(mesh).inner {
+        return Some((inner.spans.clone(), per_minute));
+    }
+    let identity = mesh.identity();
+    let who = Who {
+        service: identity.service.clone(),
+        instance: identity.instance,
+    };
+    match export::exporter(settings, &who) {
+        Ok(exporter) => {
+            let (spans, queued) = mpsc::channel(settings.spans_queued_max.max(1));
+            tokio::spawn(export::run(exporter, settings.clone(), queued));
+            Some((spans, per_minute))
+        }
+        Err(error) => {
+            tracing::warn!("background flows are not traced: {error:#}");
+            None
+        }
+    }
 }
 
 impl Recorder {
@@ -302,19 +334,7 @@ impl Keeper {
             for _ in 0..HANDS_MAX {
                 let mut fresh = Wanted::default();
                 for mut keep in others.drain(..).filter(|keep| keep.len() > 0) {
-                    // However many requests of a trace are kept, what was found of it once is not looked for again.
-                    let mut known = Keep::default();
-                    keep.traces.retain(|trace| {
-                        if young.has_since(trace) {
-                            return false;
-                        }
-                        let was_old = old.has_since(trace);
-                        if was_old {
-                            old.forget(trace);
-                            known.traces.push(*trace);
-                        }
-                        !was_old
-                    });
+                    let known = keep.pass_over_known(&young, &mut old);
                     if !young.add(&known) || !young.add(&keep) || !fresh.add(&keep) {
                         COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
                     }

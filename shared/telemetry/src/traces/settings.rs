@@ -33,6 +33,8 @@ pub struct TraceSettings {
     pub sampled_per_second_max: u32,
     /// … and in all: a storm of throttled requests must not become a storm of spans. What is above is counted as dropped.
     pub kept_per_second_max: u32,
+    /// Background flows (elections, splits, scrubs …) that a service keeps a minute, of each name; all, unless there are more.
+    pub flows_per_minute_max: u32,
     /// Records of what was done lately that a service holds, about 120 bytes each: some seconds' worth.
     pub records_max: usize,
     /// Spans that wait to be sent; above it they are dropped and counted.
@@ -54,6 +56,7 @@ impl Default for TraceSettings {
             slow_ms: 500,
             sampled_per_second_max: 200,
             kept_per_second_max: 400,
+            flows_per_minute_max: 60,
             records_max: 16_384,
             spans_queued_max: 8_192,
             batch_spans_max: 512,

@@ -54,6 +54,7 @@ impl World {
                     transaction,
                     items,
                     client,
+                    commit_ms: 0,
                 };
                 self.courses.insert(number, course);
                 self.carry_out(number, actions);

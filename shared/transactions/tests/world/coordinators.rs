@@ -15,12 +15,15 @@ pub(super) struct Course {
     pub(super) items: Vec<String>,
     /// Of the client's transaction; none for a recovery.
     pub(super) client: Option<u64>,
+    /// When it counts, as far as is known.
+    pub(super) commit_ms: u64,
 }
 
 pub(super) struct Open {
     pub(super) state: State,
     pub(super) id: TransactionId,
     pub(super) items: Vec<String>,
+    pub(super) commit_ms: u64,
 }
 
 impl World {
@@ -36,12 +39,14 @@ impl World {
                 return;
             };
             let (transaction, items) = (course.transaction.clone(), course.items.clone());
+            let commit_ms = course.commit_ms;
             match action {
                 Action::Record => {
                     let open = Open {
                         state: State::Open,
                         id: transaction.id,
                         items,
+                        commit_ms: 0,
                     };
                     self.ledger.insert(transaction.record.clone(), open);
                     let recorded = self.step(number, Input::Recorded(true));
@@ -62,6 +67,7 @@ impl World {
                         key: Bytes::copy_from_slice(items[operation].as_bytes()),
                         id: transaction.id,
                         timestamp_ms: transaction.timestamp_ms,
+                        commit_ms: if commits { commit_ms } else { 0 },
                     };
                     let end = match commits {
                         true => Transact::Commit(end),
@@ -84,6 +90,7 @@ impl World {
                                 call,
                                 transaction: transaction.clone(),
                                 action,
+                                commit_ms,
                             };
                             self.at(delay, event);
                         }
@@ -127,22 +134,28 @@ impl World {
     }
 
     /// What the ledger does: conditional writes, atomic.
-    pub(super) fn write_ledger(&mut self, call: u64, transaction: &TransactionRef, action: Action) {
+    pub(super) fn write_ledger(
+        &mut self,
+        call: u64,
+        transaction: &TransactionRef,
+        (action, commit_ms): (Action, u64),
+    ) {
         let (record, id) = (transaction.record.clone(), transaction.id);
         let found = self.ledger.get_mut(&record).filter(|open| open.id == id);
         let decided = match (action, found) {
             (Action::Decide, Some(open)) => {
                 let may = matches!(open.state, State::Open | State::Committed);
                 if may {
-                    open.state = State::Committed;
+                    (open.state, open.commit_ms) = (State::Committed, commit_ms);
                 }
-                may
+                may.then_some(open.commit_ms)
             }
             (Action::Withdraw, Some(open)) => {
                 if open.state == State::Open {
                     open.state = State::Cancelled;
                 }
-                matches!(open.state, State::Committed | State::Done)
+                let stands = matches!(open.state, State::Committed | State::Done);
+                stands.then_some(open.commit_ms)
             }
             (Action::Close { commits }, Some(open)) => {
                 match (commits, open.state) {
@@ -154,7 +167,7 @@ impl World {
                 }
                 return;
             }
-            _ => false,
+            _ => None,
         };
         if let Some(delay) = self.delay() {
             self.at(delay, Event::Answer(call, Answer::Decided(decided)));
@@ -185,6 +198,7 @@ impl World {
                     key,
                     id: transaction.id,
                     timestamp_ms: transaction.timestamp_ms,
+                    commit_ms: 0,
                 };
                 let end = ItemOperation::Transact(Box::new(Transact::Cancel(end)));
                 self.call(Purpose::Free, &item, end);
@@ -195,7 +209,7 @@ impl World {
                 State::Committed | State::Done => Some(true),
                 State::Cancelled => Some(false),
             };
-            let items = open.items.clone();
+            let (items, commit_ms) = (open.items.clone(), open.commit_ms);
             self.recovering.insert(transaction.id, self.now);
             let (course, actions) = Coordinator::recover(items.len(), decided);
             let number = self.fresh();
@@ -205,6 +219,7 @@ impl World {
                 transaction,
                 items,
                 client,
+                commit_ms,
             };
             self.courses.insert(number, course);
             self.carry_out(number, actions);

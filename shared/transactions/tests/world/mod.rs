@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use model::KeyRange;
-use partition::{Limits, Partition, PartitionState};
-use paxos::Configuration;
+use partition::{Limits, Partition};
 use protocol::item::{ItemFault, ItemOperation, ItemReply};
 use protocol::transact::{TransactionId, TransactionRef};
 use transactions::{Action, Input, Verdict, Vote};
@@ -14,7 +12,7 @@ use transactions::{Action, Input, Verdict, Vote};
 use self::clients::Gathering;
 use self::coordinators::{Course, Open};
 use self::draws::Draws;
-use self::items::{get, item_name, list_of, shard_of, table};
+use self::items::{get, item_name, list_of, shard_of};
 use self::shard::{Shard, Tree};
 use crate::history::{self, Operation};
 
@@ -22,6 +20,7 @@ mod clients;
 mod coordinators;
 mod draws;
 mod items;
+mod moments;
 mod shard;
 
 const SHARDS: usize = 3;
@@ -43,6 +42,8 @@ pub struct Counts {
     pub leaders_lost: u64,
     pub reads: u64,
     pub late: u64,
+    /// Transactions that a point in time cuts through.
+    pub cut: u64,
 }
 
 impl Counts {
@@ -54,6 +55,7 @@ impl Counts {
         self.leaders_lost += other.leaders_lost;
         self.reads += other.reads;
         self.late += other.late;
+        self.cut += other.cut;
     }
 }
 
@@ -82,6 +84,7 @@ enum Event {
         call: u64,
         transaction: TransactionRef,
         action: Action,
+        commit_ms: u64,
     },
     Answer(u64, Answer),
     Patience(u64),
@@ -95,7 +98,8 @@ enum Event {
 #[derive(Clone, Debug)]
 enum Answer {
     Item(ItemReply),
-    Decided(bool),
+    /// When it counts; none: it is cancelled.
+    Decided(Option<u64>),
 }
 
 pub struct World {
@@ -118,21 +122,10 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let state = || {
-            PartitionState::empty(
-                Configuration::default(),
-                KeyRange {
-                    start: Bytes::new(),
-                    end: Bytes::new(),
-                },
-                table(),
-                Vec::new(),
-            )
-        };
         let shards = (0..SHARDS).map(|_| Shard {
-            partition: Partition::new(state(), Limits::default()),
+            partition: Partition::new(shard::begun(), Limits::default()),
             tree: Tree::default(),
-            applied: 0,
+            log: Vec::new(),
             proposed: VecDeque::new(),
         });
         Self {
@@ -238,7 +231,8 @@ impl World {
                 call,
                 transaction,
                 action,
-            } => self.write_ledger(call, &transaction, action),
+                commit_ms,
+            } => self.write_ledger(call, &transaction, (action, commit_ms)),
             Event::Answer(call, answer) => self.answered(call, Some(answer)),
             Event::Patience(call) => self.answered(call, None),
             Event::Commit(shard) => {
@@ -301,6 +295,11 @@ impl World {
         };
         match purpose {
             Purpose::Prepare(number, operation) => {
+                if let Some(ItemReply::Prepared { time_ms, .. }) = reply
+                    && let Some(course) = self.courses.get_mut(&number)
+                {
+                    course.commit_ms = course.commit_ms.max(*time_ms);
+                }
                 let vote = match reply {
                     Some(ItemReply::Prepared { .. }) => Vote::Accepted,
                     Some(ItemReply::Fault(ItemFault::Conflict { .. })) => Vote::Refused,
@@ -317,7 +316,12 @@ impl World {
             }
             Purpose::Decide(number) => {
                 let decided = match answer {
-                    Some(Answer::Decided(decided)) => Some(decided),
+                    Some(Answer::Decided(commit_ms)) => {
+                        if let Some(course) = self.courses.get_mut(&number) {
+                            course.commit_ms = commit_ms.unwrap_or(course.commit_ms);
+                        }
+                        Some(commit_ms.is_some())
+                    }
                     _ => None,
                 };
                 let actions = self.step(number, Input::Decided(decided));

@@ -5,12 +5,16 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use model::KeyRange;
-use partition::{BTree, BTreeError, Evaluated, Partition, Transacted};
-use paxos::{Ballot, Entry, NodeId, Payload};
+use partition::{BTree, BTreeError, Evaluated, Partition, PartitionState, Transacted};
+use paxos::{Ballot, Configuration, Entry, NodeId, Payload};
 use protocol::item::{ItemOperation, ItemReply};
 use protocol::transact::Transact;
 
+use super::items::table;
 use super::{Event, World};
+
+/// How far each leader's clock is ahead of a coordinator's, milliseconds.
+pub(super) const CLOCKS_MS: [u64; super::SHARDS] = [0, 900, 350];
 
 #[derive(Default)]
 pub(super) struct Tree(pub(super) BTreeMap<Bytes, Bytes>);
@@ -35,20 +39,30 @@ impl BTree for Tree {
     }
 }
 
+/// What a partition begins with.
+pub(super) fn begun() -> PartitionState {
+    PartitionState::empty(
+        Configuration::default(),
+        KeyRange::default(),
+        table(),
+        Vec::new(),
+    )
+}
+
 /// A partition and its log.
 pub(super) struct Shard {
     pub(super) partition: Partition<u64>,
     pub(super) tree: Tree,
-    pub(super) applied: u64,
+    /// What is committed.
+    pub(super) log: Vec<Entry>,
     /// Commands in the log, not committed.
     pub(super) proposed: VecDeque<Bytes>,
 }
 
 impl Shard {
     pub(super) fn apply(&mut self, command: Bytes, answers: &mut Vec<(u64, ItemReply)>) {
-        self.applied += 1;
         let entry = Entry {
-            index: self.applied,
+            index: self.applied() + 1,
             ballot: Ballot {
                 round: 1,
                 node: NodeId(1),
@@ -56,6 +70,11 @@ impl Shard {
             payload: Payload::Command(command),
         };
         self.partition.apply(&entry, answers).expect("applies");
+        self.log.push(entry);
+    }
+
+    fn applied(&self) -> u64 {
+        self.log.len() as u64
     }
 }
 
@@ -77,7 +96,7 @@ impl World {
     }
 
     pub(super) fn arrive(&mut self, call: u64, at: usize, operation: &ItemOperation) {
-        let (now, shard) = (self.now, &mut self.shards[at]);
+        let (now, shard) = (self.now + CLOCKS_MS[at], &mut self.shards[at]);
         let Shard {
             partition, tree, ..
         } = shard;
@@ -118,7 +137,7 @@ impl World {
             }
         };
         if !commands.is_empty() {
-            let first = shard.applied + shard.proposed.len() as u64 + 1;
+            let first = shard.applied() + shard.proposed.len() as u64 + 1;
             shard.partition.proposed(first);
             let count = commands.len();
             shard.proposed.extend(commands);

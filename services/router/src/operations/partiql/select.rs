@@ -1,10 +1,10 @@
 //! SELECT: item collections one after another, or a scan.
 
 use expression::partiql::Select;
-use model::{ApiError, IndexId, KeyRange, TableDefinition, Units, capacity, key};
+use model::{ApiError, KeyRange, Units};
 use protocol::item::{Page, PageReply};
 
-use super::super::target::items_range;
+use super::super::target::Target;
 use super::super::{pages, usable_table_for};
 use super::token::{Fingerprint, Position};
 use crate::answer::{Answer, write_items};
@@ -13,9 +13,6 @@ use crate::constraints::table_of;
 use crate::consumed::Detail;
 use crate::requests::Integer;
 use crate::texts;
-
-/// The base table.
-const BASE: IndexId = IndexId(0);
 
 /// What an ExecuteStatement says besides its statement.
 pub(super) struct Reading {
@@ -39,18 +36,18 @@ pub(super) async fn execute<B: Backend>(
         context,
     )
     .await?;
-    if let Some(index) = &select.target.index {
-        return Err(texts::no_such_index(index));
-    }
-    let access = select.access(&table.keys)?;
+    let index = select.target.index.as_deref();
+    let target = Target::of(table, index, reading.strong, backend, context).await?;
+    let access = select.access(&target.keys())?;
     if let Some(projection) = &select.projection {
-        projection.check_key_paths(&table.keys)?;
+        projection.check_key_paths(&target.table.keys)?;
     }
-    let ranges = match &access.collections {
-        None => vec![key::index_range(table.id, BASE)],
+    let fetch = target.fetch(None, select.projection.as_ref(), access.filter.as_ref())?;
+    let ranges = match access.collections {
+        None => vec![target.whole()],
         Some(collections) => collections
-            .iter()
-            .map(|collection| items_range(&table, collection))
+            .into_iter()
+            .map(|terms| target.range(&target.resolve(terms)?))
             .collect::<Result<_, _>>()?,
     };
     let start = match &reading.next_token {
@@ -64,7 +61,7 @@ pub(super) async fn execute<B: Backend>(
         bytes: pages::PAGE_BYTES_MAX,
     };
     let mut read: Vec<PageReply> = Vec::new();
-    let mut units = Units::ZERO;
+    let (mut units, mut fetched) = (Units::ZERO, Units::ZERO);
     let mut next = None;
     let mut after = start.after;
     for (number, range) in ranges.iter().enumerate().skip(start.collection as usize) {
@@ -88,11 +85,15 @@ pub(super) async fn execute<B: Backend>(
             bytes_max: left.bytes,
             filter: access.filter.clone(),
             projection: select.projection.clone(),
+            index: target.local(),
+            fetch,
             ..Page::default()
         };
-        let reply = backend.page(&table, page, context).await?;
+        let reply = backend.page(&target.asked, page, context).await?;
         left.use_up(&reply);
-        units = units.saturating_add(capacity::read_units(reply.bytes_read, reading.strong));
+        let (of_read, of_fetched) = reply.units(reading.strong);
+        units = units.saturating_add(of_read);
+        fetched = fetched.saturating_add(of_fetched);
         let stopped = reply.last_key.clone();
         read.push(reply);
         if stopped.is_some() {
@@ -103,7 +104,7 @@ pub(super) async fn execute<B: Backend>(
             break;
         }
     }
-    answer(&table, &read, next, units, &reading)
+    answer(&target, &read, next, (units, fetched), &reading)
 }
 
 /// What of a request's bounds is left.
@@ -142,10 +143,10 @@ fn check(start: &Position, ranges: &[KeyRange]) -> Result<(), ApiError> {
 }
 
 fn answer(
-    table: &TableDefinition,
+    target: &Target,
     read: &[PageReply],
     next: Option<Position>,
-    units: Units,
+    units: (Units, Units),
     reading: &Reading,
 ) -> Result<Vec<u8>, ApiError> {
     let items = || read.iter().flat_map(|page| &page.items);
@@ -162,6 +163,6 @@ fn answer(
             answer.item("LastEvaluatedKey", key)?;
         }
     }
-    reading.detail.add(&mut answer, &table.name, units);
+    target.add_units(&mut answer, units, reading.detail);
     Ok(answer.finish())
 }
