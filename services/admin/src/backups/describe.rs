@@ -97,8 +97,29 @@ impl BackupRecord {
         json!({
             "BackupDetails": self.details(region),
             "SourceTableDetails": source,
-            "SourceTableFeatureDetails": {},
+            "SourceTableFeatureDetails": self.features(region),
         })
+    }
+
+    /// `SourceTableFeatureDetails`.
+    fn features(&self, region: &str) -> Value {
+        let table = &self.table;
+        let mut features = json!({ "TimeToLiveDescription": table.ttl.describe(false) });
+        for (member, local) in [
+            ("LocalSecondaryIndexes", true),
+            ("GlobalSecondaryIndexes", false),
+        ] {
+            let indexes = table.index_requests(local);
+            if !indexes.is_empty() {
+                features[member] = json!(indexes);
+            }
+        }
+        let mut shown = json!({});
+        table.streams.describe(&table.arn(region), &mut shown);
+        if let Some(stream) = shown.get("StreamSpecification") {
+            features["StreamDescription"] = stream.clone();
+        }
+        features
     }
 }
 

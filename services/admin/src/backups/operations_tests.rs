@@ -157,3 +157,34 @@ fn only_so_many_run_at_once() {
     jobs[0].outcome = Some(Outcome::Done { manifest: None });
     assert!(check_room(&jobs, "exports", 2, JobRecord::is_export).is_ok());
 }
+
+#[test]
+fn a_backup_describes_what_its_table_had() {
+    let mut backup = backup("music", 1, BackupKind::User);
+    let features =
+        |backup: &BackupRecord| backup.describe("eu-1")["SourceTableFeatureDetails"].clone();
+    let off = json!({ "TimeToLiveStatus": "DISABLED" });
+    assert_eq!(features(&backup), json!({ "TimeToLiveDescription": off }));
+    let keys = model::index::IndexKeys {
+        partition: vec![backup.table.keys.partition.clone()],
+        sort: Vec::new(),
+    };
+    backup.table.indexes = vec![model::index::IndexDefinition {
+        id: model::IndexId(model::index::FIRST_GLOBAL),
+        name: "by-key".into(),
+        scope: model::index::IndexScope::Global(Default::default()),
+        keys: keys.clone(),
+        projection: model::index::IndexProjection::All,
+    }];
+    backup.table.ttl.attribute = Some("until".into());
+    let index = json!({
+        "IndexName": "by-key",
+        "KeySchema": keys.describe(),
+        "Projection": { "ProjectionType": "ALL" },
+    });
+    let on = json!({ "TimeToLiveStatus": "ENABLED", "AttributeName": "until" });
+    assert_eq!(
+        features(&backup),
+        json!({ "GlobalSecondaryIndexes": [index], "TimeToLiveDescription": on })
+    );
+}
