@@ -1,42 +1,13 @@
 """A storage node that gets a hundredth of its time: its groups are not dragged along, and it loses what it leads."""
 
-import os
-import signal
-import threading
-
 import pytest
 
 import harness
 from conftest import make_table
+from slowness import Slow
 from traffic import Traffic
 
 VICTIM = 2
-
-
-class Slow:
-    """Lets a process run for a hundredth of the time: a few milliseconds, then it stands still. A context manager."""
-
-    RUNS_S, STANDS_S = 0.004, 0.396
-
-    def __init__(self, pid):
-        self.pid = pid
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.pace)
-
-    def pace(self):
-        while not self.ended.is_set():
-            os.kill(self.pid, signal.SIGSTOP)
-            self.ended.wait(self.STANDS_S)
-            os.kill(self.pid, signal.SIGCONT)
-            self.ended.wait(self.RUNS_S)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self.thread.join()
 
 
 @pytest.fixture
