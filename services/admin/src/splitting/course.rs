@@ -241,7 +241,7 @@ impl Course {
     fn next(&mut self, split: &SplitRecord, record: &TableRecord, view: &SplitView) -> Option<Act> {
         let children = children(split, view);
         match (split.phase, children) {
-            (SplitPhase::Settled, children) => self.end(split, children, record, view),
+            (SplitPhase::Settled, _) => self.end(split, record, view),
             (_, Some(children)) => Some(self.settle(split, children, record)),
             (_, None) if self.given_up => Some(Act::RecordTable(Box::new(without(record, split)))),
             (phase, None) => {
@@ -314,20 +314,17 @@ impl Course {
     }
 
     /// Once all of the children's replicas are there, nobody needs the parent's log any more.
-    fn end(
-        &self,
-        split: &SplitRecord,
-        children: Option<[&Seen; 2]>,
-        record: &TableRecord,
-        view: &SplitView,
-    ) -> Option<Act> {
+    fn end(&self, split: &SplitRecord, record: &TableRecord, view: &SplitView) -> Option<Act> {
         if self.ended {
             return Some(Act::RecordTable(Box::new(without(record, split))));
         }
-        let children = children?;
-        if !children.iter().all(|child| whole(child, view)) {
-            return None;
-        }
+        // A child that was split since, and was ended for it, was whole before.
+        let is_there =
+            |&id: &GroupId| record.partitions.contains(&id) || record.split_of(id).is_some();
+        let children = [split.left, split.right].into_iter().filter(is_there);
+        let children: Vec<&Seen> = children
+            .map(|id| child(id, split, view).filter(|child| whole(child, view)))
+            .collect::<Option<_>>()?;
         let parent = view.partitions.get(split.parent);
         // The children's archives begin with their parent's: it stays until that is whole.
         let waits = match parent.filter(|parent| parent.fresh(view.now_ms)) {
@@ -364,11 +361,15 @@ impl Course {
 
 /// Both children, once leaders have spoken for them.
 fn children<'a>(split: &SplitRecord, view: &SplitView<'a>) -> Option<[&'a Seen; 2]> {
-    let child = |id| {
-        let seen = view.partitions.get(id)?;
-        (seen.info.parent == Some(split.parent)).then_some(seen)
-    };
-    Some([child(split.left)?, child(split.right)?])
+    Some([
+        child(split.left, split, view)?,
+        child(split.right, split, view)?,
+    ])
+}
+
+fn child<'a>(id: GroupId, split: &SplitRecord, view: &SplitView<'a>) -> Option<&'a Seen> {
+    let seen = view.partitions.get(id)?;
+    (seen.info.parent == Some(split.parent)).then_some(seen)
 }
 
 /// All replicas are there and in step.

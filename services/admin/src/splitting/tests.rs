@@ -85,6 +85,33 @@ fn a_parent_stays_until_its_log_is_archived() {
 }
 
 #[test]
+fn a_child_that_is_split_and_ended_before_its_parent_holds_nothing_up() {
+    let mut mesh = Mesh::new(2, ON_DEMAND, 1);
+    let mut admin = Admin::new(SplitSettings::default());
+    let parent = mesh.record.partitions[0];
+    begin(&mut mesh, parent);
+    mesh.groups.get_mut(&parent).unwrap().info.unarchived = true;
+    let child = GroupId(103);
+    let mut begun = false;
+    for _ in 0..90 {
+        mesh.turn();
+        mesh.push_to(&mut admin.partitions, 100);
+        admin.go_on(&mut mesh, usize::MAX);
+        mesh.check();
+        if !begun && mesh.record.partitions.contains(&child) {
+            begin(&mut mesh, child);
+            begun = true;
+        }
+    }
+    assert!(begun && !mesh.groups.contains_key(&child));
+    assert!(mesh.record.split_of(parent).is_some(), "it waits");
+    mesh.groups.get_mut(&parent).unwrap().info.unarchived = false;
+    settle(&mut mesh, &mut admin, 30);
+    assert_eq!(mesh.record.partitions.len(), 4);
+    assert_eq!(mesh.groups.len(), 4);
+}
+
+#[test]
 fn admins_may_crash_at_every_step_and_nothing_is_lost_or_done_twice() {
     // `acts`: how many things each admin does before the next one takes over, which knows nothing but records and pushes.
     for seed in 0..25 {
