@@ -181,7 +181,8 @@ def test_without_the_store_writes_go_on_up_to_the_limit_of_the_log(mesh, table):
         # Up to about the limit all went into the log, of which every node has a copy.
         assert (len(known) - before) * item_bytes > limit // 2, len(known)
         harness.wait_until("reads go on", lambda: read(known[-1]), timeout_s=60)
-        assert any(number(port, "evenkeel_storage_wal_full") == 1 for port in health_ports(mesh, STORAGE))
+        full = lambda: any(number(port, "evenkeel_storage_wal_full") == 1 for port in health_ports(mesh, STORAGE))
+        harness.wait_until("a node shows that its log is full", full, timeout_s=60)
     finally:
         archive.unlink()
         away.rename(archive)
