@@ -35,6 +35,8 @@ pub(crate) struct Work {
     ahead: Chain,
     /// What is in the store without its manifest.
     checked: Option<Checked>,
+    /// Nothing was stored since the archive was looked at.
+    is_fresh: bool,
     /// When the segment in hand was begun and when its content was stored, Unix nanoseconds; for its trace.
     times_ns: (u64, u64),
 }
@@ -50,6 +52,7 @@ impl Work {
             tail: Tail::default(),
             ahead: Chain::default(),
             checked: None,
+            is_fresh: false,
             times_ns: (0, 0),
         })
     }
@@ -126,12 +129,8 @@ impl Work {
         let snapshots = reader.snapshots(partition).await?;
         desk.store_answered(Ok(()));
         let begins = birth.begins();
-        // What is no longer needed is deleted: the archive may begin with a snapshot.
-        let anchors = snapshots.iter().map(|name| name.applied).chain([begins]);
-        let (end, anchor) = anchors
-            .map(|anchor| (chain.reach(anchor), anchor))
-            .max()
-            .unwrap_or((begins, begins));
+        let applied = snapshots.iter().map(|name| name.applied);
+        let (end, anchor) = goes_on_at(begins, applied, &chain, known.log.floor);
         self.tail = self.tail_at(desk, &birth, &chain, end).await?;
         let newest = snapshots.iter().map(|name| name.applied).max();
         let weight = self.weigh(desk, &chain, newest.unwrap_or(anchor)).await?;
@@ -142,6 +141,7 @@ impl Work {
         let adopted = matches!(birth.origin, Origin::Adopted { .. });
         self.birth = Some(birth);
         self.checked = None;
+        self.is_fresh = true;
         self.course.loaded(Loaded {
             end,
             since_snapshot_bytes: weight,
@@ -252,12 +252,15 @@ impl Work {
             let (first, last, bytes) = (manifest.first, manifest.last, manifest.bytes);
             self.course.stored(first, last, bytes, node, desk.now_ms());
             self.checked = Some(checked);
+            self.is_fresh = false;
             self.times_ns.1 = now_ns();
             return Ok(());
         }
         match gone.iter().min() {
             // Every voter says so.
-            Some(&floor) if gone.len() == sources.len() => self.jump(desk, floor),
+            Some(&floor) if gone.len() == sources.len() && self.is_fresh => self.jump(desk, floor),
+            // Another instance may have archived them since, or that is why they are gone.
+            Some(_) if gone.len() == sources.len() => self.course.forget(desk.now_ms()),
             _ => return Err(why.into()),
         }
         Ok(())
@@ -461,6 +464,28 @@ impl Work {
     }
 }
 
+/// Where a partition's archive goes on, and the snapshot or birth from which it reaches there. What is no longer needed is deleted: the archive may
+/// begin with a snapshot. But a snapshot may also be ahead of the segments: what is between is archived, too, while the leader's log, which
+/// begins behind `floor`, still has it.
+fn goes_on_at(
+    begins: Index,
+    snapshots: impl Iterator<Item = Index>,
+    chain: &Chain,
+    floor: Index,
+) -> (Index, Index) {
+    let mut anchors: Vec<Index> = snapshots.collect();
+    if anchors.is_empty() || chain.covering(begins + 1).is_some() {
+        anchors.push(begins);
+    }
+    let ends = anchors
+        .into_iter()
+        .map(|anchor| (chain.reach(anchor), anchor));
+    let ends: Vec<(Index, Index)> = ends.collect();
+    let had = ends.iter().filter(|(end, _)| *end >= floor).min();
+    let found = had.or(ends.iter().max()).copied();
+    found.unwrap_or((begins, begins))
+}
+
 /// The tail at a position of which nothing else is known.
 fn blind(index: Index) -> Tail {
     Tail {
@@ -475,4 +500,37 @@ fn undecided(partition: GroupId) -> String {
 
 fn hole(partition: GroupId) -> String {
     format!("partition {}: hole", partition.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use archive::{Digest, SegmentName};
+
+    use super::*;
+
+    fn chain(ranges: &[(Index, Index)]) -> Chain {
+        let name =
+            |&(first, last): &(Index, Index)| SegmentName::new(first, last, &Digest::of(b""));
+        ranges.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_snapshot_ahead_of_the_segments_leaves_nothing_out_that_the_leader_still_has() {
+        let segments = chain(&[(1, 50), (51, 96)]);
+        let at = |floor| goes_on_at(0, [109].into_iter(), &segments, floor);
+        assert_eq!(at(0), (96, 0));
+        assert_eq!(at(96), (96, 0));
+        // It is lost: only the snapshot goes beyond it.
+        assert_eq!(at(97), (109, 109));
+    }
+
+    #[test]
+    fn an_archive_may_begin_with_a_snapshot() {
+        let segments = chain(&[(81, 100), (101, 120)]);
+        for floor in [0, 90, 120] {
+            let at = goes_on_at(0, [90, 110].into_iter(), &segments, floor);
+            assert_eq!(at.0, 120);
+        }
+        assert_eq!(goes_on_at(7, [].into_iter(), &Chain::default(), 0), (7, 7));
+    }
 }
