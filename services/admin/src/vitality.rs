@@ -228,11 +228,11 @@ impl Watch {
     }
 }
 
-/// Whether a good part of a node's replicas is fenced. Those send nothing, and peers that share no others with it hear nothing: it must
-/// be taken at its own word, or it would never get the replicas that heal it.
+/// Whether a good part of a node's replicas is fenced, or it has none (its disk was replaced). Those send nothing, and peers that share no
+/// others with it hear nothing: it must be taken at its own word, or it would never get the replicas that heal it.
 fn is_mute(health: &StorageHealth) -> bool {
     let fenced = health.fenced.len() as u64;
-    fenced > 0 && fenced * 4 >= health.replicas
+    fenced * 4 >= health.replicas
 }
 
 /// What the peers say of a node.
@@ -378,7 +378,8 @@ mod tests {
             Vitality::Suspect,
             "the others should be heard"
         );
-        assert_eq!(vitality(0, 0), Vitality::Suspect);
+        assert_eq!(vitality(0, 0), Vitality::Alive, "its disk was replaced");
+        assert_eq!(vitality(0, 1), Vitality::Suspect);
     }
 
     #[test]
