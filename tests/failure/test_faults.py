@@ -3,6 +3,7 @@ built anew from its peers.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,30 @@ def new_table(mesh):
 
 def size(mesh, group):
     return (data(mesh) / "replicas" / group / "data.mdb").stat().st_size
+
+
+def test_a_replaced_disk_is_filled_again(mesh):
+    """A node comes back with an empty disk, and there is no other one in its zone: all that it held is copied to it."""
+    harness.wait_until("all is well", lambda: healthy(mesh), timeout_s=120)
+    table, _ = new_table(mesh)
+    with Traffic([mesh.url, mesh.second_url], table) as traffic:
+        traffic.wait_for_writes(100)
+        before = groups(mesh)
+        mesh.kill(NODE)
+        traffic.every_key_moves()
+        shutil.rmtree(data(mesh))
+        mesh.start_one(NODE)
+
+        def is_filled():
+            return (data(mesh) / "replicas").exists() and groups(mesh) == before and healthy(mesh)
+
+        harness.wait_until("it has all of them again", is_filled, timeout_s=120, every_s=0.5)
+        # And they count: with another node gone, nothing can be written without them.
+        mesh.kill("storage-1")
+        traffic.every_key_moves()
+        mesh.start_one("storage-1")
+        traffic.every_key_moves()
+    traffic.check(mesh.url)
 
 
 def test_damage_is_fenced_replica_by_replica(mesh):
