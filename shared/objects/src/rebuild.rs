@@ -2,23 +2,26 @@
 //! objects are tried: what is damaged is passed over in favour of an overlapping segment, an older snapshot and a longer replay, or the parent
 //! that the partition was split off from; a hole is an error that names it. Holds one object and one batch at a time.
 
-use std::ops::RangeInclusive;
+mod error;
+mod replay;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::check::{CheckError, follow};
 use archive::{
     Birth, Chain, Origin, PartitionRef, Refusal, Segment, SegmentManifest, SegmentName,
     SnapshotName, SplitMark, Tail,
 };
 use model::KeyRange;
-use partition::split::{self, SIDES};
-use partition::{Ahead, Batch, Limits, Partition, PartitionError, PartitionState};
-use paxos::{Ballot, Index};
+use partition::{Ahead, Batch, Limits, Partition, PartitionState};
+use paxos::Index;
 
 use crate::error::ReadError;
 use crate::reader::ArchiveReader;
 use crate::sink::{Sink, SinkError};
+
+pub use error::RebuildError;
+use replay::{Replay, born};
 
 /// Changes that are brought into the sink at a time, bytes.
 const BATCH_BYTES: usize = 8 << 20;
@@ -33,79 +36,6 @@ pub enum Target {
     Time(u64),
     /// Everything that is in the archive.
     End,
-}
-
-/// A partition cannot be rebuilt.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum RebuildError {
-    /// The store's fault: try again later.
-    #[error(transparent)]
-    Store(#[from] crate::error::ObjectError),
-    /// The archive does not know the partition.
-    #[error("{0} has no birth in the archive")]
-    Unknown(PartitionRef),
-    /// An object that nothing replaces is not what it must be.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Entries are missing.
-    #[error("entries {} to {} of {partition} are not in the archive{}", .missing.start(), .missing.end(), passed_over(.damaged))]
-    Hole {
-        /// The partition, or one that it was split off from.
-        partition: PartitionRef,
-        /// What is missing.
-        missing: RangeInclusive<Index>,
-        /// Objects that were damaged, and would have helped.
-        damaged: Vec<Refusal>,
-    },
-    /// The log of before the archive is gone, and there is no good snapshot at or before the target.
-    #[error("{partition} began before the archive and has no good snapshot at or before the target{}", passed_over(.damaged))]
-    NoSnapshot {
-        /// The partition.
-        partition: PartitionRef,
-        /// Damaged ones.
-        damaged: Vec<Refusal>,
-    },
-    /// Whole objects contradict each other.
-    #[error("segment {name:?} of {partition} contradicts the log before it: {why}")]
-    Contradiction {
-        /// The partition.
-        partition: PartitionRef,
-        /// The segment.
-        name: SegmentName,
-        /// How.
-        why: String,
-    },
-    /// What was rebuilt has another number of items than the log says.
-    #[error("{partition} rebuilt to {index} has {found} items, its log says {expected}")]
-    Count {
-        /// The partition.
-        partition: PartitionRef,
-        /// Position.
-        index: Index,
-        /// By the log.
-        expected: u64,
-        /// In the sink.
-        found: u64,
-    },
-    /// The sink failed.
-    #[error(transparent)]
-    Sink(#[from] SinkError),
-}
-
-fn passed_over(damaged: &[Refusal]) -> String {
-    damaged
-        .iter()
-        .map(|refusal| format!("; {refusal}"))
-        .collect()
-}
-
-impl From<ReadError> for RebuildError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Store(error) => error.into(),
-            ReadError::Refused(refusal) => refusal.into(),
-        }
-    }
 }
 
 /// What was rebuilt.
@@ -578,128 +508,6 @@ impl<S: Sink> Work<S> {
         let (sink, result) = call.await.map_err(|error| SinkError(error.to_string()))?;
         self.sink = Some(sink);
         Ok(result?)
-    }
-}
-
-/// One partition's log on its way into the state machine.
-struct Replay<'a> {
-    leg: &'a Leg,
-    machine: Partition<()>,
-    tail: Tail,
-    /// The time where the replay began.
-    inherited_ms: u64,
-    /// The segment before, which the next one may overlap.
-    before: Option<Segment>,
-    beyond: bool,
-}
-
-impl Replay<'_> {
-    fn contradiction(&self, manifest: &SegmentManifest, why: String) -> RebuildError {
-        RebuildError::Contradiction {
-            partition: self.leg.birth.partition.clone(),
-            name: manifest.name(),
-            why,
-        }
-    }
-
-    /// What is known of the entries that this segment repeats must be what it says.
-    fn compare(&self, manifest: &SegmentManifest, segment: &Segment) -> Result<(), RebuildError> {
-        let known = self.before.iter().flat_map(|before| &before.entries);
-        let same = known
-            .filter(|known| known.index >= segment.first() && known.index <= segment.last())
-            .all(|known| {
-                segment
-                    .entries
-                    .get((known.index - segment.first()) as usize)
-                    == Some(known)
-            });
-        // A birth does not know the ballot before its first entry.
-        let at_tail = segment
-            .entries
-            .iter()
-            .find(|entry| entry.index == self.tail.index);
-        let follows = at_tail.is_none_or(|entry| {
-            self.tail.ballot == Ballot::default() || entry.ballot == self.tail.ballot
-        });
-        match same && follows {
-            true => Ok(()),
-            false => Err(self.contradiction(manifest, "entries that both hold differ".to_owned())),
-        }
-    }
-
-    /// Applies the next entry; false: it lies behind the target.
-    fn apply(
-        &mut self,
-        manifest: &SegmentManifest,
-        entry: &paxos::Entry,
-    ) -> Result<bool, RebuildError> {
-        let failed = |error: CheckError| self.contradiction(manifest, error.to_string());
-        let tail = follow(&self.leg.birth, &self.tail, entry).map_err(failed)?;
-        let is_behind = match self.leg.target {
-            Target::Index(index) => entry.index > index,
-            Target::Time(time_ms) => tail.time_ms > time_ms,
-            Target::End => false,
-        };
-        if is_behind {
-            self.beyond = true;
-            return Ok(false);
-        }
-        let applied = self.machine.apply(entry, &mut Vec::new());
-        applied.map_err(|error: PartitionError| self.contradiction(manifest, error.to_string()))?;
-        self.tail = tail;
-        Ok(true)
-    }
-
-    /// The manifest must say of the log what the log says itself.
-    fn check_tail(&self, manifest: &SegmentManifest) -> Result<(), RebuildError> {
-        let (said, found) = (manifest.tail(), self.tail);
-        // Behind a hole, and for an adopted partition, manifests do not know the configuration (0) nor the time before: both come with the
-        // snapshot. A child's snapshot also has its parent's time while there is no later command.
-        let inherited = found.time_ms == self.inherited_ms;
-        let split = |tail: &Tail| tail.split.map(|split| (split.at, split.left));
-        let same = (said.index, said.ballot) == (found.index, found.ballot)
-            && (inherited || said.time_ms == found.time_ms)
-            && (said.generation == 0 || said.generation == found.generation)
-            && split(&said) == split(&found);
-        match same {
-            true => Ok(()),
-            false => Err(self.contradiction(
-                manifest,
-                format!("its manifest says {said:?}, the log {found:?}"),
-            )),
-        }
-    }
-}
-
-/// What the child begins with, where its parent's log ended.
-fn born(parent: &Leg, child: &Birth, point: &Point) -> Result<Point, RebuildError> {
-    let id = child.partition.partition;
-    let split = point.state.split.as_ref();
-    let begun = split.and_then(|split| {
-        let committed = split
-            .committed
-            .as_ref()
-            .filter(|committed| committed.at == child.begins())?;
-        let side = SIDES
-            .into_iter()
-            .find(|side| split::child_of(split, *side) == id)?;
-        let parent = parent.birth.partition.partition;
-        let begun = split::begun_child(&point.state, parent, split, committed, side);
-        (begun.range == child.range).then_some(begun)
-    });
-    match begun {
-        Some(state) => Ok(Point {
-            state,
-            tail: child.tail(),
-        }),
-        None => {
-            let key = child.partition.folder_of(archive::key::Folder::Births);
-            let why = format!(
-                "the log of partition {} does not end with it",
-                parent.birth.partition.partition.0
-            );
-            Err(archive::Fault::Contradicts(why).at(key).into())
-        }
     }
 }
 

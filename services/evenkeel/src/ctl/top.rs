@@ -8,8 +8,10 @@ use std::time::Duration;
 use protocol::operate::{Answer, Command, MeshHealth, PartitionStatus, TableSums, table_sums};
 use serde::Serialize;
 
+use super::desk::Desk;
+use super::options::Output;
+use super::screens;
 use super::table::{Side, bytes, table};
-use super::{Desk, Output, screens};
 
 /// Tables and partitions on the screen.
 const ROWS_MAX: usize = 15;
