@@ -54,7 +54,7 @@ pub(crate) struct Admission {
     heat: Option<Heat>,
     /// What a partition may consume in a second, reads and writes.
     caps: [u64; 2],
-    /// Units served and refused since the leader was told of them.
+    /// Read units served and refused since the leader was told of them.
     untold: (Units, Units),
 }
 
@@ -273,12 +273,15 @@ impl Store {
         units: Units,
         admitted: bool,
     ) {
-        let untold = &mut self.admission.untold;
-        let untold = match admitted {
-            true => &mut untold.0,
-            false => &mut untold.1,
-        };
-        *untold = untold.saturating_add(units);
+        // A follower serves reads only; what a leader wrote before it stepped down is no read.
+        if direction == Direction::Read {
+            let untold = &mut self.admission.untold;
+            let untold = match admitted {
+                true => &mut untold.0,
+                false => &mut untold.1,
+            };
+            *untold = untold.saturating_add(units);
+        }
         let rate = match admitted {
             true => &mut self.admission.line(direction).served,
             false => &mut self.admission.refused,
