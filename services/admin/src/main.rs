@@ -36,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         let running = admin::start(file.admin, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
+        telemetry::traces::shut_down().await;
         Ok(())
     })
 }

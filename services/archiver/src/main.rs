@@ -40,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         let running = archiver::start(file.archiver, &file.archive, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
+        telemetry::traces::shut_down().await;
         Ok(())
     })
 }

@@ -37,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         let running = canary::start(file.canary, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
+        telemetry::traces::shut_down().await;
         Ok(())
     })
 }

@@ -1,7 +1,6 @@
 //! The memds service: `evenkeel-memds --config FILE`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Parser;
 use memds::MemdsSettings;
@@ -17,9 +16,6 @@ struct Arguments {
     #[arg(long)]
     config: Option<PathBuf>,
 }
-
-/// What was traced up to the end is exported within this time, or dropped.
-const TRACES_OUT_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -44,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         let running = memds::start(file.memds, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
-        telemetry::traces::shut_down(TRACES_OUT_WITHIN).await;
+        telemetry::traces::shut_down().await;
         Ok(())
     })
 }

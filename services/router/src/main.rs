@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use mesh::BusSettings;
@@ -18,9 +17,6 @@ struct Arguments {
     #[arg(long)]
     config: Option<PathBuf>,
 }
-
-/// What was traced up to the end is exported within this time, or dropped.
-const TRACES_OUT_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -60,6 +56,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let running = router::start(settings.router, mesh).await?;
     telemetry::wait_for_shutdown().await;
     running.stop().await;
-    telemetry::traces::shut_down(TRACES_OUT_WITHIN).await;
+    telemetry::traces::shut_down().await;
     Ok(())
 }

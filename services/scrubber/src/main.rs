@@ -39,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         let running = scrubber::start(file.scrubber, &file.archive, mesh).await?;
         telemetry::wait_for_shutdown().await;
         running.stop().await;
+        telemetry::traces::shut_down().await;
         Ok(())
     })
 }

@@ -1,5 +1,6 @@
 //! Sending spans over OTLP. Owns the queue's far end, batching and time-outs; never retries: spans that can't be sent are dropped and counted.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanExporter as _;
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::recorder::COUNTS;
 use super::settings::{Protocol, TraceSettings};
@@ -58,22 +61,72 @@ pub(crate) fn exporter(settings: &TraceSettings, who: &Who) -> anyhow::Result<Sp
     Ok(exporter)
 }
 
-/// Sends what comes until nobody can send any more.
-pub(crate) async fn run(
+/// The exporters of this process: all are told that it ends.
+struct Exporters {
+    ending: watch::Sender<bool>,
+    running: Mutex<Vec<JoinHandle<()>>>,
+}
+
+fn exporters() -> &'static Exporters {
+    static EXPORTERS: OnceLock<Exporters> = OnceLock::new();
+    EXPORTERS.get_or_init(|| Exporters {
+        ending: watch::Sender::new(false),
+        running: Mutex::default(),
+    })
+}
+
+/// Exports what is sent from now on, in a task of its own; gives the way to it. Within a runtime.
+pub(crate) fn start(exporter: SpanExporter, settings: &TraceSettings) -> mpsc::Sender<Span> {
+    let (spans, queued) = mpsc::channel(settings.spans_queued_max.max(1));
+    let ending = exporters().ending.subscribe();
+    let running = tokio::spawn(run(exporter, settings.clone(), queued, ending));
+    exporters().running.lock().push(running);
+    spans
+}
+
+/// Has all exporters send what they hold and end, within this time.
+pub(crate) async fn end_all(within: Duration) {
+    exporters().ending.send_replace(true);
+    let running = std::mem::take(&mut *exporters().running.lock());
+    let until = tokio::time::Instant::now() + within;
+    for exporter in running {
+        // One that is late is dropped with the process, and so is what it holds.
+        let _ = tokio::time::timeout_at(until, exporter).await;
+    }
+}
+
+/// The next span. Once the process ends: those that are left, then none.
+async fn next(
+    spans: &mut mpsc::Receiver<Span>,
+    ending: &mut watch::Receiver<bool>,
+) -> Option<Span> {
+    if !spans.is_closed() {
+        tokio::select! {
+            span = spans.recv() => return span,
+            _ = ending.wait_for(|ends| *ends) => {}
+        }
+        spans.close();
+    }
+    spans.recv().await
+}
+
+/// Sends what comes until nobody can send any more, or the process ends.
+async fn run(
     exporter: SpanExporter,
     settings: TraceSettings,
     mut spans: mpsc::Receiver<Span>,
+    mut ending: watch::Receiver<bool>,
 ) {
     let scope = InstrumentationScope::builder("evenkeel").build();
     let time = Duration::from_millis(settings.export_ms_max.max(1));
     let gather = Duration::from_millis(settings.batch_ms);
     let batch_max = settings.batch_spans_max.max(1);
     let mut failing = false;
-    while let Some(first) = spans.recv().await {
+    while let Some(first) = next(&mut spans, &mut ending).await {
         let mut batch = vec![first.into_data(&scope)];
         let until = tokio::time::Instant::now() + gather;
         while batch.len() < batch_max {
-            match tokio::time::timeout_at(until, spans.recv()).await {
+            match tokio::time::timeout_at(until, next(&mut spans, &mut ending)).await {
                 Ok(Some(span)) => batch.push(span.into_data(&scope)),
                 Ok(None) | Err(_) => break,
             }
@@ -98,5 +151,28 @@ pub(crate) async fn run(
                 "spans can't be exported; they are dropped until that works again"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh::TraceContext;
+
+    use super::super::span::SpanKind;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_queued_when_the_process_ends_still_comes_and_then_nothing() {
+        let (sender, mut spans) = mpsc::channel(4);
+        let (ends, mut ending) = watch::channel(false);
+        let span = || Span::new(TraceContext::default(), "put", SpanKind::Internal, (1, 2));
+        for _ in 0..2 {
+            sender.try_send(span()).expect("room");
+        }
+        assert!(next(&mut spans, &mut ending).await.is_some());
+        ends.send_replace(true);
+        assert!(next(&mut spans, &mut ending).await.is_some());
+        assert!(next(&mut spans, &mut ending).await.is_none());
+        assert!(sender.try_send(span()).is_err(), "nothing more is taken");
     }
 }

@@ -20,6 +20,8 @@ use super::span::Span;
 
 /// Where services tell each other what is kept.
 const SUBJECT: &str = "traces.keep";
+/// What was traced up to the end of a process is exported within this time, or dropped.
+const OUT_WITHIN: Duration = Duration::from_secs(1);
 /// Traces and messages that wait for the keeping task; above it they are dropped.
 const KEEPS_QUEUED_MAX: usize = 1_024;
 /// How long they gather: one message and one look through the ring serve all of them.
@@ -129,7 +131,7 @@ pub async fn join(mesh: &Mesh) -> anyhow::Result<Recorder> {
         instance: identity.instance,
     };
     let exporter = export::exporter(settings, &who)?;
-    let (spans, queued) = mpsc::channel(settings.spans_queued_max.max(1));
+    let spans = export::start(exporter, settings);
     let (keeps, kept) = mpsc::channel(KEEPS_QUEUED_MAX);
     let sampler = Sampler::new(settings);
     let inner = Arc::new(Inner {
@@ -158,7 +160,6 @@ pub async fn join(mesh: &Mesh) -> anyhow::Result<Recorder> {
     let recorder = Recorder {
         inner: Some(inner.clone()),
     };
-    tokio::spawn(export::run(exporter, settings.clone(), queued));
     let keeper = Keeper {
         inner,
         mesh: mesh.clone(),
@@ -190,11 +191,7 @@ pub(super) fn way_out(mesh: &Mesh) -> Option<(mpsc::Sender<Span>, u32)> {
         instance: identity.instance,
     };
     match export::exporter(settings, &who) {
-        Ok(exporter) => {
-            let (spans, queued) = mpsc::channel(settings.spans_queued_max.max(1));
-            tokio::spawn(export::run(exporter, settings.clone(), queued));
-            Some((spans, per_minute))
-        }
+        Ok(exporter) => Some((export::start(exporter, settings), per_minute)),
         Err(error) => {
             tracing::warn!("background flows are not traced: {error:#}");
             None
@@ -270,17 +267,9 @@ impl Recorder {
     }
 }
 
-/// Waits, at most so long, until what was queued is exported: for the end of a process.
-pub async fn shut_down(within: Duration) {
-    let all: Vec<Recorder> = recorders().lock().values().cloned().collect();
-    let queued = |recorder: &Recorder| {
-        let inner = recorder.inner.as_ref();
-        inner.is_some_and(|inner| inner.spans.capacity() < inner.spans.max_capacity())
-    };
-    let until = tokio::time::Instant::now() + within;
-    while all.iter().any(queued) && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// For the end of a process: what was traced until now is exported within a second, or dropped.
+pub async fn shut_down() {
+    export::end_all(OUT_WITHIN).await;
 }
 
 struct Keeper {
