@@ -481,6 +481,10 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     let others = known.nodes.iter().copied();
     let others = others.filter(|node| Some(*node) != leader);
     let nodes = leader.into_iter().chain(others).collect();
+    let flow = Flow::begin("scrub")
+        .of_partition(partition.0)
+        .with("db.collection.name", table.clone());
+    let cause = flow.context();
     let round = Round {
         mesh,
         settings: shared.settings.clone(),
@@ -488,12 +492,9 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
         scrub: number,
         progress,
         counts: counts.clone(),
+        trace: cause,
     };
     let started = Instant::now();
-    let flow = Flow::begin("scrub")
-        .of_partition(partition.0)
-        .with("db.collection.name", table.clone());
-    let cause = flow.context();
     let (at_ms, ended, agreed) = round.run().await;
     shared.flows.end(flow, ended.outcome());
     if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {

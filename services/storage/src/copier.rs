@@ -33,6 +33,8 @@ pub(crate) struct CopyJob {
     pub(crate) dropped: Arc<AtomicBool>,
     /// Children that are filled from this B-tree.
     pub(crate) children: Option<Arc<Children>>,
+    /// Why it is needed.
+    pub(crate) cause: TraceContext,
 }
 
 /// Between two lines of the log about the progress of a copy.
@@ -53,7 +55,9 @@ impl CopyJob {
             "pulling a full copy"
         );
         node.metrics.copies_running.inc();
-        let flow = Flow::begin("copy replica").of_partition(self.group.0);
+        let flow = Flow::begin("copy replica")
+            .of_partition(self.group.0)
+            .caused_by(self.cause);
         let result = self.pull(node, runtime);
         node.metrics.copies_running.dec();
         let from = i64::try_from(self.from.0).unwrap_or(i64::MAX);

@@ -142,6 +142,7 @@ impl Desk {
         let (shared, work) = (progress.clone(), job.work.clone());
         let attempt = format!("{}-{}", job.id, job.attempt);
         let flow = Flow::begin(name(&work))
+            .caused_by(TraceContext::new(&job.traceparent))
             .with("evenkeel.job", job.id.clone())
             .with(
                 "evenkeel.job.attempt",

@@ -38,6 +38,12 @@ impl TraceContext {
         (version != 0xff && context.trace_id != 0 && context.span_id != 0).then_some(context)
     }
 
+    /// As a `traceparent`, to be kept somewhere; empty if there is none. `new` reads it.
+    pub fn traceparent(&self) -> String {
+        let mut room = TraceParent::room();
+        self.text(&mut room).unwrap_or_default().to_owned()
+    }
+
     /// Whether there is one.
     pub fn is_some(&self) -> bool {
         self.trace_id != 0
