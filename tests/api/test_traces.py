@@ -161,6 +161,13 @@ def test_amazons_header_is_followed_and_a_request_id_finds_its_trace(dev, ddb, t
     assert "DynamoDB.PutItem" in text and "█" in text
     wrong = subprocess.run([harness.BIN_DIR / "evenkeel", "ctl", "trace", "ABC", "--traces", pages], capture_output=True, timeout=60)
     assert wrong.returncode == 2
+    # The console has a link to it.
+    console = re.search(r"console\s+(http://\S+)/console", dev.output())[1]
+    link = json.loads(harness.http_get(f"{console}/console/api/trace?request_id={request_id}"))["url"]
+    assert link == f"{pages.rstrip('/')}/trace/{root}"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        harness.http_get(f"{console}/console/api/trace?request_id=ABC")
+    assert refused.value.code == 400
 
 
 def test_throttled_requests_are_kept_and_plain_ones_are_not(ddb, table, pages):
@@ -201,6 +208,22 @@ def test_what_goes_on_in_the_background_is_traced(dev, ddb, table, pages):
     assert archived.named("compare replicas and seal", within=root)
     scrub = harness.wait_until("a scrub is traced", lambda: flow(pages, "scrubber", "scrub"), timeout_s=60)
     assert scrub.service(scrub.one("scrub")) == "scrubber-1"
+
+
+def test_a_restore_is_linked_to_the_request_that_asked_for_it(ddb, table, pages):
+    backup = ddb.create_backup(TableName=table, BackupName="for-a-trace")["BackupDetails"]["BackupArn"]
+    status = lambda: ddb.describe_backup(BackupArn=backup)["BackupDescription"]["BackupDetails"]["BackupStatus"]
+    harness.wait_until("the backup is there", lambda: status() == "AVAILABLE", timeout_s=60, every_s=0.2)
+    asked = ddb.restore_table_from_backup(TargetTableName="restored", BackupArn=backup)["ResponseMetadata"]["RequestId"]
+    restore = harness.wait_until("the restore is traced", lambda: flow(pages, "archiver", "restore"), timeout_s=90, every_s=0.2)
+    root = restore.one("restore")
+    assert restore.parent(root) is None and restore.tags(root)["evenkeel.job"]
+    assert links(root) == [trace_of(asked)]
+
+
+def links(span):
+    """The traces that it came about because of."""
+    return [ref["traceID"].rjust(32, "0") for ref in span["references"] or [] if ref["refType"] == "FOLLOWS_FROM"]
 
 
 def flow(pages, service, name):

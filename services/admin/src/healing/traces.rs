@@ -91,3 +91,65 @@ impl Traces {
         ended.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Admin, Mesh};
+    use super::*;
+    use crate::settings::HealingSettings;
+
+    const NODES: [(u64, &str); 4] = [(1, "az1"), (2, "az2"), (3, "az3"), (4, "az3")];
+
+    #[test]
+    fn a_replacement_is_one_flow_however_often_it_is_ordered_and_knows_its_cause() {
+        let mut mesh = Mesh::new(&NODES, 4, 7);
+        let settings = HealingSettings {
+            replace_after_ms: 20_000,
+            ..HealingSettings::default()
+        };
+        let mut admin = Admin::new(&mesh, 1, settings);
+        let (mut traces, mut orders) = (Traces::default(), BTreeMap::new());
+        let mut ended = Vec::new();
+        let cause = Flow::since("scrub", 1).context();
+        for turn in 0..400 {
+            if turn == 20 {
+                mesh.nodes.get_mut(&3).unwrap().alive = false;
+                let on_it = |info: &&protocol::directory::PartitionInfo| {
+                    info.members.iter().any(|m| m.member.node == NodeId(3))
+                };
+                let mut infos = mesh.groups.values().map(|group| &group.info);
+                let lost = infos.find(on_it).unwrap();
+                traces.condemned(lost.partition, cause);
+                traces.condemned(GroupId(9_999), TraceContext::default());
+            }
+            for (_, directive, outcome) in mesh.turn() {
+                admin.answered(mesh.now_ms, &directive, &outcome);
+            }
+            admin.listen(&mesh);
+            let directives = admin.plan(mesh.now_ms);
+            ended.extend(traces.ended(&admin.repairs));
+            for directive in directives {
+                let part_of = traces.ordered(&directive, &admin.repairs, mesh.now_ms);
+                let replaces = matches!(directive.order, Order::ReplaceReplica { .. });
+                assert_eq!(part_of.is_some(), replaces);
+                if replaces {
+                    let known = *orders.entry(directive.partition).or_insert(part_of);
+                    assert_eq!(part_of, known, "the same flow");
+                }
+                mesh.order(0, admin.epoch, directive);
+            }
+        }
+        assert!(!orders.is_empty());
+        assert_eq!(ended.len(), orders.len());
+        assert!(traces.ordered.is_empty() && traces.causes.is_empty());
+        let mut caused = 0;
+        for (flow, result) in ended {
+            assert_eq!(result, Ok(()));
+            assert!(orders.values().any(|known| *known == flow.context()));
+            let text = format!("{flow:?}");
+            assert!(text.contains("replace replica") && text.contains("node dead"));
+            caused += usize::from(text.contains(&cause.traceparent()));
+        }
+        assert_eq!(caused, 1);
+    }
+}

@@ -288,12 +288,16 @@ byId("sign-in").addEventListener("submit", async (event) => {
   byId("said").textContent = "";
   refresh();
 });
-byId("trace").addEventListener("submit", (event) => {
+byId("trace").addEventListener("submit", async (event) => {
   event.preventDefault();
   const id = byId("request-id").value.trim();
-  if (!/^[A-Za-z0-9-]{8,64}$/.test(id)) { byId("trace-said").textContent = "that is no request id"; return; }
-  byId("trace-said").textContent = "";
-  window.open(state.trace_url.replace("{request_id}", encodeURIComponent(id)), "_blank", "noopener");
+  const answer = await fetch(`/console/api/trace?request_id=${encodeURIComponent(id)}`);
+  const found = await answer.json().catch(() => ({}));
+  if (!answer.ok) { byId("trace-said").textContent = found.message || answer.statusText; return; }
+  // A link, not a window: browsers may refuse to open those, and this one can be copied.
+  const link = el("a", { href: found.url, target: "_blank", rel: "noopener" }, "Open the trace");
+  byId("trace-said").replaceChildren(link);
+  link.focus();
 });
 byId("of-table").addEventListener("change", (event) => choose(event.target.value));
 byId("more").addEventListener("click", async () => {
