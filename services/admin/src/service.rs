@@ -199,7 +199,7 @@ fn take_call(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Del
         }
     };
     let admin = admin.clone();
-    let (responder, trace) = (delivery.responder(), delivery.trace);
+    let (trace, responder) = (delivery.trace, delivery.responder());
     runtime.spawn(async move {
         let answer = std::pin::pin!(api::answer(&admin, call));
         responder.reply(&telemetry::traces::within(trace, answer).await);
@@ -263,7 +263,7 @@ fn take_command(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: 
             return delivery.reply(&Answer::Refused(why));
         }
     };
-    let (admin, responder, trace) = (admin.clone(), delivery.responder(), delivery.trace);
+    let (admin, trace, responder) = (admin.clone(), delivery.trace, delivery.responder());
     runtime.spawn(async move {
         let answer = std::pin::pin!(operate::answer(&admin, command));
         responder.reply(&telemetry::traces::within(trace, answer).await);

@@ -16,7 +16,7 @@ use protocol::operate::PartitionStatus;
 use protocol::scrub::Question;
 use protocol::subjects;
 use telemetry::Health;
-use telemetry::traces::{Flow, Flows, now_ns};
+use telemetry::traces::{self, Flow, Flows, now_ns};
 use tracing::{info, warn};
 
 use crate::ScrubberSettings;
@@ -495,7 +495,7 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
         trace: cause,
     };
     let started = Instant::now();
-    let (at_ms, ended, agreed) = round.run().await;
+    let (at_ms, ended, agreed) = traces::within(cause, std::pin::pin!(round.run())).await;
     shared.flows.end(flow, ended.outcome());
     if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {
         let (head, buckets) = (whole.head, whole.buckets);

@@ -28,10 +28,10 @@ pub(crate) struct OrderCaller {
 }
 
 impl OrderCaller {
-    pub(crate) fn new(delivery: &Delivery) -> Self {
+    pub(crate) fn new(delivery: Delivery) -> Self {
         Self {
-            responder: delivery.responder(),
             cause: delivery.trace,
+            responder: delivery.responder(),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use btree::TreeError;
+use mesh::TraceContext;
 use partition::Partition;
 use paxos::{Input, Millis, NodeId, Position};
 
