@@ -12,7 +12,9 @@ use telemetry::traces;
 
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
-use crate::healing::{Directive, Leaderless, Leaders, Pressure, Repairs, Traces, View, orphans, relieve};
+use crate::healing::{
+    Directive, Leaderless, Leaders, Pressure, Repairs, Traces, View, orphans, relieve,
+};
 use crate::lease::LeaseAction;
 use crate::records::{self, NodeRecord};
 use crate::vitality::{NodeViews, Watch};

@@ -50,7 +50,10 @@ pub(crate) async fn partitions(mesh: &Mesh) -> Result<Vec<PartitionStatus>, Stri
     let (mut all, mut after) = (Vec::new(), GroupId(0));
     loop {
         let table = None;
-        let (command, trace) = (Command::Partitions { table, after }, TraceContext::default());
+        let (command, trace) = (
+            Command::Partitions { table, after },
+            TraceContext::default(),
+        );
         match ask_admin(mesh, &command, &trace).await? {
             Answer::Partitions { partitions, next } => {
                 all.extend(partitions);

@@ -40,9 +40,9 @@ pub fn throttling_reasons() -> impl Iterator<Item = String> {
         ThroughputLimit::MaxOnDemand,
     ];
     limits.into_iter().flat_map(move |limit| {
-        Direction::ALL.into_iter().flat_map(move |direction| {
-            [false, true].map(|index| reason(index, direction, limit))
-        })
+        Direction::ALL
+            .into_iter()
+            .flat_map(move |direction| [false, true].map(|index| reason(index, direction, limit)))
     })
 }
 
