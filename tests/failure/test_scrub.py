@@ -147,7 +147,7 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
         assert heal.tags(root)["evenkeel.replacement.reason"] == "replica fenced" and heal.tags(root)["evenkeel.replacement.from_node"] == victim
         [cause] = links(root)
         scrub_trace = harness.wait_until("its scrub is traced", lambda: fetch(pages, cause), timeout_s=60)
-        assert scrub_trace.tags(scrub_trace.one("scrub"))["error"]
+        assert scrub_trace.tags(scrub_trace.one("scrub"))["evenkeel.partition"] == partition["partition"]
         copy = harness.wait_until("the copy is traced", lambda: flow(pages, "storage", "copy replica", **of_it), timeout_s=60)
         assert links(copy.one("copy replica")) == [root["traceID"].rjust(32, "0")]
     stored = mesh.state / "data" / "archive" / "evidence" / evidence.name
