@@ -94,62 +94,52 @@ impl Traces {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Admin, Mesh};
     use super::*;
-    use crate::settings::HealingSettings;
 
-    const NODES: [(u64, &str); 4] = [(1, "az1"), (2, "az2"), (3, "az3"), (4, "az3")];
+    fn directive(partition: u64, target: u64) -> Directive {
+        let partition = GroupId(partition);
+        let order = Order::ReplaceReplica {
+            partition,
+            generation: 3,
+            replaced: NodeId(1),
+            target: NodeId(target),
+        };
+        Directive {
+            to: NodeId(2),
+            partition,
+            order,
+        }
+    }
 
     #[test]
     fn a_replacement_is_one_flow_however_often_it_is_ordered_and_knows_its_cause() {
-        let mut mesh = Mesh::new(&NODES, 4, 7);
-        let settings = HealingSettings {
-            replace_after_ms: 20_000,
-            ..HealingSettings::default()
-        };
-        let mut admin = Admin::new(&mesh, 1, settings);
-        let (mut traces, mut orders) = (Traces::default(), BTreeMap::new());
-        let mut ended = Vec::new();
+        let (mut traces, repairs) = (Traces::default(), Repairs::default());
         let cause = Flow::since("scrub", 1).context();
-        for turn in 0..400 {
-            if turn == 20 {
-                mesh.nodes.get_mut(&3).unwrap().alive = false;
-                let on_it = |info: &&protocol::directory::PartitionInfo| {
-                    info.members.iter().any(|m| m.member.node == NodeId(3))
-                };
-                let mut infos = mesh.groups.values().map(|group| &group.info);
-                let lost = infos.find(on_it).unwrap();
-                traces.condemned(lost.partition, cause);
-                traces.condemned(GroupId(9_999), TraceContext::default());
-            }
-            for (_, directive, outcome) in mesh.turn() {
-                admin.answered(mesh.now_ms, &directive, &outcome);
-            }
-            admin.listen(&mesh);
-            let directives = admin.plan(mesh.now_ms);
-            ended.extend(traces.ended(&admin.repairs));
-            for directive in directives {
-                let part_of = traces.ordered(&directive, &admin.repairs, mesh.now_ms);
-                let replaces = matches!(directive.order, Order::ReplaceReplica { .. });
-                assert_eq!(part_of.is_some(), replaces);
-                if replaces {
-                    let known = *orders.entry(directive.partition).or_insert(part_of);
-                    assert_eq!(part_of, known, "the same flow");
-                }
-                mesh.order(0, admin.epoch, directive);
-            }
+        traces.condemned(GroupId(7), cause);
+        traces.condemned(GroupId(8), TraceContext::default());
+        let part_of = traces.ordered(&directive(7, 4), &repairs, 10);
+        assert!(part_of.is_some() && part_of.trace_id != cause.trace_id);
+        assert_eq!(traces.ordered(&directive(7, 5), &repairs, 20), part_of);
+        assert_ne!(traces.ordered(&directive(8, 4), &repairs, 20), part_of);
+        let other = Directive {
+            order: Order::Campaign {
+                partition: GroupId(9),
+            },
+            ..directive(9, 4)
+        };
+        assert!(!traces.ordered(&other, &repairs, 20).is_some());
+        let text = |id| format!("{:?}", traces.ordered[&GroupId(id)]);
+        for part in [
+            "replace replica",
+            "start_ns: 10",
+            "NodeId(5)",
+            &cause.traceparent(),
+        ] {
+            assert!(text(7).contains(part), "{part} is not in {}", text(7));
         }
-        assert!(!orders.is_empty());
-        assert_eq!(ended.len(), orders.len());
-        assert!(traces.ordered.is_empty() && traces.causes.is_empty());
-        let mut caused = 0;
-        for (flow, result) in ended {
-            assert_eq!(result, Ok(()));
-            assert!(orders.values().any(|known| *known == flow.context()));
-            let text = format!("{flow:?}");
-            assert!(text.contains("replace replica") && text.contains("node dead"));
-            caused += usize::from(text.contains(&cause.traceparent()));
-        }
-        assert_eq!(caused, 1);
+        assert!(!text(8).contains(&cause.traceparent()));
+        assert_eq!((traces.ordered.len(), traces.causes.len()), (2, 0));
+        // Nothing has ended.
+        assert!(traces.ended(&repairs).is_empty());
     }
 }
