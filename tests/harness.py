@@ -377,7 +377,7 @@ class S3:
         self.process = subprocess.Popen(
             [
                 os.environ.get("EVENKEEL_WEED", binary), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0",
-                f"-dir={self.folder}", f"-s3.config={self.folder}/s3.json", "-master.volumeSizeLimitMB=64",
+                f"-dir={self.folder}", f"-s3.config={self.folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=1000",
                 f"-s3.port={self.port}", f"-master.port={self.port + 1}", f"-volume.port={self.port + 2}",
                 f"-filer.port={self.port + 3}",
             ],
