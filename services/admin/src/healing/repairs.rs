@@ -6,7 +6,7 @@ use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
 
 use super::balance;
-use super::diagnosis::{Ailment, Reason, bad, copies, diagnose};
+use super::diagnosis::{Ailment, Reason, bad, copies, diagnose, healthy};
 use super::target::{Choice, Target, choose};
 use super::{Directive, View};
 use crate::driver::Outcome;
@@ -153,6 +153,13 @@ impl Repairs {
         })?;
         let node = view.nodes.get(&to);
         let node = node.ok_or_else(|| format!("node {} is not known", to.0))?;
+        if from == to && healthy(replica, seen, view) {
+            // Its leader would refuse, again and again.
+            return Err(format!(
+                "partition {}: the replica on node {} is healthy; in its place only one is built anew that is fenced, or whose node or disk is gone",
+                partition.0, from.0
+            ));
+        }
         if from != to && seen.on(to) {
             return Err(format!(
                 "partition {} has a replica on node {} already",
