@@ -133,13 +133,24 @@ impl Parser {
         }
     }
 
+    fn component(&mut self) -> Result<String, ApiError> {
+        let name = self.name()?;
+        if name.is_empty() {
+            return Err(texts::empty_component());
+        }
+        Ok(name)
+    }
+
     fn target(&mut self) -> Result<Target, ApiError> {
-        let table = self.name()?;
+        let table = self.component()?;
         let index = if self.take(".") {
-            Some(self.name()?)
+            Some(self.component()?)
         } else {
             None
         };
+        if self.peek() == &Token::Sign(".") {
+            return Err(texts::too_many_components());
+        }
         Ok(Target { table, index })
     }
 
@@ -274,8 +285,9 @@ impl Parser {
         self.expect_word("WHERE")?;
         let clause = self.clause()?;
         let returning = self.returning()?;
-        if !matches!(returning, None | Some(WriteReturn::AllOld)) {
-            return Err(texts::unsupported("DELETE returns ALL OLD only"));
+        match returning {
+            None | Some(WriteReturn::AllOld) => {}
+            Some(other) => return Err(texts::delete_returns(other.text())),
         }
         Ok(Delete {
             target,

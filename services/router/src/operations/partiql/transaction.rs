@@ -38,7 +38,8 @@ pub(in crate::operations) async fn execute<B: Backend>(
         .transact_statements
         .unwrap_or_default()
         .into_iter()
-        .map(read)
+        .enumerate()
+        .map(|(at, statement)| read(at, statement))
         .collect::<Result<Vec<_>, _>>()?;
     let reads = |parsed: &&Parsed| parsed.statement.is_read();
     match statements.iter().filter(reads).count() {
@@ -99,7 +100,7 @@ fn constrain(request: &ExecuteTransaction) -> Result<(), ApiError> {
     constraints.finish()
 }
 
-fn read(request: TransactStatement) -> Result<Parsed, ApiError> {
+fn read(at: usize, request: TransactStatement) -> Result<Parsed, ApiError> {
     let statement = parse(
         &request.statement.unwrap_or_default(),
         values(request.parameters)?,
@@ -110,7 +111,12 @@ fn read(request: TransactStatement) -> Result<Parsed, ApiError> {
         _ => None,
     };
     if returning.is_some() {
-        return Err(texts::returning_in_transaction());
+        return Err(texts::returning_in_transaction(at));
+    }
+    if let Statement::Select(select) = &statement
+        && select.target.index.is_some()
+    {
+        return Err(texts::index_in_transaction(at));
     }
     Ok(Parsed {
         statement,
@@ -255,7 +261,7 @@ async fn place<B: Backend>(
     let keyed = select
         .single_key(&table.keys)
         .map_err(|_| texts::transaction_needs_key())?;
-    if keyed.condition.is_some() || select.target.index.is_some() {
+    if keyed.condition.is_some() {
         return Err(texts::transaction_needs_key());
     }
     if let Some(projection) = &select.projection {
