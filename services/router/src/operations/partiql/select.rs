@@ -37,7 +37,14 @@ pub(super) async fn execute<B: Backend>(
     )
     .await?;
     let index = select.target.index.as_deref();
-    let target = Target::of(table, (index, Named::InStatement), reading.strong, backend, context).await?;
+    let target = Target::of(
+        table,
+        (index, Named::InStatement),
+        reading.strong,
+        backend,
+        context,
+    )
+    .await?;
     let access = select.access(&target.keys())?;
     if let Some(projection) = &select.projection {
         projection.check_key_paths(&target.table.keys)?;
