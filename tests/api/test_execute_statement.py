@@ -192,6 +192,10 @@ def test_delete(ddb, ranged, key):
     "statement,message",
     [
         ("SELECT * FROM", "Statement wasn't well formed, can't be processed: Unexpected end of the statement"),
+        (
+            "DELETE FROM x WHERE pk = 'a' RETURNING MODIFIED OLD *",
+            "Invalid returning clause: RETURNING MODIFIED OLD *. Only RETURNING ALL OLD * is allowed in DELETE statements.",
+        ),
         ("SELEC * FROM x", "Statement wasn't well formed, can't be processed: Unexpected token: SELEC"),
         (
             'SELECT * FROM "{t}" ORDER BY sk',
