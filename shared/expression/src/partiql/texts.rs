@@ -33,6 +33,11 @@ pub(super) fn delete_returns(returning: &str) -> ApiError {
 }
 
 #[cold]
+pub(super) fn alias() -> ApiError {
+    ApiError::validation("Aliasing is not supported")
+}
+
+#[cold]
 pub(super) fn too_many_components() -> ApiError {
     ApiError::validation("A path may contain at most 2 components in the FROM clause")
 }

@@ -6,6 +6,7 @@ use protocol::item::{Page, PageReply};
 
 use super::super::target::{Named, Target};
 use super::super::{pages, usable_table_for};
+use super::columns;
 use super::token::{Fingerprint, Position};
 use crate::answer::{Answer, write_items};
 use crate::backend::{Backend, Context};
@@ -100,7 +101,12 @@ pub(super) async fn execute<B: Backend>(
             fetch,
             ..Page::default()
         };
-        let reply = backend.page(&target.asked, page, context).await?;
+        let mut reply = backend.page(&target.asked, page, context).await?;
+        if let Some(projection) = &select.projection {
+            for item in &mut reply.items {
+                *item = columns(projection, std::mem::take(item))?;
+            }
+        }
         left.use_up(&reply);
         let (of_read, of_fetched) = reply.units(reading.strong);
         units = units.saturating_add(of_read);

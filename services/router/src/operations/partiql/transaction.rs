@@ -271,6 +271,7 @@ async fn place<B: Backend>(
         key: key::key_from_key(&table, &keyed.key)?,
         table,
         projection: select.projection,
+        columns: true,
     })
 }
 
