@@ -58,7 +58,7 @@ def test_writes_of_all_kinds_at_once(ddb, simple, ranged, key):
         (f"INSERT INTO \"{ranged}\" VALUE {{'pk': ?, 'sk': 'a'}}", key),
         ReturnConsumedCapacity="TOTAL",
     )
-    assert answer["Responses"] == [{}] * 5
+    assert answer["Responses"] == []
     assert answer["ConsumedCapacity"] == [
         {"TableName": simple, "CapacityUnits": 8.0, "WriteCapacityUnits": 8.0},
         {"TableName": ranged, "CapacityUnits": 2.0, "WriteCapacityUnits": 2.0},

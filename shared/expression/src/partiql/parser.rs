@@ -233,7 +233,10 @@ impl Parser {
         self.expect_word("INTO")?;
         let target = self.target()?;
         if !self.take_word("VALUE") {
-            return Err(texts::malformed("Unexpected token after expression"));
+            return Err(match self.peek() {
+                Token::End => self.unexpected(),
+                _ => texts::malformed("Unexpected token after expression"),
+            });
         }
         match self.expected_value()? {
             AttributeValue::M(item) => Ok(Insert { target, item }),

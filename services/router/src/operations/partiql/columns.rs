@@ -14,7 +14,10 @@ pub(in crate::operations) fn columns(
     if !projection.paths().iter().any(has_parent) {
         return Ok(item);
     }
-    Ok(encode_item(&named(projection.paths(), &decode_item(&item)?)))
+    Ok(encode_item(&named(
+        projection.paths(),
+        &decode_item(&item)?,
+    )))
 }
 
 fn has_parent(path: &Path) -> bool {
@@ -113,12 +116,19 @@ mod tests {
 
     #[test]
     fn a_path_is_called_by_its_last_name() {
-        let whole = r#"{"a": {"b": ["0", "1", "2"], "c": "c"}, "l": [{"x": "0"}, {"x": "1"}], "s": "s"}"#;
+        let whole =
+            r#"{"a": {"b": ["0", "1", "2"], "c": "c"}, "l": [{"x": "0"}, {"x": "1"}], "s": "s"}"#;
         for (paths, answer) in [
-            ("s, a", r#"{"s": "s", "a": {"b": ["0", "1", "2"], "c": "c"}}"#),
+            (
+                "s, a",
+                r#"{"s": "s", "a": {"b": ["0", "1", "2"], "c": "c"}}"#,
+            ),
             ("a.b", r#"{"b": ["0", "1", "2"]}"#),
             ("a.b[1]", r#"{"b": ["1"]}"#),
-            ("a.b[2], a.b[0], a.c, s", r#"{"b": ["0", "2"], "c": "c", "s": "s"}"#),
+            (
+                "a.b[2], a.b[0], a.c, s",
+                r#"{"b": ["0", "2"], "c": "c", "s": "s"}"#,
+            ),
             ("l[1].x", r#"{"x": "1"}"#),
             ("l[1]", r#"{"l": [{"x": "1"}]}"#),
             ("l[7].x, a.nothing, nothing.at.all", "{}"),

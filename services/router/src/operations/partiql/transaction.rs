@@ -11,7 +11,7 @@ use super::super::transact_get::{self, Place};
 use super::super::transact_write::{BYTES_MAX, OPERATIONS_MAX, TOKEN_MAX, add_capacity};
 use super::super::{Limits, usable_table_for};
 use super::{constrain_statement, values, write};
-use crate::answer::{Answer, comma};
+use crate::answer::Answer;
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
 use crate::consumed::Detail;
@@ -54,8 +54,9 @@ pub(in crate::operations) async fn execute<B: Backend>(
             let finished = transact::write(backend, request, context)
                 .await
                 .map_err(|error| with_duplicates(error, &inserts))?;
-            let mut answer = Answer::with_capacity(64 + tables.len() * 3);
-            write_nothings(tables.len(), answer.member("Responses"));
+            let mut answer = Answer::with_capacity(64);
+            // The service says nothing of the single statements.
+            answer.member("Responses").extend_from_slice(b"[]");
             add_capacity(&mut answer, detail, &tables, &finished);
             Ok(answer.finish())
         }
@@ -287,17 +288,6 @@ fn with_duplicates(mut error: ApiError, inserts: &[bool]) -> ApiError {
         }
     }
     ApiError::transaction_canceled(reasons)
-}
-
-/// An empty answer of each statement.
-fn write_nothings(count: usize, out: &mut Vec<u8>) {
-    out.push(b'[');
-    let mut first = true;
-    for _ in 0..count {
-        comma(out, &mut first);
-        out.extend_from_slice(b"{}");
-    }
-    out.push(b']');
 }
 
 #[cfg(test)]
