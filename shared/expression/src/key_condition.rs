@@ -365,7 +365,7 @@ impl KeyTerms {
 }
 
 /// What to say of a condition on one of these sort key attributes, the first of which has no equality; none: there is none behind that.
-fn gap(sort: &[KeyAttribute], terms: &[KeyTerm]) -> Option<String> {
+fn gap(sort: &[KeyAttribute], terms: &[Term]) -> Option<String> {
     let is_named = |key: &KeyAttribute| terms.iter().any(|term| term.attribute == key.name);
     let behind = sort.iter().skip(1).position(is_named)? + 1;
     let missing: Vec<&str> = sort[..behind].iter().map(|key| key.name.as_str()).collect();
