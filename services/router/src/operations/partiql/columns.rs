@@ -6,6 +6,8 @@ use expression::{Path, Projection, Step};
 use model::codec::{decode_item, encode_item};
 use model::{ApiError, AttributeValue, Item};
 
+use crate::texts;
+
 /// The answer's item, from one that was projected.
 pub(in crate::operations) fn columns(
     projection: &Projection,
@@ -14,10 +16,8 @@ pub(in crate::operations) fn columns(
     if !projection.paths().iter().any(has_parent) {
         return Ok(item);
     }
-    Ok(encode_item(&named(
-        projection.paths(),
-        &decode_item(&item)?,
-    )))
+    let item = decode_item(&item).map_err(|error| texts::internal(error.to_string()))?;
+    Ok(encode_item(&named(projection.paths(), &item)))
 }
 
 fn has_parent(path: &Path) -> bool {
