@@ -112,7 +112,7 @@ def test_dynamodb_toolbox(endpoint, ledger):
         "unprocessed": 0,
         "again": "ConditionalCheckFailedException",
         "updated": [99, ["ember", "cut"], ["new", "rare"], {"attack": 5, "defence": 3}, "Fifi"],
-        "got": [5, None, ["rare"], "POKEMON"],
+        "got": [5, None, ["rare"]],
         "attributes": {"id": "p00", "stats": {"attack": 5}},
         "range": ["p03", "p04", "p05", "p06"],
         "filtered": ["p10", "p09", "p07"],

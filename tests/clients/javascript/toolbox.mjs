@@ -92,7 +92,7 @@ try {
   seen.updated = [level, moves, [...tags].sort(), stats, nickname];
   await Pokemon.build(UpdateItemCommand).item({ ...p00, nickname: $remove(), tags: $delete(new Set(["new"])), level: $get("stats.attack") }).send();
   const got = (await Pokemon.build(GetItemCommand).key(p00).options(strong).send()).Item;
-  seen.got = [got.level, got.nickname ?? null, [...got.tags], got.entity];
+  seen.got = [got.level, got.nickname ?? null, [...got.tags]];
   const some = await Pokemon.build(GetItemCommand).key(p00).options({ ...strong, attributes: ["id", "stats.attack"] }).send();
   seen.attributes = some.Item;
 
@@ -113,7 +113,7 @@ try {
   const end = Date.now() + 30_000;
   do { seen.global = ids(await inKind()); } while (seen.global.length < 3 && Date.now() < end);
   const scanned = await PokeTable.build(ScanCommand).entities(Pokemon, Trainer).options(strong).send();
-  seen.scanned = [scanned.Items.length, scanned.Items.filter(({ entity }) => entity === "TRAINER").length];
+  seen.scanned = [scanned.Items.length, scanned.Items.filter((one) => "badges" in one).length];
   const gets = PokeTable.build(BatchGetCommand).requests(...["p01", "p02"].map((id) => Pokemon.build(BatchGetRequest).key({ trainer: "ash", id })));
   seen.batch = (await executeBatchGet(gets.options(strong))).Responses[0].map(({ kind }) => kind).sort();
 
