@@ -128,6 +128,7 @@ write_settings() { # NAME
             [ "$number" = admin ] && number=1
             printf '[admin]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[admin.console]\noperator_token = "evenkeel"\n' \
               "$number" "$(zone_of "$name")" "$(health_port "$name")"
+            [ "$traces" = 0 ] || printf 'trace_url = "http://127.0.0.1:%s/trace/{trace_id}"\n' "$(health_port traces)"
             ;;
           router-*)
             printf '[router]\ninstance = %s\nzone = "%s"\nlisten = "127.0.0.1:%s"\nhttp = "127.0.0.1:%s"\n\n' \
@@ -155,6 +156,10 @@ start() { # NAME
     [ -x "$bin/evenkeel-$service" ] || die "$bin/evenkeel-$service is missing: build it (infra/local/up does) or set EVENKEEL_BIN_DIR"
     # The allocator keeps what was freed for longer than a flush cycle, instead of giving it back and faulting it in again.
     command=(env "MIMALLOC_PURGE_DELAY=${MIMALLOC_PURGE_DELAY:-10000}" "$bin/evenkeel-$service" --config "$state/$name.conf")
+  fi
+  # Requests go through chains of threads: a woken thread that waits for its turn finds more to do at once than one that pushes others aside.
+  if [ "$service" != traces ] && [ "${EVENKEEL_SCHEDULING:-batch}" = batch ] && chrt --batch 0 true 2>/dev/null; then
+    command=(chrt --batch 0 "${command[@]}")
   fi
   setsid nohup "${command[@]}" >>"$state/logs/$name.log" 2>&1 </dev/null &
   echo $! >"$state/$name.pid"

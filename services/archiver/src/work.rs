@@ -17,6 +17,11 @@ use crate::survey::Known;
 use crate::suspects::{self, diverges};
 use crate::trouble::Trouble;
 
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod race;
+
 /// Steps in one go; then others get their turn.
 const STEPS_MAX: usize = 32;
 /// Manifests read at a time, and at most, to weigh the segments behind a snapshot.
@@ -31,12 +36,8 @@ pub(crate) struct Work {
     birth: Option<Birth>,
     /// Where the archived log ends.
     tail: Tail,
-    /// Segments in the store beyond a hole.
-    ahead: Chain,
     /// What is in the store without its manifest.
     checked: Option<Checked>,
-    /// Nothing was stored since the archive was looked at.
-    is_fresh: bool,
     /// When the segment in hand was begun and when its content was stored, Unix nanoseconds; for its trace.
     times_ns: (u64, u64),
 }
@@ -50,9 +51,7 @@ impl Work {
             course: Course::new(desk.settings.course()),
             birth: None,
             tail: Tail::default(),
-            ahead: Chain::default(),
             checked: None,
-            is_fresh: false,
             times_ns: (0, 0),
         })
     }
@@ -64,48 +63,54 @@ impl Work {
     /// Takes steps until there is nothing to do at the moment.
     pub(crate) async fn advance(&mut self, desk: &Desk) {
         for _ in 0..STEPS_MAX {
-            let Some(known) = desk.log(self.id()) else {
-                return;
-            };
-            let log = known.for_course();
-            let step = self.course.next(&log, desk.now_ms());
-            let done = match step {
-                Step::Wait { .. } => return,
-                Step::Load => self.load(desk, &known).await,
-                Step::Store {
-                    first,
-                    last,
-                    sources,
-                } => self.store(desk, (first, last), &sources).await,
-                Step::Compare { first, last, nodes } => {
-                    self.compare(desk, (first, last), &nodes).await;
-                    Ok(())
-                }
-                Step::Seal => self.seal(desk).await,
-                Step::Tell { leader, index } => {
-                    let told = desk.source.archived(leader, self.id(), index).await;
-                    told.map(|()| self.course.told(log.version, index))
-                        .map_err(Trouble::from)
-                }
-                Step::Snapshot { sources } => {
-                    self.snapshot(desk, &sources).await;
-                    Ok(())
-                }
-            };
-            if let Err(trouble) = done {
-                desk.note(self.id(), &trouble);
-                self.segment_ended(desk, Err(trouble.to_string()));
-                match trouble {
-                    Trouble::Refused(_) => self.course.refused(desk.now_ms()),
-                    Trouble::Contradiction(_) => {
-                        self.checked = None;
-                        self.course.forget(desk.now_ms());
-                    }
-                    _ => self.course.failed(desk.now_ms()),
-                }
+            if !self.turn(desk).await {
                 return;
             }
         }
+    }
+
+    /// Takes one step; false if there is nothing to do at the moment, or it failed.
+    async fn turn(&mut self, desk: &Desk) -> bool {
+        let Some(known) = desk.log(self.id()) else {
+            return false;
+        };
+        let log = known.for_course();
+        let step = self.course.next(&log, desk.now_ms());
+        let done = match step {
+            Step::Wait { .. } => return false,
+            Step::Load => self.load(desk, &known).await,
+            Step::Store {
+                first,
+                last,
+                sources,
+            } => self.store(desk, (first, last), &sources).await,
+            Step::Compare { first, last, nodes } => {
+                self.compare(desk, (first, last), &nodes).await;
+                Ok(())
+            }
+            Step::Seal => self.seal(desk).await,
+            Step::Tell { leader, index } => {
+                let told = desk.source.archived(leader, self.id(), index).await;
+                told.map(|()| self.course.told(log.version, index))
+                    .map_err(Trouble::from)
+            }
+            Step::Snapshot { sources } => {
+                self.snapshot(desk, &sources).await;
+                Ok(())
+            }
+        };
+        let Err(trouble) = done else { return true };
+        desk.note(self.id(), &trouble);
+        self.segment_ended(desk, Err(trouble.to_string()));
+        match trouble {
+            Trouble::Refused(_) => self.course.refused(desk.now_ms()),
+            Trouble::Contradiction(_) => {
+                self.checked = None;
+                self.course.forget(desk.now_ms());
+            }
+            _ => self.course.failed(desk.now_ms()),
+        }
+        false
     }
 
     /// Finds out how far the archive goes, and writes the birth if there is none.
@@ -134,14 +139,9 @@ impl Work {
         self.tail = self.tail_at(desk, &birth, &chain, end).await?;
         let newest = snapshots.iter().map(|name| name.applied).max();
         let weight = self.weigh(desk, &chain, newest.unwrap_or(anchor)).await?;
-        self.ahead = match chain.last() > end {
-            true => chain,
-            false => Chain::default(),
-        };
         let adopted = matches!(birth.origin, Origin::Adopted { .. });
         self.birth = Some(birth);
         self.checked = None;
-        self.is_fresh = true;
         self.course.loaded(Loaded {
             end,
             since_snapshot_bytes: weight,
@@ -252,28 +252,35 @@ impl Work {
             let (first, last, bytes) = (manifest.first, manifest.last, manifest.bytes);
             self.course.stored(first, last, bytes, node, desk.now_ms());
             self.checked = Some(checked);
-            self.is_fresh = false;
             self.times_ns.1 = now_ns();
             return Ok(());
         }
         match gone.iter().min() {
             // Every voter says so.
-            Some(&floor) if gone.len() == sources.len() && self.is_fresh => self.jump(desk, floor),
-            // Another instance may have archived them since, or that is why they are gone.
-            Some(_) if gone.len() == sources.len() => self.course.forget(desk.now_ms()),
+            Some(&floor) if gone.len() == sources.len() => self.gone(desk, &birth, floor).await?,
             _ => return Err(why.into()),
         }
         Ok(())
     }
 
-    /// No replica has what comes next: the archive goes on behind a hole.
-    fn jump(&mut self, desk: &Desk, floor: Index) {
-        let floor = self.ahead.reach(floor);
+    /// No replica has what comes next. What another instance has archived since the last look may be gone because of that, so only a look at the archive
+    /// from now on tells whether it is lost: then the archive goes on behind a hole.
+    async fn gone(&mut self, desk: &Desk, birth: &Birth, floor: Index) -> Result<(), Trouble> {
+        let chain = desk.reader.chain(&self.partition).await?;
+        let snapshots = desk.reader.snapshots(&self.partition).await?;
+        let applied = snapshots.iter().map(|name| name.applied);
+        let (end, _) = goes_on_at(birth.begins(), applied, &chain, floor);
+        if end > self.tail.index {
+            self.course.forget(desk.now_ms());
+            return Ok(());
+        }
+        let floor = chain.reach(floor);
         if let Some(alarm) = self.course.gone(floor) {
             self.tail = blind(floor);
             desk.reached(self.id(), floor, 0);
             self.raise(desk, &alarm);
         }
+        Ok(())
     }
 
     async fn fetch(

@@ -245,9 +245,13 @@ async fn serve(
     data: &Path,
     bus: LocalBus,
     (options, console): (&Options, SocketAddr),
-    given: Given,
+    mut given: Given,
 ) -> anyhow::Result<()> {
     let tracing_ui = trace(options, &given).await?;
+    let trace_url = &mut given.admin.console.trace_url;
+    if let (Some(ui), true) = (&tracing_ui, trace_url.is_empty()) {
+        *trace_url = format!("http://{}/trace/{{trace_id}}", ui.pages);
+    }
     let stats = bus.stats().clone();
     telemetry::export("evenkeel_mesh", "Messages between services.", move || {
         stats.values()

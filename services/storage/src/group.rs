@@ -19,6 +19,7 @@ mod transactions;
 use std::collections::VecDeque;
 
 use ::healing::Nodes;
+use mesh::TraceContext;
 use model::Units;
 use model::capacity::Direction;
 use partition::PartitionError;
@@ -76,6 +77,8 @@ pub(crate) struct Group {
     pub(crate) push_due: bool,
     /// Answered once the founding is durable.
     pub(crate) founding: Vec<Founder>,
+    /// Why it needs a full copy, until it has one; none: it fell behind.
+    pub(crate) copy_cause: TraceContext,
 }
 
 impl Group {
@@ -98,6 +101,7 @@ impl Group {
             touched: false,
             push_due: false,
             founding: Vec::new(),
+            copy_cause: TraceContext::default(),
         }
     }
 

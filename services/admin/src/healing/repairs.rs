@@ -59,6 +59,8 @@ pub(crate) struct Repairs {
     done: u64,
     /// Why replacements wait: words and how many.
     waiting: BTreeMap<String, u64>,
+    /// What ended with the last step, and whether it was done.
+    ended: Vec<(GroupId, bool)>,
 }
 
 /// The bounds, as far as they are used.
@@ -85,6 +87,7 @@ impl Repairs {
     /// What is to be ordered now.
     pub(crate) fn step(&mut self, view: &View) -> Vec<Directive> {
         let mut orders = Vec::new();
+        self.ended.clear();
         if view.blind() {
             self.waiting =
                 BTreeMap::from([("most nodes are silent: is this admin cut off?".into(), 1)]);
@@ -233,6 +236,17 @@ impl Repairs {
         self.pending.get(&partition).map(Pending::words)
     }
 
+    /// Why a partition's replica is built anew, in words; none = it is not.
+    pub(crate) fn reason(&self, partition: GroupId) -> Option<&'static str> {
+        let pending = self.pending.get(&partition)?;
+        Some(pending.ailment.reason.words())
+    }
+
+    /// What ended with the last step, and whether it was done.
+    pub(crate) fn ended(&self) -> &[(GroupId, bool)] {
+        &self.ended
+    }
+
     /// Whether a partition's replicas are being changed.
     pub(crate) fn touches(&self, partition: GroupId) -> bool {
         self.pending.contains_key(&partition) || self.ailing.contains_key(&partition)
@@ -279,7 +293,8 @@ impl Repairs {
                 ended.push((partition, false));
             }
         }
-        for (partition, done) in ended {
+        for (partition, done) in &ended {
+            let (partition, done) = (*partition, *done);
             if let Some(pending) = self.pending.remove(&partition)
                 && done
             {
@@ -294,6 +309,7 @@ impl Repairs {
                 self.cooldown.insert(partition, view.now_ms + COOLDOWN_MS);
             }
         }
+        self.ended = ended;
     }
 
     fn diagnose(&mut self, view: &View) -> BTreeMap<GroupId, Ailment> {
