@@ -166,7 +166,7 @@ impl Parser {
         } else if self.take_word("EXISTS") {
             self.exists().map(Statement::Exists)
         } else if self.take_word("FROM") {
-            self.from_first().map(Statement::Update)
+            self.reversed_update().map(Statement::Update)
         } else {
             Err(texts::malformed("Expected data manipulation"))
         }
@@ -260,7 +260,7 @@ impl Parser {
     }
 
     /// `FROM table WHERE … SET …`: an UPDATE, the other way round.
-    fn from_first(&mut self) -> Result<Update, ApiError> {
+    fn reversed_update(&mut self) -> Result<Update, ApiError> {
         let target = self.target()?;
         self.no_alias(&["SET", "REMOVE", "WHERE"])?;
         self.expect_word("WHERE")?;
