@@ -351,7 +351,7 @@ impl Keeper {
             .lock()
             .part(behind, until, wanted.since_ns());
         let mut found = Found::default();
-        part.records()
+        part.records(|names| wanted.may_be_in(names))
             .for_each(|record| wanted.look(record, &mut found));
         for span in found.spans {
             if self.inner.spans.try_send(span).is_err() {
