@@ -32,6 +32,8 @@ UNTHROTTLED = {
     "EVENKEEL_STORAGE__ADMISSION__PARTITION_WRITE_UNITS_MAX": "0",
     # Expired items go within a second, not within minutes.
     "EVENKEEL_STORAGE__TTL__ROUND_EVERY_MS": "200",
+    # So do the counts of local indexes.
+    "EVENKEEL_STORAGE__INDEX_COUNTS__ROUND_EVERY_MS": "200",
 }
 
 

@@ -179,6 +179,8 @@ fn storage_settings(node: u64, data: &Path, given: &Given) -> StorageSettings {
         admission: given.storage.admission.clone(),
         ..StorageSettings::default()
     };
+    // A developer's tables are small, and looked at right after they were filled.
+    settings.index_counts.round_every_ms = 1_000;
     settings.timing.heartbeat_ms = 150;
     settings.timing.lease_ms = 500;
     settings.timing.election_ms = 350;

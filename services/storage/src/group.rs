@@ -8,6 +8,7 @@ mod demand;
 mod election;
 mod flush;
 mod healing;
+mod index_counts;
 mod propagation;
 mod requests;
 mod scrub;
@@ -176,6 +177,7 @@ impl Group {
                 let done = state.backfills.iter().filter(|b| b.done);
                 done.map(|backfill| backfill.index).collect()
             },
+            index_counts: self.store.as_ref()?.index_counts.found.clone(),
         })
     }
 
@@ -487,6 +489,7 @@ impl Group {
         self.report_stalled(env);
         self.tick_split(env)?;
         self.tick_upkeep(env)?;
+        self.tick_index_counts(env)?;
         self.heal(env)
     }
 }
