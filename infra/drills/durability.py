@@ -44,9 +44,10 @@ def percentile(values, share):
 
 
 def hash_of(items):
-    """Of a set of items, whatever their order."""
-    lines = sorted(json.dumps(item, sort_keys=True, default=lambda value: value.hex()) for item in items)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Of a set of items, whatever their order; they need not fit into memory."""
+    texts = (json.dumps(item, sort_keys=True, default=lambda value: value.hex()) for item in items)
+    digests = sorted(hashlib.sha256(text.encode()).digest() for text in texts)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def scan(ddb, table):
