@@ -190,3 +190,118 @@ impl Copying<'_> {
 fn unfit(what: &str) -> Trouble {
     SourceError::Unavailable(what.to_owned()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use model::index::{IndexDefinition, IndexKeys, IndexProjection, IndexScope};
+    use model::key::table_range;
+    use model::{IndexId, TableDefinition};
+
+    use super::*;
+    use crate::world::{World, definition, key, partition};
+
+    const APPLIED: Index = 12;
+
+    /// The end of a copy that says to have so many items, and entries of local indexes.
+    fn end(items: Option<u64>, entries: Option<u64>) -> CopyEnd {
+        CopyEnd {
+            applied: APPLIED,
+            ballot: Default::default(),
+            configuration: Default::default(),
+            range: table_range(definition().id),
+            table: definition(),
+            members: Vec::new(),
+            items,
+            entries,
+            bytes: 40,
+            time_ms: 5_000,
+            begins: 0,
+            backfills: Vec::new(),
+            sources: Vec::new(),
+            changes: Default::default(),
+            parent: None,
+            split: None,
+            transactions: Bytes::new(),
+        }
+    }
+
+    fn indexed(end: CopyEnd) -> CopyEnd {
+        let local = IndexDefinition {
+            id: IndexId(1),
+            name: "by-year".into(),
+            scope: IndexScope::Local,
+            keys: IndexKeys::default(),
+            projection: IndexProjection::All,
+        };
+        let table = TableDefinition {
+            indexes: vec![local],
+            ..end.table
+        };
+        CopyEnd { table, ..end }
+    }
+
+    /// What became of a copy of five pairs: items and entries of the snapshot in the store, if there is one.
+    async fn finish(end: CopyEnd) -> Result<(u64, u64), String> {
+        let (world, partition) = (World::new().await, partition());
+        let desk = world.instance(1, 1);
+        let mut copy = Copying {
+            desk: &desk,
+            partition: &partition,
+            applied: APPLIED,
+            pairs: Vec::new(),
+            pair_bytes: 0,
+            parts: Vec::new(),
+        };
+        let pair = |n| (key(n), Bytes::from_static(b"item"));
+        copy.add((0..5).map(pair).collect()).await.unwrap();
+        let finished = copy.finish(&end).await;
+        let reader = &desk.reader;
+        let found = reader.snapshots(&partition).await.unwrap();
+        match finished {
+            Ok(bytes) => {
+                let manifest = reader.snapshot(&partition, &found[0]).await.unwrap();
+                let parts = manifest.parts.iter();
+                assert_eq!(bytes, parts.map(|part| part.bytes).sum::<u64>());
+                Ok((manifest.items, manifest.entries))
+            }
+            Err(trouble) => {
+                assert!(found.is_empty(), "nothing counts");
+                Err(trouble.to_string())
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_counts_if_its_items_and_entries_are_what_its_end_says() {
+        let not_whole = Err("the copy is not whole".to_owned());
+        assert_eq!(finish(end(Some(5), Some(0))).await, Ok((5, 0)));
+        assert_eq!(finish(indexed(end(Some(3), Some(2)))).await, Ok((3, 2)));
+        let wrong = [(4, 0), (5, 1), (3, 1), (2, 2), (6, 0), (6, u64::MAX)];
+        for (items, entries) in wrong {
+            let end = indexed(end(Some(items), Some(entries)));
+            assert_eq!(finish(end).await, not_whole, "{items} and {entries}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_older_senders_copy_has_entries_only_with_local_indexes() {
+        let not_whole = Err("the copy is not whole".to_owned());
+        assert_eq!(finish(end(Some(5), None)).await, Ok((5, 0)));
+        assert_eq!(finish(end(None, None)).await, Ok((5, 0)));
+        assert_eq!(finish(indexed(end(Some(3), None))).await, Ok((3, 2)));
+        for items in [3, 6] {
+            assert_eq!(finish(end(Some(items), None)).await, not_whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_another_position_does_not_count() {
+        let other = CopyEnd {
+            applied: APPLIED + 1,
+            ..end(Some(5), Some(0))
+        };
+        let not_whole = Err("the copy is not whole".to_owned());
+        assert_eq!(finish(other).await, not_whole);
+    }
+}

@@ -18,6 +18,8 @@ use crate::suspects::{self, diverges};
 use crate::trouble::Trouble;
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod race;
 
 /// Steps in one go; then others get their turn.

@@ -29,16 +29,25 @@ const UUID: &str = "5e0d3a52-98c4-4d0a-a0a5-2c1d4f1e7a11";
 pub(crate) const PARTITION: GroupId = GroupId(7);
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 const LEADER: NodeId = NODES[0];
+/// Keys that are written in turn.
+const KEYS: u64 = 5;
 /// Entries in one answer of a node.
 const PAGE: usize = 2;
 /// Far more than any of it takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What happens to a node's answer on its way.
+pub(crate) type Bend = Box<dyn FnMut(&mut ArchiveReply) + Send>;
 
 /// The log, equal at all replicas.
 #[derive(Default)]
 pub(crate) struct Log {
     /// From position 1 on, as if nothing were ever cut off.
     pub(crate) entries: Vec<Entry>,
+    /// But at this node this position has something else.
+    pub(crate) odd: Option<(NodeId, Index)>,
+    /// Sees all answers.
+    pub(crate) bend: Option<Bend>,
     /// The replicas' logs begin behind this position.
     floor: Index,
     /// The leader was told.
@@ -52,7 +61,7 @@ impl Log {
         self.entries.len() as Index
     }
 
-    fn answer(&mut self, call: ArchiveCall, sealed: Index) -> ArchiveReply {
+    fn answer(&mut self, node: NodeId, call: ArchiveCall, sealed: Index) -> ArchiveReply {
         let (first, last) = match call {
             ArchiveCall::Entries { first, last, .. } | ArchiveCall::Digest { first, last, .. } => {
                 (first, last)
@@ -69,7 +78,12 @@ impl Log {
         }
         let entries = self.entries.iter();
         let entries = entries.filter(|entry| (first..=last).contains(&entry.index));
-        let entries: Vec<Entry> = entries.cloned().collect();
+        let mut entries: Vec<Entry> = entries.cloned().collect();
+        for entry in &mut entries {
+            if self.odd == Some((node, entry.index)) {
+                entry.payload = put(entry.index, b"itch");
+            }
+        }
         match call {
             _ if entries.is_empty() => ArchiveReply::Unavailable("not there yet".to_owned()),
             ArchiveCall::Entries { .. } => {
@@ -106,6 +120,13 @@ pub(crate) fn key(n: u64) -> Bytes {
     key.into()
 }
 
+/// A write as of a position, of an item of four bytes.
+pub(crate) fn put(index: Index, item: &[u8; 4]) -> Payload {
+    let before = if index > KEYS { 4 } else { 0 };
+    let write = command::encode_write(1_000 * index, &key(index % KEYS), Some(item), before, 4);
+    Payload::Command(write)
+}
+
 fn settings() -> ArchiveSettings {
     ArchiveSettings {
         pause_ms: 1,
@@ -134,7 +155,12 @@ impl World {
             let subject = subjects::node_archive(node);
             let serving = mesh.serve(&subject, None, move |delivery| {
                 let call = delivery.decode().unwrap();
-                let answer = log.lock().answer(call, chain(&objects).reach(0));
+                let mut log = log.lock();
+                let mut answer = log.answer(node, call, chain(&objects).reach(0));
+                if let Some(bend) = &mut log.bend {
+                    bend(&mut answer);
+                }
+                drop(log);
                 delivery.reply(&answer);
             });
             served.push(serving.await.unwrap());
@@ -168,8 +194,6 @@ impl World {
     pub(crate) fn write(&self, count: u64) {
         let mut log = self.log.lock();
         for index in log.end() + 1..=log.end() + count {
-            let command =
-                command::encode_write(1_000 * index, &key(index % 5), Some(b"item"), 0, 4);
             let ballot = Ballot {
                 round: 1,
                 node: LEADER,
@@ -177,7 +201,7 @@ impl World {
             log.entries.push(Entry {
                 index,
                 ballot,
-                payload: Payload::Command(command),
+                payload: put(index, b"item"),
             });
         }
     }

@@ -17,6 +17,8 @@ use clap::Args;
 use futures::StreamExt as _;
 use mesh::Mesh;
 use objects::{ArchiveReader, ArchiveSettings, Objects, Rebuild};
+use partition::Commits;
+use partition::transactions::{AGE_MS_MAX, AHEAD_MS_MAX, Prepared};
 use routing::{Client, ClientSettings};
 use serde::Serialize;
 
@@ -42,6 +44,10 @@ pub(crate) struct Options {
     /// Only this table; may be given several times.
     #[arg(long = "table", value_name = "NAME")]
     tables: Vec<String>,
+    /// All tables as of this time, seconds since the epoch, transactions as a whole or not at all; it must not be later than what the archives of all
+    /// partitions have. Without it each partition is taken to the end of its own archive.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=9_999_999_999))]
+    at: Option<u64>,
     /// Only say what there is, and prove that it can be put together; asks no mesh.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -81,6 +87,10 @@ pub(crate) struct Line {
     seconds: f64,
     /// The newest command in it, milliseconds since the epoch.
     last_ms: u64,
+    /// Items that were pending at the end of their own archive, and whose transactions another one shows to be committed: they have what these wrote.
+    settled: usize,
+    /// Items whose transactions no archive shows to be committed: they are as before.
+    undecided: usize,
     /// Damaged objects that were passed over.
     damaged: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +102,8 @@ pub(crate) struct Line {
 pub(crate) struct Report {
     /// UUID of the lost mesh's system table.
     system: String,
+    /// As of when, milliseconds since the epoch; none: to the end of each archive.
+    at_ms: Option<u64>,
     tables: Vec<Line>,
 }
 
@@ -120,6 +132,12 @@ impl Report {
                 line.bytes as f64 / 1e6,
                 line.seconds,
             );
+            if line.settled + line.undecided > 0 {
+                text += &format!(
+                    "    pending in transactions: {} items completed, {} left as before\n",
+                    line.settled, line.undecided
+                );
+            }
             for damaged in &line.damaged {
                 text += &format!("    passed over: {damaged}\n");
             }
@@ -136,6 +154,7 @@ pub(crate) struct Plan {
     reader: ArchiveReader,
     system: TableUuid,
     lost: Vec<Lost>,
+    moment: Moment,
     parallel: usize,
 }
 
@@ -163,6 +182,9 @@ pub(crate) async fn plan(options: &Options, settings: ArchiveSettings) -> anyhow
         reader,
         system,
         lost,
+        moment: options
+            .at
+            .map_or(Moment::End, |seconds| Moment::Time(seconds * 1_000)),
         parallel: options.parallel as usize,
     })
 }
@@ -172,7 +194,7 @@ impl Plan {
     pub(crate) async fn check(&self) -> Report {
         let mut lines = Vec::new();
         for lost in &self.lost {
-            let pieces = lost.pieces(&self.reader).await;
+            let pieces = lost.pieces(&self.reader, self.moment).await;
             let mut line = lost.line(State::Archived);
             match pieces {
                 Ok((_, pieces)) => line.partitions = pieces.len(),
@@ -209,6 +231,7 @@ impl Plan {
     fn report(&self, tables: Vec<Line>) -> Report {
         Report {
             system: self.system.as_str().to_owned(),
+            at_ms: self.at_ms(),
             tables,
         }
     }
@@ -220,7 +243,7 @@ impl Plan {
         client: &Client,
         line: &mut Line,
     ) -> anyhow::Result<()> {
-        let (archived, pieces) = lost.pieces(&self.reader).await?;
+        let (archived, pieces) = lost.pieces(&self.reader, self.moment).await?;
         line.partitions = pieces.len();
         match control.find(&lost.definition.name).await? {
             Found::Nothing => {}
@@ -238,7 +261,7 @@ impl Plan {
             let (sink, writer) = MeshSink::new(target.clone(), piece.range.clone());
             let partition = archived.partition(piece.partition);
             let rebuild =
-                Rebuild::new(self.reader.clone(), partition, Moment::End.into()).only(piece.range);
+                Rebuild::new(self.reader.clone(), partition, self.moment.into()).only(piece.range);
             async move {
                 // The writer ends when the rebuild has dropped its sink.
                 let rebuild = async {
@@ -253,7 +276,7 @@ impl Plan {
             }
         });
         // How many items there must be, as far as the log tells.
-        let mut expected = Some(0);
+        let (mut expected, mut undecided) = (Some(0), Vec::new());
         let mut rebuilds =
             futures::stream::iter(rebuilds.collect::<Vec<_>>()).buffer_unordered(self.parallel);
         while let Some(rebuilt) = rebuilds.next().await {
@@ -262,6 +285,7 @@ impl Plan {
             line.entries += rebuilt.entries;
             line.bytes += rebuilt.bytes;
             line.last_ms = line.last_ms.max(rebuilt.tail.time_ms);
+            undecided.extend(rebuilt.undecided);
             line.damaged
                 .extend(rebuilt.damaged.iter().map(ToString::to_string));
         }
@@ -273,7 +297,48 @@ impl Plan {
                 "the new table has {found} items, the log says {expected}"
             );
         }
+        self.settle(&target, &undecided, line).await?;
         control.complete(&lost.definition).await
+    }
+
+    fn at_ms(&self) -> Option<u64> {
+        match self.moment {
+            Moment::Time(at_ms) => Some(at_ms),
+            Moment::End => None,
+        }
+    }
+
+    /// Completes what was pending at the end of its archive, where that of any other partition shows the transaction to be committed.
+    async fn settle(
+        &self,
+        target: &Target,
+        undecided: &[Prepared],
+        line: &mut Line,
+    ) -> anyhow::Result<()> {
+        let Some(since_ms) = undecided.iter().map(|prepared| prepared.since_ms).min() else {
+            return Ok(());
+        };
+        let ids = undecided.iter().map(|prepared| prepared.transaction.id);
+        let mut commits = Commits::of(ids.collect());
+        let since_ms = since_ms.saturating_sub(AHEAD_MS_MAX + AGE_MS_MAX);
+        for table in self.reader.tables().await? {
+            for partition in self.reader.partitions(&table).await? {
+                objects::read_commits(&self.reader, &partition, since_ms, &mut commits).await?;
+            }
+        }
+        for prepared in undecided {
+            match commits.counts(prepared.transaction.id, self.at_ms()) {
+                true => {
+                    target.settle(prepared).await?;
+                    line.settled += 1;
+                }
+                false => line.undecided += 1,
+            }
+        }
+        if line.settled > 0 {
+            line.items = target.count().await?;
+        }
+        Ok(())
     }
 }
 
@@ -289,6 +354,8 @@ impl Lost {
             bytes: 0,
             seconds: 0.0,
             last_ms: 0,
+            settled: 0,
+            undecided: 0,
             damaged: Vec::new(),
             error: None,
         }

@@ -96,8 +96,8 @@ impl Rebuilt {
         for refusal in &rebuilt.damaged {
             tracing::error!(%refusal, "a damaged object of the archive was passed over");
         }
-        if rebuilt.undecided > 0 {
-            let items = rebuilt.undecided;
+        if !rebuilt.undecided.is_empty() {
+            let items = rebuilt.undecided.len();
             tracing::warn!(
                 items,
                 "transactions of which the archive holds no end are left out"

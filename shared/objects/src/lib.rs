@@ -3,6 +3,7 @@
 //! archive's objects, each verified; and the rebuild of a partition from them. Knows no format (`archive` does) and decides no retention.
 
 mod ahead;
+mod commits;
 mod credentials;
 mod error;
 pub mod fault;
@@ -19,6 +20,7 @@ mod tables;
 mod tree;
 mod writer;
 
+pub use commits::read_commits;
 pub use error::{ObjectError, ReadError, Reason};
 pub use fault::FaultStore;
 pub use memory::MemoryStore;

@@ -13,6 +13,7 @@ use archive::{
     SnapshotName, SplitMark, Tail,
 };
 use model::KeyRange;
+use partition::transactions::Prepared;
 use partition::{Ahead, Batch, Limits, Partition, PartitionState};
 use paxos::Index;
 
@@ -53,8 +54,8 @@ pub struct Rebuilt {
     pub snapshot: Option<(PartitionRef, SnapshotName)>,
     /// Items, as the log or the sink counts them; none: neither does (a part of a partition, in a sink that does not count).
     pub items: Option<u64>,
-    /// Items on which a transaction was pending whose end is not known: it is left out.
-    pub undecided: usize,
+    /// What is pending by a transaction whose end is not known: it is left out. To a position nobody asks, and it is empty.
+    pub undecided: Vec<Prepared>,
     /// Entries replayed.
     pub entries: u64,
     /// Bytes of the segments and parts read.
@@ -110,7 +111,7 @@ impl Rebuild {
             snapshot: None,
             items: None,
             patience: self.patience,
-            undecided: 0,
+            undecided: Vec::new(),
             entries: 0,
             bytes: 0,
         };
@@ -153,7 +154,7 @@ struct Work<S> {
     snapshot: Option<(PartitionRef, SnapshotName)>,
     items: Option<u64>,
     patience: Duration,
-    undecided: usize,
+    undecided: Vec<Prepared>,
     entries: u64,
     bytes: u64,
     /// The sink counts its items.
@@ -351,8 +352,14 @@ impl<S: Sink> Work<S> {
                 break;
             }
         }
-        if let Target::Time(at_ms) = leg.target {
-            self.look_ahead(&mut replay, at_ms).await?;
+        match leg.target {
+            Target::Time(at_ms) => self.look_ahead(&mut replay, at_ms).await?,
+            Target::End => {
+                let pending = replay.machine.state().transactions.all_pending();
+                let pending = pending.filter(|prepared| self.cut.contains(&prepared.key));
+                self.undecided = pending.cloned().collect();
+            }
+            Target::Index(_) => {}
         }
         self.flush(&mut replay.machine).await?;
         let point = Point {
@@ -376,7 +383,10 @@ impl<S: Sink> Work<S> {
         let mut ahead = Ahead::of(state, at_ms);
         let place = (&replay.leg.birth.partition, &range, replay.tail.index + 1);
         crate::ahead::look(&self.reader, place, at_ms, self.patience, &mut ahead).await?;
-        self.undecided = ahead.undecided(&range);
+        let pending = replay.machine.state().transactions.all_pending();
+        let open = pending
+            .filter(|prepared| range.contains(&prepared.key) && ahead.is_open(&prepared.key));
+        self.undecided = open.cloned().collect();
         replay.machine.bring_forward(ahead.into_writes());
         Ok(())
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use archive::lineage::Moment;
 use bytes::Bytes;
-use objects::{ArchivedTable, MemorySink, Rebuild, Target};
-use partition::command;
+use objects::{ArchivedTable, MemorySink, Rebuild, Target, read_commits};
 use partition::transactions::{Outcome, Prepared};
+use partition::{Commits, command};
 use protocol::transact::{Settle, TransactionId, TransactionRef};
 
 use world::{Archive, Items, LEFT, Log, PARENT, RIGHT, World, key, run};
@@ -170,7 +170,11 @@ fn what_is_not_archived_yet_is_waited_for_and_then_left_out() {
             rebuild.patient(patience).run(MemorySink::default())
         };
         let (sink, rebuilt) = rebuild(Duration::ZERO).await.unwrap();
-        assert_eq!(rebuilt.undecided, 1, "the second one's end is missing");
+        assert_eq!(
+            rebuilt.undecided.len(),
+            1,
+            "the second one's end is missing"
+        );
         assert_eq!(sink.items[&key(2)], Bytes::from_static(b"old!"));
         // It comes while it is waited for.
         let begun = Instant::now();
@@ -184,7 +188,7 @@ fn what_is_not_archived_yet_is_waited_for_and_then_left_out() {
         );
         let ((), (sink, rebuilt)) = (late, rebuilt.unwrap());
         assert!(begun.elapsed() < Duration::from_secs(60));
-        assert_eq!(rebuilt.undecided, 0);
+        assert_eq!(rebuilt.undecided.len(), 0);
         assert_eq!(sink.items[&key(2)], Bytes::from_static(NEW));
     });
 }
@@ -205,6 +209,88 @@ fn behind_a_hole_nothing_is_waited_for() {
             .patient(Duration::from_secs(3_600))
             .run(MemorySink::default());
         let (_, rebuilt) = rebuilt.await.unwrap();
-        assert_eq!(rebuilt.undecided, 3);
+        assert_eq!(rebuilt.undecided.len(), 3);
+    });
+}
+
+/// Which of the four transactions count at this time, as far as a log shows that is archived in such segments.
+async fn shown(log: &Log, segments: &[(u64, u64)], since_ms: u64, at_ms: Option<u64>) -> Vec<u64> {
+    let archive = Archive::new();
+    archive.writer.birth(&log.birth).await.unwrap();
+    for &(first, last) in segments {
+        let segment = log.checked(first, last);
+        archive.writer.segment(&segment).await.unwrap();
+    }
+    let mut commits = Commits::of((1..=4).map(id).collect());
+    let read = read_commits(&archive.reader, log.partition(), since_ms, &mut commits);
+    read.await.unwrap();
+    (1..=4).filter(|n| commits.counts(id(*n), at_ms)).collect()
+}
+
+#[test]
+fn what_is_pending_at_the_end_of_an_archive_is_told() {
+    run(async {
+        let (log, archive) = (begun(), Archive::new());
+        archive.write(&log, 3).await;
+        let rebuild = || {
+            let partition = log.partition().clone();
+            Rebuild::new(archive.reader.clone(), partition, Target::End)
+        };
+        let (sink, rebuilt) = rebuild().run(MemorySink::default()).await.unwrap();
+        let told = rebuilt.undecided.iter();
+        let told: Vec<_> = told.map(|one| (one.transaction.id, &one.key)).collect();
+        let keys: Vec<_> = (1..=4).map(key).collect();
+        let all: Vec<_> = (1..=4).map(id).zip(&keys).collect();
+        assert_eq!(told, all);
+        assert!(sink.items.values().all(|item| item[..] == b"old!"[..]));
+        // Of these keys only.
+        let cut = model::KeyRange {
+            start: key(2),
+            end: key(4),
+        };
+        let part = rebuild().only(cut).run(MemorySink::default()).await;
+        assert_eq!(part.unwrap().1.undecided.len(), 2);
+    });
+}
+
+#[test]
+fn another_log_shows_which_transactions_are_committed() {
+    run(async {
+        let log = ended();
+        let end = log.end();
+        // Segments that overlap say everything twice.
+        for segments in [&[(1, end)][..], &[(1, 9), (5, end)], &[(1, 12), (11, end)]] {
+            assert_eq!(shown(&log, segments, 0, None).await, [1, 2, 3]);
+            let at = |ms| shown(&log, segments, 0, Some(ms));
+            assert_eq!(at(COUNTS_MS - 1).await, [0_u64; 0]);
+            assert_eq!(at(COUNTS_MS).await, [1, 2]);
+            assert_eq!(at(1_260).await, [1, 2, 3]);
+        }
+        // What is older than what is looked for is not read, what lies behind a hole is.
+        assert_eq!(shown(&log, &[(1, end)], 9_999, None).await, [0_u64; 0]);
+        assert_eq!(shown(&log, &[(1, 3), (end, end)], 0, None).await, [2]);
+    });
+}
+
+#[test]
+fn a_commit_without_a_time_is_shown_by_its_write() {
+    run(async {
+        let mut log = begun();
+        // As coordinators of an older version send it.
+        log.command(10, |ms| command::encode_write(ms, &key(1), Some(NEW), 4, 3));
+        let cut = log.end();
+        for n in 1..=2 {
+            end(&mut log, u64::from(n), n, 0);
+        }
+        // The second was cancelled: this is somebody else's.
+        put(&mut log, 2);
+        for segments in [
+            &[(1, log.end())][..],
+            &[(1, cut)],
+            &[(1, 7), (3, log.end())],
+        ] {
+            assert_eq!(shown(&log, segments, 0, None).await, [1]);
+            assert_eq!(shown(&log, segments, 0, Some(9_999)).await, [0_u64; 0]);
+        }
     });
 }

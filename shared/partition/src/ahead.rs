@@ -54,6 +54,11 @@ impl Ahead {
         }
     }
 
+    /// Whether what was pending on this item is still undecided.
+    pub fn is_open(&self, key: &EncodedKey) -> bool {
+        self.open.contains_key(key)
+    }
+
     /// How many items of this range are still undecided.
     pub fn undecided(&self, range: &KeyRange) -> usize {
         self.open.keys().filter(|key| range.contains(key)).count()

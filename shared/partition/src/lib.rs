@@ -12,6 +12,7 @@ pub mod ahead;
 pub mod btree;
 pub mod change;
 pub mod command;
+mod commits;
 mod entries;
 pub mod error;
 mod evaluate;
@@ -33,6 +34,7 @@ mod walk;
 pub use ahead::Ahead;
 pub use btree::{BTree, BTreeError, Visitor};
 pub use command::Command;
+pub use commits::Commits;
 pub use error::PartitionError;
 pub use middle::Middle;
 #[cfg(feature = "mutations")]

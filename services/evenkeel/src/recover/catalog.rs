@@ -28,15 +28,16 @@ struct Record {
 }
 
 impl Lost {
-    /// Its pieces at the end of its archive.
+    /// Its pieces at a moment.
     pub(crate) async fn pieces(
         &self,
         reader: &ArchiveReader,
+        moment: Moment,
     ) -> anyhow::Result<(ArchivedTable, Vec<Piece>)> {
         let uuid = TableUuid::parse(&self.definition.uuid);
         let uuid = uuid.ok_or_else(|| anyhow::anyhow!("its UUID is {:?}", self.definition.uuid))?;
         let table = ArchivedTable::read(reader, &uuid).await?;
-        let pieces = table.pieces(Moment::End)?;
+        let pieces = table.pieces(moment)?;
         Ok((table, pieces))
     }
 }

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use mesh::{Deadline, TraceContext};
 use model::{ApiError, EncodedKey, ErrorKind, KeyRange, TableDefinition};
 use objects::{Sink, SinkError};
+use partition::transactions::{Outcome, Prepared};
 use partition::{Batch, PartitionState};
 use protocol::item::{ItemOperation, ItemReply, Page, Write, WriteAction};
 use routing::Client;
@@ -108,6 +109,16 @@ impl Target {
             );
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Brings to an end what a transaction prepared, and is known to have committed. May be repeated.
+    pub(super) async fn settle(&self, prepared: &Prepared) -> anyhow::Result<()> {
+        let item = match &prepared.outcome {
+            Outcome::Keep => return Ok(()),
+            Outcome::Put(item) => Some(item.clone()),
+            Outcome::Delete => None,
+        };
+        self.write(self.key(&prepared.key), item).await
     }
 
     /// How many items the table has.
