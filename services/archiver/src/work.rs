@@ -36,12 +36,8 @@ pub(crate) struct Work {
     birth: Option<Birth>,
     /// Where the archived log ends.
     tail: Tail,
-    /// Segments in the store beyond a hole.
-    ahead: Chain,
     /// What is in the store without its manifest.
     checked: Option<Checked>,
-    /// Nothing was stored since the archive was looked at.
-    is_fresh: bool,
     /// When the segment in hand was begun and when its content was stored, Unix nanoseconds; for its trace.
     times_ns: (u64, u64),
 }
@@ -55,9 +51,7 @@ impl Work {
             course: Course::new(desk.settings.course()),
             birth: None,
             tail: Tail::default(),
-            ahead: Chain::default(),
             checked: None,
-            is_fresh: false,
             times_ns: (0, 0),
         })
     }
@@ -145,14 +139,9 @@ impl Work {
         self.tail = self.tail_at(desk, &birth, &chain, end).await?;
         let newest = snapshots.iter().map(|name| name.applied).max();
         let weight = self.weigh(desk, &chain, newest.unwrap_or(anchor)).await?;
-        self.ahead = match chain.last() > end {
-            true => chain,
-            false => Chain::default(),
-        };
         let adopted = matches!(birth.origin, Origin::Adopted { .. });
         self.birth = Some(birth);
         self.checked = None;
-        self.is_fresh = true;
         self.course.loaded(Loaded {
             end,
             since_snapshot_bytes: weight,
@@ -263,28 +252,35 @@ impl Work {
             let (first, last, bytes) = (manifest.first, manifest.last, manifest.bytes);
             self.course.stored(first, last, bytes, node, desk.now_ms());
             self.checked = Some(checked);
-            self.is_fresh = false;
             self.times_ns.1 = now_ns();
             return Ok(());
         }
         match gone.iter().min() {
             // Every voter says so.
-            Some(&floor) if gone.len() == sources.len() && self.is_fresh => self.jump(desk, floor),
-            // Another instance may have archived them since, or that is why they are gone.
-            Some(_) if gone.len() == sources.len() => self.course.forget(desk.now_ms()),
+            Some(&floor) if gone.len() == sources.len() => self.gone(desk, &birth, floor).await?,
             _ => return Err(why.into()),
         }
         Ok(())
     }
 
-    /// No replica has what comes next: the archive goes on behind a hole.
-    fn jump(&mut self, desk: &Desk, floor: Index) {
-        let floor = self.ahead.reach(floor);
+    /// No replica has what comes next. What another instance has archived since the last look may be gone because of that, so only a look at the archive
+    /// from now on tells whether it is lost: then the archive goes on behind a hole.
+    async fn gone(&mut self, desk: &Desk, birth: &Birth, floor: Index) -> Result<(), Trouble> {
+        let chain = desk.reader.chain(&self.partition).await?;
+        let snapshots = desk.reader.snapshots(&self.partition).await?;
+        let applied = snapshots.iter().map(|name| name.applied);
+        let (end, _) = goes_on_at(birth.begins(), applied, &chain, floor);
+        if end > self.tail.index {
+            self.course.forget(desk.now_ms());
+            return Ok(());
+        }
+        let floor = chain.reach(floor);
         if let Some(alarm) = self.course.gone(floor) {
             self.tail = blind(floor);
             desk.reached(self.id(), floor, 0);
             self.raise(desk, &alarm);
         }
+        Ok(())
     }
 
     async fn fetch(
