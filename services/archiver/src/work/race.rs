@@ -7,7 +7,7 @@ use objects::fault::Fault;
 use objects::{MemorySink, Rebuild, Target};
 
 use super::*;
-use crate::world::{PARTITION, PATIENCE, World, partition};
+use crate::world::{PATIENCE, World, partition};
 
 /// Segments of one page, and of everything.
 const SMALL: u64 = 1;
@@ -48,7 +48,6 @@ pub(super) async fn check(world: &World, desks: &[&Desk]) {
     assert!(world.nothing_was_told_too_early());
     for desk in desks {
         assert_eq!(desk.alarms.texts(), Vec::<String>::new());
-        assert!(desk.log(PARTITION).is_some());
     }
 }
 
