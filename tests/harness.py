@@ -32,6 +32,8 @@ UNTHROTTLED = {
     "EVENKEEL_STORAGE__ADMISSION__PARTITION_WRITE_UNITS_MAX": "0",
     # Expired items go within a second, not within minutes.
     "EVENKEEL_STORAGE__TTL__ROUND_EVERY_MS": "200",
+    # So do the counts of local indexes.
+    "EVENKEEL_STORAGE__INDEX_COUNTS__ROUND_EVERY_MS": "200",
 }
 
 
@@ -377,7 +379,7 @@ class S3:
         self.process = subprocess.Popen(
             [
                 os.environ.get("EVENKEEL_WEED", binary), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0",
-                f"-dir={self.folder}", f"-s3.config={self.folder}/s3.json", "-master.volumeSizeLimitMB=64",
+                f"-dir={self.folder}", f"-s3.config={self.folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=1000",
                 f"-s3.port={self.port}", f"-master.port={self.port + 1}", f"-volume.port={self.port + 2}",
                 f"-filer.port={self.port + 3}",
             ],

@@ -128,6 +128,7 @@ write_settings() { # NAME
             [ "$number" = admin ] && number=1
             printf '[admin]\ninstance = %s\nzone = "%s"\nhttp = "127.0.0.1:%s"\n\n[admin.console]\noperator_token = "evenkeel"\n' \
               "$number" "$(zone_of "$name")" "$(health_port "$name")"
+            [ "$traces" = 0 ] || printf 'trace_url = "http://127.0.0.1:%s/trace/{trace_id}"\n' "$(health_port traces)"
             ;;
           router-*)
             printf '[router]\ninstance = %s\nzone = "%s"\nlisten = "127.0.0.1:%s"\nhttp = "127.0.0.1:%s"\n\n' \

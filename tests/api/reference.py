@@ -16,6 +16,14 @@ class Wrong(Exception):
     """The request is refused: a ValidationException."""
 
 
+class Cancelled(Exception):
+    """The transaction is cancelled, for these reasons: a code for each of its writes."""
+
+    def __init__(self, reasons):
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
 def number(value):
     text = format(Decimal(value).normalize(), "f")
     return {"N": "0" if text == "-0" else text}

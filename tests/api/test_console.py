@@ -72,6 +72,13 @@ def test_the_state_shows_zones_tables_and_partitions(console, ddb, simple, endpo
     assert all(p["leader"] and len(p["replicas"]) == 3 for p in partitions)
 
 
+def test_a_request_id_that_is_none_has_no_link(console):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{console[0]}/console/api/trace?request_id=ABC", timeout=5)
+    # Nobody traces here.
+    assert refused.value.code == 404 and "trace_url" in json.loads(refused.value.read())["message"]
+
+
 def test_only_the_operator_gives_orders(console):
     assert post(console, "session")[0] == 401
     assert post(console, "session", token="guessed")[0] == 401

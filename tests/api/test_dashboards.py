@@ -1,36 +1,15 @@
 """Dashboards, alert rules, run-books and the list of metrics agree with each other. Needs no deployment."""
 
-import json
 import re
 import subprocess
 import sys
 
 import harness
-
-
-def named(text):
-    """Metrics that a query or rule names, without what Prometheus makes of histograms, and without recorded series (which have a colon)."""
-    names = re.findall(r"(?<![\w:])evenkeel_\w+(?![\w:]*:)", text)
-    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
-
-
-def queries():
-    for file in (harness.ROOT / "observability" / "grafana").glob("*.json"):
-        for panel in json.loads(file.read_text())["panels"]:
-            for target in panel["targets"]:
-                yield file.name, target["expr"]
-    rules = (harness.ROOT / "observability" / "prometheus" / "rules.yaml").read_text()
-    for expression in re.findall(r"expr: (?:\|\n((?:\s{10,}.*\n)+)|(.*))", rules):
-        yield "rules.yaml", "".join(expression)
-
-
-def documented():
-    """Names of all metrics in docs/metrics.md."""
-    return set(re.findall(r"^\| `(evenkeel_\w+)` \|", (harness.ROOT / "docs" / "metrics.md").read_text(), re.M))
+from observability import documented, named, queries
 
 
 def test_what_dashboards_and_rules_name_is_documented():
-    known, count = documented(), 0
+    known, count = {name for _, name in documented()}, 0
     for where, query in queries():
         count += 1
         assert named(query) or "evenkeel:" in query, f"{where}: no metric in {query}"

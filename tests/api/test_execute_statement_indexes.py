@@ -146,16 +146,29 @@ def test_a_token_is_good_for_its_index_only(ddb, music):
 @pytest.mark.parametrize(
     "statement,more,message",
     [
-        ('SELECT * FROM "{t}"."nope"', {}, "The table does not have the specified index: nope"),
+        ('SELECT * FROM "{t}"."nope"', {}, "The table does not have the specified index"),
+        ('SELECT * FROM "{t}"."{t}"', {}, "The table does not have the specified index"),
+        ('SELECT * FROM "{t}"."by-kind"."more"', {}, "A path may contain at most 2 components in the FROM clause"),
+        ('SELECT * FROM "{t}".""', {}, "Path component cannot be an empty string"),
+        ("SELECT * FROM \"\" WHERE pk = 'acme'", {}, "Path component cannot be an empty string"),
         (
             'SELECT * FROM "{t}"."by-kind"',
             {"ConsistentRead": True},
-            "Consistent reads are not supported on global secondary indexes",
+            "Strongly consistent read is not supported on Global Secondary Indexes",
         ),
         (
             "SELECT more FROM \"{t}\".\"by-kind\" WHERE kind = 'k1'",
             {},
-            None,
+            "One or more parameter values were invalid: Global secondary index by-kind does not project [more]",
+        ),
+        *(
+            (
+                f'SELECT pk FROM "{{t}}"."{index}" WHERE {key} AND {condition}',
+                {},
+                f"One or more parameter values were invalid: Secondary index {index} does not project one or more filter attributes: [more]",
+            )
+            for index, key in [("by-kind", "kind = 'k1'"), ("by-kind", "kind IN ['k1', 'k2']"), ("by-score", "pk = 'acme' AND score > 1")]
+            for condition in ["more = 'x'", "more IS NOT MISSING", "NOT more = 'x'"]
         ),
         (
             "SELECT * FROM \"{t}\".\"by-kind\" WHERE kind = 'k1' ORDER BY sk",
@@ -172,3 +185,11 @@ def test_a_token_is_good_for_its_index_only(ddb, music):
 )
 def test_refused(ddb, music, statement, more, message):
     invalid(message, ddb.execute_statement, Statement=statement.replace("{t}", music), **more)
+
+
+@pytest.mark.parametrize("index,found", [("by-kind", 2 * COUNT), ("by-score", 2 * COUNT)])
+def test_an_index_is_scanned_by_what_it_has(ddb, music, index, found):
+    """What an index does not have, its items do not have, where no item collection is named."""
+    source = f'"{music}"."{index}"'
+    assert pages(ddb, f"SELECT pk, sk FROM {source} WHERE more = 'x'")[0] == []
+    assert len(pages(ddb, f"SELECT pk, sk FROM {source} WHERE NOT more = 'x'")[0]) == found

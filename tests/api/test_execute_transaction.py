@@ -58,7 +58,7 @@ def test_writes_of_all_kinds_at_once(ddb, simple, ranged, key):
         (f"INSERT INTO \"{ranged}\" VALUE {{'pk': ?, 'sk': 'a'}}", key),
         ReturnConsumedCapacity="TOTAL",
     )
-    assert answer["Responses"] == [{}] * 5
+    assert answer["Responses"] == []
     assert answer["ConsumedCapacity"] == [
         {"TableName": simple, "CapacityUnits": 8.0, "WriteCapacityUnits": 8.0},
         {"TableName": ranged, "CapacityUnits": 2.0, "WriteCapacityUnits": 2.0},
@@ -132,15 +132,17 @@ def test_refused(loose, simple, ranged, key):
         invalid(message, loose.execute_transaction, TransactStatements=statements(*texts), **more)
 
     select, delete = f"SELECT * FROM \"{simple}\" WHERE pk = '{key}'", f"DELETE FROM \"{simple}\" WHERE pk = '{key}'"
-    exists = f"EXISTS(SELECT * FROM \"{simple}\" WHERE pk = '{key}')"
+    exists = f"EXISTS(SELECT * FROM \"{simple}\" WHERE pk = '{key}' AND n = 1)"
     broken = "1 validation error detected: Value at 'transactStatements' failed to satisfy constraint: Member must "
     several = "Transaction request cannot include multiple operations on one item"
     refused("A transaction must consist of either all reads or all writes", select, delete)
     refused("A transaction must consist of either all reads or all writes", select, exists)
     refused(several, delete, exists)
     refused(several, select, select)
-    refused("RETURNING clause is not supported in a transaction", f"{delete} RETURNING ALL OLD *")
-    refused("Statement wasn't well formed, can't be processed: Unexpected token: nonsense", "nonsense", delete)
+    failed = "Validation failed in TransactStatements[1]: "
+    refused(f"{failed}RETURNING clause is not supported in ExecuteTransaction.", delete, f"{delete} RETURNING ALL OLD *")
+    refused(f"{failed}Reads on indices are not supported within transactions.", select, f'SELECT * FROM "{simple}"."any"')
+    refused("Statement wasn't well formed, can't be processed: Expected data manipulation", "nonsense", delete)
     refused(f"{broken}have length greater than or equal to 1")
     refused(f"{broken}have length less than or equal to 100", *[delete] * 101)
     invalid(broken.replace("Value", "Value null") + "not be null", loose.execute_transaction)
@@ -163,6 +165,20 @@ def test_refused(loose, simple, ranged, key):
         loose.execute_transaction,
         TransactStatements=statements(delete, "DELETE FROM nothing WHERE pk = 'a'"),
     )
+
+
+def test_exists_wants_a_condition_beside_the_key(ddb, simple, key):
+    ddb.put_item(TableName=simple, Item={"pk": {"S": key}, "n": {"N": "1"}})
+    exists = f"EXISTS(SELECT * FROM \"{simple}\" WHERE pk = '{key}'%s)"
+    needs = {
+        "Code": "ValidationError",
+        "Message": "The SELECT statement within EXISTS must specify the primary key and one other condition in the where clause.",
+    }
+    insert = f"INSERT INTO \"{simple}\" VALUE {{'pk': '{key}-new'}}"
+    cancelled([NONE, needs], ddb, insert, exists % "")
+    cancelled([NONE, FAILED], ddb, insert, exists % " AND n = 2")
+    assert read(ddb, simple, f"{key}-new") is None
+    run(ddb, insert, exists % " AND n = 1")
 
 
 def test_a_select_names_one_item(ddb, simple, ranged, key):
@@ -189,7 +205,7 @@ def test_every_table_must_be_allowed(ddb, simple, table_of, key):
     deny = {"Effect": "Deny", "Principal": "*", "Action": ["dynamodb:PartiQLInsert", "dynamodb:PartiQLSelect"], "Resource": "*"}
     ddb.put_resource_policy(ResourceArn=arn, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
     insert, select = "INSERT INTO \"%s\" VALUE {'pk': ?}", 'SELECT * FROM "%s" WHERE pk = ?'
-    exists = f"EXISTS({select})"
+    exists = f"EXISTS({select} AND n = 1)"
 
     def denied(first, second):
         try:

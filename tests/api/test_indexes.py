@@ -206,3 +206,31 @@ def test_an_index_that_is_not_there(ddb, local):
     )
     assert refused(query, ddb=ddb, table=local, index="by-score", pk="x", more=" AND sk = :s",
                    values={":s": {"S": "a"}}) == "Query condition missed key schema element: score"
+
+
+def test_items_and_bytes_are_counted(ddb, local):
+    def counts():
+        described = ddb.describe_table(TableName=table)["Table"]["LocalSecondaryIndexes"]
+        return {index["IndexName"]: (index["ItemCount"], index["IndexSizeBytes"]) for index in described}
+
+    table = "with-counted-indexes"
+    source = ddb.describe_table(TableName=local)["Table"]
+    ddb.create_table(
+        TableName=table,
+        AttributeDefinitions=source["AttributeDefinitions"],
+        KeySchema=source["KeySchema"],
+        LocalSecondaryIndexes=LOCAL,
+        BillingMode="PAY_PER_REQUEST",
+    )
+    harness.wait_until("the table is active", lambda: active(ddb, table))
+    put(ddb, table, "p", "a", score=7, name="xyz", note="1234", other="not in any index")
+    put(ddb, table, "p", "b", score=-12)
+    put(ddb, table, "p", "c")
+    # pk, sk and score, then name and note: names and values; a number has a byte for two digits, one more, and one for its sign.
+    keys = len("pk" + "p" + "sk" + "a")
+    wanted = {"by-score": (2, 2 * (keys + len("score")) + 2 + 3), "by-name": (1, keys + len("name" + "xyz" + "note" + "1234"))}
+    harness.wait_until(f"the counts are {wanted}", lambda: counts() == wanted)
+    ddb.delete_item(TableName=table, Key={"pk": {"S": "p"}, "sk": {"S": "a"}})
+    wanted = {"by-score": (1, keys + len("score") + 3), "by-name": (0, 0)}
+    harness.wait_until(f"the counts are {wanted}", lambda: counts() == wanted)
+    ddb.delete_table(TableName=table)

@@ -5,13 +5,12 @@ import re
 import secrets
 import subprocess
 import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
 
 import harness
 from conftest import make_table
+from jaeger import fetch, flow, links, trace_of
 
 # Nothing is sampled, so that what is kept has another reason. Tables have the throughput that they are given.
 SETTINGS = {
@@ -56,41 +55,6 @@ def put(ddb, table, key, **headers):
 
     client.meta.events.register("before-sign.dynamodb.PutItem", add)
     return client.put_item(TableName=table, Item={"pk": {"S": key}})["ResponseMetadata"]["RequestId"]
-
-
-class Trace:
-    def __init__(self, spans, processes):
-        self.spans, self.processes = spans, processes
-
-    def service(self, span):
-        tags = {tag["key"]: tag["value"] for tag in self.processes[span["processID"]]["tags"]}
-        return tags["service.instance.id"]
-
-    def parent(self, span):
-        return next((ref["spanID"] for ref in span["references"] or [] if ref["refType"] == "CHILD_OF"), None)
-
-    def named(self, name, within=None):
-        """Spans of that name, of one parent if it is given."""
-        found = [span for span in self.spans if re.fullmatch(name, span["operationName"])]
-        return [span for span in found if within is None or self.parent(span) == within["spanID"]]
-
-    def one(self, name, within=None):
-        (span,) = self.named(name, within)
-        return span
-
-    def tags(self, span):
-        return {tag["key"]: tag["value"] for tag in span["tags"]}
-
-
-def fetch(pages, trace_id):
-    """The trace as it is by now; None if there is none."""
-    try:
-        with urllib.request.urlopen(f"{pages}/api/traces/{trace_id}", timeout=5) as answer:
-            data = json.load(answer)["data"][0]
-    except urllib.error.HTTPError as error:
-        assert error.code == 404
-        return None
-    return Trace(data["spans"], data["processes"])
 
 
 def whole(trace):
@@ -161,6 +125,13 @@ def test_amazons_header_is_followed_and_a_request_id_finds_its_trace(dev, ddb, t
     assert "DynamoDB.PutItem" in text and "█" in text
     wrong = subprocess.run([harness.BIN_DIR / "evenkeel", "ctl", "trace", "ABC", "--traces", pages], capture_output=True, timeout=60)
     assert wrong.returncode == 2
+    # The console has a link to it.
+    console = re.search(r"console\s+(http://\S+)/console", dev.output())[1]
+    link = json.loads(harness.http_get(f"{console}/console/api/trace?request_id={request_id}"))["url"]
+    assert link == f"{pages.rstrip('/')}/trace/{root}"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        harness.http_get(f"{console}/console/api/trace?request_id=ABC")
+    assert refused.value.code == 400
 
 
 def test_throttled_requests_are_kept_and_plain_ones_are_not(ddb, table, pages):
@@ -203,18 +174,15 @@ def test_what_goes_on_in_the_background_is_traced(dev, ddb, table, pages):
     assert scrub.service(scrub.one("scrub")) == "scrubber-1"
 
 
-def flow(pages, service, name):
-    """The newest trace of a background flow; None if there is none yet."""
-    query = urllib.parse.urlencode({"service": service, "operation": name, "limit": 20})
-    with urllib.request.urlopen(f"{pages}/api/traces?{query}", timeout=5) as answer:
-        found = json.load(answer)["data"] or []
-    traces = [Trace(data["spans"], data["processes"]) for data in found]
-    return next((trace for trace in traces if trace.named(name)), None)
-
-
-def trace_of(request_id):
-    """Its first 26 characters are the trace's id, five bits each."""
-    return f"{int(request_id[:26], 32):032x}"
+def test_a_restore_is_linked_to_the_request_that_asked_for_it(ddb, table, pages):
+    backup = ddb.create_backup(TableName=table, BackupName="for-a-trace")["BackupDetails"]["BackupArn"]
+    status = lambda: ddb.describe_backup(BackupArn=backup)["BackupDescription"]["BackupDetails"]["BackupStatus"]
+    harness.wait_until("the backup is there", lambda: status() == "AVAILABLE", timeout_s=60, every_s=0.2)
+    asked = ddb.restore_table_from_backup(TargetTableName="restored", BackupArn=backup)["ResponseMetadata"]["RequestId"]
+    restore = harness.wait_until("the restore is traced", lambda: flow(pages, "archiver", "restore"), timeout_s=90, every_s=0.2)
+    root = restore.one("restore")
+    assert restore.parent(root) is None and restore.tags(root)["evenkeel.job"]
+    assert links(root) == [trace_of(asked)]
 
 
 def test_an_exporter_that_is_down_disturbs_no_request():

@@ -1,4 +1,4 @@
-"""Unmodified clients: the AWS CLI, the SDK for JavaScript and ElectroDB on top of it (boto3 is what all other tests use)."""
+"""Unmodified clients: the AWS CLI, the SDK for JavaScript, ElectroDB and DynamoDB-Toolbox on top of it (boto3 is what all other tests use)."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_aws_cli_statements(aws, simple, ledger):
     insert = {"Statement": f"INSERT INTO \"{simple}\" VALUE {{'pk': ?, 'n': 1}}"}
     statements = [{**insert, "Parameters": [{"S": f"cli-{n}"}]} for n in range(3)]
     answer = aws("execute-transaction", "--transact-statements", json.dumps(statements), "--client-request-token", "from-cli")
-    assert answer["Responses"] == [{}] * 3
+    assert answer["Responses"] == []
     update = f"UPDATE \"{simple}\" SET n = n + 1 WHERE pk = 'cli-1' RETURNING MODIFIED NEW *"
     assert aws("execute-statement", "--statement", update)["Items"] == [{"n": {"N": "2"}}]
     reads = [{"Statement": f"SELECT n FROM \"{simple}\" WHERE pk = 'cli-{n}'", "ConsistentRead": True} for n in range(2)]
@@ -99,4 +99,29 @@ def test_electrodb(endpoint, ledger):
         "moved": ["t10"],
         "transactions": [False, True, ["None", "ConditionalCheckFailed"]],
         "read": [None, "closed", "open"],
+    }
+
+
+@pytest.mark.one_kind
+def test_dynamodb_toolbox(endpoint, ledger):
+    done = subprocess.run(
+        ["node", "toolbox.mjs", endpoint.url], cwd=HERE / "javascript", capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "unprocessed": 0,
+        "again": "ConditionalCheckFailedException",
+        "updated": [99, ["ember", "cut"], ["new", "rare"], {"attack": 5, "defence": 3}, "Fifi"],
+        "got": [5, None, ["rare"]],
+        "attributes": {"id": "p00", "stats": {"attack": 5}},
+        "range": ["p03", "p04", "p05", "p06"],
+        "filtered": ["p10", "p09", "p07"],
+        "local": ["p10", "p11"],
+        "pages": [5, 5, 3],
+        "global": ["p03", "p06", "p09"],
+        "scanned": [13, 1],
+        "batch": ["grass", "water"],
+        "cancelled": ["TransactionCanceledException", ["None", "ConditionalCheckFailed"]],
+        "transaction": [1, None, "grass"],
+        "deleted": "mew",
     }

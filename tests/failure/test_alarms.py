@@ -1,15 +1,20 @@
-"""What whoever runs a mesh is told: canaries raise the right alarm when a table is throttled, when a node is slow and when a zone is lost, and none for a
-planned drain; and a process says more in its log when it is asked to."""
+"""What whoever runs a mesh is told: every metric that dashboards, alert rules and docs/metrics.md name exists; canaries raise the right alarm when a
+table is throttled, when a node is slow and when a zone is lost, and none for a planned drain; and a process says more in its log when it is asked to.
+
+EVENKEEL_UPDATE_DOCS=1 writes docs/metrics.md anew.
+"""
 
 import functools
 import http.server
 import json
+import os
 import threading
 
 import pytest
 
 import harness
 from conftest import make_table
+from observability import PAGE, RARELY, documented, named, page, queries, served
 from slowness import Slow
 
 LOST = ("storage-2", "router-2", "memds-2", "gac-2", "archiver-2", "admin-2")
@@ -93,6 +98,41 @@ def told(alertmanager, kind, subject):
 def probes(mesh, canary):
     """Requests that a canary has made."""
     return harness.metric(harness.http_get(f"{health(mesh, canary)}/metrics"), "evenkeel_canary_probes_total")
+
+
+def test_every_metric_that_is_named_exists(mesh, ddb):
+    table = make_table(ddb)
+    ddb.put_item(TableName=table, Item={"pk": {"S": "a"}})
+    ddb.get_item(TableName=table, Key={"pk": {"S": "a"}}, ConsistentRead=True)
+
+    def of_everybody():
+        scopes = [strip["scope"] for strip in availability(mesh)["strips"]]
+        everything = ("service", {"table": table}, {"canary": "evenkeel-canary"})
+        return all(scope in scopes for scope in everything) and scopes
+
+    scopes = harness.wait_until("the console shows everybody's availability", of_everybody, timeout_s=90, every_s=0.5)
+    # The canary is no customer.
+    assert {"table": "evenkeel-canary"} not in scopes
+
+    def all_there():
+        found = served(mesh)
+        for where, query in queries():
+            assert named(query) <= found.keys() | RARELY, f"{where} names {named(query) - found.keys()}"
+        if not os.environ.get("EVENKEEL_UPDATE_DOCS"):
+            known = {name for _, name in documented()}
+            assert known - RARELY <= found.keys(), f"in docs/metrics.md only: {known - found.keys()}"
+        return found
+
+    # Some are there once a service has heard of another one.
+    found = harness.wait_until("all metrics are there", all_there, timeout_s=60, every_s=0.5)
+    if os.environ.get("EVENKEEL_UPDATE_DOCS"):
+        PAGE.write_text(page(found))
+    known = {name for _, name in documented()}
+    assert found.keys() <= known, f"not in docs/metrics.md: {found.keys() - known}"
+    for name, metric in found.items():
+        assert (metric.kind == "counter") == name.endswith("_total"), name
+        assert len(metric.labels) <= 3, name
+        assert metric.words, name
 
 
 def test_the_levels_of_a_process_are_changed_while_it_runs(mesh):

@@ -7,6 +7,7 @@ import pytest
 
 import harness
 from conftest import make_table
+from jaeger import fetch, flow, links
 from traffic import Traffic
 
 SETTINGS = {
@@ -22,9 +23,13 @@ SETTINGS = {
 TEXT = "this-is-what-was-written"
 
 
+# Background flows only: requests must not push them out of the pages' memory.
+TRACED = {"EVENKEEL_TRACES": "1", "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0"}
+
+
 @pytest.fixture
-def mesh():
-    mesh = harness.Mesh(SETTINGS)
+def mesh(request):
+    mesh = harness.Mesh({**SETTINGS, **getattr(request, "param", {})})
     try:
         yield mesh.start()
     finally:
@@ -93,7 +98,7 @@ def flip(mesh, node, partition, text, *options):
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("options", [(), ("--rot",)], ids=["valid_checksum", "rot"])
+@pytest.mark.parametrize("mesh,options", [(TRACED, ()), ({}, ("--rot",))], ids=["valid_checksum", "rot"], indirect=["mesh"])
 def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     ddb = harness.client(mesh.url, retries=4)
     table = table_of_one_partition(ddb, range_type="S")
@@ -133,6 +138,16 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     for number in range(100):
         item = ddb.get_item(TableName=table, Key={"pk": {"S": "all"}, "sk": {"S": f"item-{number}"}}, ConsistentRead=True)["Item"]
         assert item["text"]["S"] == f"{TEXT}-{number:03}"
+    if not options:
+        # What follows from what.
+        pages = next(f"http://127.0.0.1:{p['health_port']}" for p in mesh.status()["processes"] if p["name"] == "traces")
+        of_it = {"evenkeel_partition": partition["partition"]}
+        heal = harness.wait_until("the replacement is traced", lambda: flow(pages, "admin", "replace replica", **of_it), timeout_s=60)
+        root = heal.one("replace replica")
+        assert heal.tags(root)["evenkeel.replacement.reason"] == "replica fenced" and heal.tags(root)["evenkeel.replacement.from_node"] == victim
+        [cause] = links(root)
+        scrub_trace = harness.wait_until("its scrub is traced", lambda: fetch(pages, cause), timeout_s=60)
+        assert scrub_trace.tags(scrub_trace.one("scrub"))["evenkeel.partition"] == partition["partition"]
     stored = mesh.state / "data" / "archive" / "evidence" / evidence.name
     harness.wait_until("the evidence is in the object store, too", lambda: stored.read_text() == text, timeout_s=60)
 

@@ -105,7 +105,7 @@ pub(crate) fn now_ms() -> u64 {
 impl Admin {
     fn describe(&self, definition: &TableDefinition) -> Value {
         let counts = self.partitions.read().counts(definition.id);
-        definition.describe(&self.settings.region, counts, now_ms())
+        definition.describe(&self.settings.region, &counts, now_ms())
     }
 
     /// Same, of a table's whole record.

@@ -8,10 +8,13 @@ use paxos::{GroupId, NodeId};
 use protocol::control::Order;
 use protocol::directory::Hydrate;
 use protocol::subjects;
+use telemetry::traces;
 
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome};
-use crate::healing::{Directive, Leaderless, Leaders, Pressure, Repairs, View, orphans, relieve};
+use crate::healing::{
+    Directive, Leaderless, Leaders, Pressure, Repairs, Traces, View, orphans, relieve,
+};
 use crate::lease::LeaseAction;
 use crate::records::{self, NodeRecord};
 use crate::vitality::{NodeViews, Watch};
@@ -23,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) repairs: Repairs,
     leaders: Leaders,
     pub(crate) pressure: Pressure,
+    pub(crate) traces: Traces,
 }
 
 impl Plan {
@@ -33,6 +37,7 @@ impl Plan {
             repairs: Repairs::default(),
             leaders: Leaders::default(),
             pressure: Pressure::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -140,16 +145,28 @@ impl Admin {
         if self.epoch().is_none() {
             return;
         }
-        let orders = self.with_plan(|plan, view| {
+        let now_ns = traces::now_ns();
+        let (orders, ended) = self.with_plan(|plan, view| {
             // Before the repairs, which carry its moves out.
             let mut orders = relieve(&mut plan.pressure, &mut plan.repairs, view);
             orders.extend(plan.repairs.step(view));
+            let ended = plan.traces.ended(&plan.repairs);
             orders.extend(plan.leaders.step(view, &plan.repairs));
-            orders
+            let traced = orders.into_iter().map(|directive| {
+                let part_of = plan.traces.ordered(&directive, &plan.repairs, now_ns);
+                (directive, part_of)
+            });
+            (traced.collect::<Vec<_>>(), ended)
         });
-        for directive in orders {
+        for (flow, result) in ended {
+            self.flows.end(flow, result);
+        }
+        for (directive, part_of) in orders {
             let admin = self.clone();
-            tokio::spawn(async move { admin.carry_out(directive).await });
+            tokio::spawn(async move {
+                let order = std::pin::pin!(admin.carry_out(directive));
+                traces::within(part_of, order).await;
+            });
         }
     }
 
@@ -159,6 +176,7 @@ impl Admin {
         plan.repairs.forget();
         plan.leaders = Leaders::default();
         plan.pressure = Pressure::default();
+        plan.traces = Traces::default();
         drop(plan);
         self.splits.forget();
     }

@@ -64,10 +64,14 @@ pub(crate) async fn condemn(
         why,
     };
     match admin.order(node, &order).await {
-        Outcome::Done => Answer::Done(format!(
-            "node {} has fenced its replica of partition {}",
-            node.0, partition.0
-        )),
+        Outcome::Done => {
+            let cause = telemetry::traces::current();
+            admin.with_plan(|plan, _| plan.traces.condemned(partition, cause));
+            Answer::Done(format!(
+                "node {} has fenced its replica of partition {}",
+                node.0, partition.0
+            ))
+        }
         Outcome::Refused(why) => Answer::Refused(format!("node {} refuses: {why}", node.0)),
         Outcome::NotLeader | Outcome::Silent => {
             Answer::Refused(format!("node {} does not answer", node.0))

@@ -5,6 +5,7 @@ mod alarms;
 mod roster;
 mod session;
 mod state;
+mod trace_link;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::driver::Admin;
 use roster::Roster;
 use session::{Doorman, Refusal};
 use state::Cached;
+use trace_link::{NoLink, trace_link};
 
 /// What browsers may do with the page: load its own files, ask its own server, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -40,7 +42,7 @@ pub struct ConsoleSettings {
     pub enabled: bool,
     /// Who knows it may give orders from the console; empty = nobody may.
     pub operator_token: Token,
-    /// Where a request's trace is shown; `{request_id}` stands for the request's id. Empty = no link.
+    /// Where a request's trace is shown; `{trace_id}` stands for the trace's id, `{request_id}` for the request's. Empty = no link.
     pub trace_url: String,
 }
 
@@ -114,6 +116,7 @@ impl Console {
             .route("/console.js", web::get().to(script))
             .route("/api/state", web::get().to(whole_state))
             .route("/api/partitions", web::get().to(partitions))
+            .route("/api/trace", web::get().to(trace))
             .route("/api/session", web::post().to(sign_in))
             .route("/api/drain", web::post().to(drain))
             .route("/api/transfer-leader", web::post().to(transfer_leader))
@@ -209,6 +212,26 @@ async fn partitions(console: web::Data<Console>, wanted: web::Query<Wanted>) -> 
         Ok(Answer::Refused(why)) => said(StatusCode::NOT_FOUND, &why),
         Ok(_) => said(StatusCode::BAD_GATEWAY, "the admin answered something else"),
         Err(why) => said(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+/// A request whose trace is wanted.
+#[derive(Deserialize)]
+struct Traced {
+    request_id: String,
+}
+
+async fn trace(console: web::Data<Console>, traced: web::Query<Traced>) -> HttpResponse {
+    let template = &console.shared.admin.settings.console.trace_url;
+    match trace_link(template, &traced.request_id) {
+        Ok(url) => answer(StatusCode::OK)
+            .content_type("application/json")
+            .body(serde_json::json!({ "url": url }).to_string()),
+        Err(NoLink::NoId) => said(StatusCode::BAD_REQUEST, "that is no request id"),
+        Err(NoLink::NotSet) => said(
+            StatusCode::NOT_FOUND,
+            "admin.console.trace_url is not set: it is not known where traces are shown",
+        ),
     }
 }
 

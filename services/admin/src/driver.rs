@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh::{Deadline, Mesh, TraceContext};
+use mesh::{Deadline, Mesh};
 use model::ApiError;
 use model::table::TableStatus;
 use parking_lot::{Mutex, RwLock};
@@ -222,7 +222,8 @@ impl Admin {
         time: Duration,
     ) -> Option<OrderReply> {
         let subject = subjects::node_control(node);
-        let trace = TraceContext::default();
+        // Whatever the order is given for.
+        let trace = telemetry::traces::current();
         let call = OrderCall {
             epoch,
             order: order.clone(),

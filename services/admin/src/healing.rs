@@ -8,6 +8,7 @@ mod orphans;
 mod pressure;
 mod repairs;
 mod target;
+mod traces;
 
 #[cfg(test)]
 mod model;
@@ -19,6 +20,7 @@ pub(crate) use leaders::Leaders;
 pub(crate) use orphans::{Leaderless, orphans};
 pub(crate) use pressure::{Pressure, relieve};
 pub(crate) use repairs::Repairs;
+pub(crate) use traces::Traces;
 
 use paxos::{GroupId, NodeId};
 use protocol::control::Order;

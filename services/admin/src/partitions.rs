@@ -68,8 +68,13 @@ impl Partitions {
                 // A leader that lost office and does not know it yet says nothing new.
                 Some(seen) if seen.info.newer_than(&info) => {}
                 Some(seen) => {
+                    // A new leader counts anew.
+                    let index_counts = info.index_counts.or(seen.info.index_counts.take());
                     *seen = Seen {
-                        info,
+                        info: PartitionInfo {
+                            index_counts,
+                            ..info
+                        },
                         heard_ms: now_ms,
                     };
                 }
@@ -131,6 +136,11 @@ impl Partitions {
         for (_, seen) in self.seen.iter().filter(counted) {
             counts.items += seen.info.items;
             counts.size_bytes += seen.info.bytes;
+            for count in seen.info.index_counts.iter().flatten() {
+                let (items, bytes) = counts.local_indexes.entry(count.index).or_default();
+                *items += count.items;
+                *bytes += count.bytes;
+            }
         }
         counts
     }

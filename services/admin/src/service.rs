@@ -199,9 +199,10 @@ fn take_call(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: Del
         }
     };
     let admin = admin.clone();
-    let responder = delivery.responder();
+    let (trace, responder) = (delivery.trace, delivery.responder());
     runtime.spawn(async move {
-        responder.reply(&api::answer(&admin, call).await);
+        let answer = std::pin::pin!(api::answer(&admin, call));
+        responder.reply(&telemetry::traces::within(trace, answer).await);
     });
 }
 
@@ -262,8 +263,11 @@ fn take_command(admin: &Arc<Admin>, runtime: &tokio::runtime::Handle, delivery: 
             return delivery.reply(&Answer::Refused(why));
         }
     };
-    let (admin, responder) = (admin.clone(), delivery.responder());
-    runtime.spawn(async move { responder.reply(&operate::answer(&admin, command).await) });
+    let (admin, trace, responder) = (admin.clone(), delivery.trace, delivery.responder());
+    runtime.spawn(async move {
+        let answer = std::pin::pin!(operate::answer(&admin, command));
+        responder.reply(&telemetry::traces::within(trace, answer).await);
+    });
 }
 
 /// Founds the mesh, finishes what is unfinished, and says that it is there.

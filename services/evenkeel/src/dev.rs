@@ -179,6 +179,8 @@ fn storage_settings(node: u64, data: &Path, given: &Given) -> StorageSettings {
         admission: given.storage.admission.clone(),
         ..StorageSettings::default()
     };
+    // A developer's tables are small, and looked at right after they were filled.
+    settings.index_counts.round_every_ms = 1_000;
     settings.timing.heartbeat_ms = 150;
     settings.timing.lease_ms = 500;
     settings.timing.election_ms = 350;
@@ -243,9 +245,13 @@ async fn serve(
     data: &Path,
     bus: LocalBus,
     (options, console): (&Options, SocketAddr),
-    given: Given,
+    mut given: Given,
 ) -> anyhow::Result<()> {
     let tracing_ui = trace(options, &given).await?;
+    let trace_url = &mut given.admin.console.trace_url;
+    if let (Some(ui), true) = (&tracing_ui, trace_url.is_empty()) {
+        *trace_url = format!("http://{}/trace/{{trace_id}}", ui.pages);
+    }
     let stats = bus.stats().clone();
     telemetry::export("evenkeel_mesh", "Messages between services.", move || {
         stats.values()

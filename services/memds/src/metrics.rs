@@ -12,6 +12,11 @@ use protocol::directory::LookupAnswer;
 use crate::RouteMap;
 use crate::repair::Round;
 
+/// What a lookup is answered, as a label.
+const ANSWERS: [&str; 4] = ["unchanged", "found", "no_table", "not_ready"];
+/// How a comparison ends, as a label.
+const RESULTS: [&str; 3] = ["same", "repaired", "failed"];
+
 #[derive(Clone)]
 struct Families {
     lookups: IntCounterVec,
@@ -101,10 +106,28 @@ impl Metrics {
         let families = FAMILIES
             .clone()
             .map_err(|error| anyhow::anyhow!("memds metrics can't be registered: {error}"))?;
-        Ok(Self {
+        let metrics = Self {
             families,
             instance: instance.to_string(),
-        })
+        };
+        metrics.begin();
+        Ok(metrics)
+    }
+
+    /// All counters are there from the start: an alert rule on what is absent never fires.
+    fn begin(&self) {
+        let families = &self.families;
+        for counter in [&families.pushes, &families.messages, &families.repaired] {
+            self.add(counter, 0);
+        }
+        for (counter, values) in [
+            (&families.lookups, &ANSWERS[..]),
+            (&families.comparisons, &RESULTS),
+        ] {
+            for value in values {
+                counter.with_label_values(&[self.instance.as_str(), value]);
+            }
+        }
     }
 
     pub(crate) fn answered(&self, answers: &[LookupAnswer]) {
@@ -117,10 +140,7 @@ impl Metrics {
                 LookupAnswer::NotReady => 3,
             }] += 1;
         }
-        for (count, answer) in counts
-            .iter()
-            .zip(["unchanged", "found", "no_table", "not_ready"])
-        {
+        for (count, answer) in counts.iter().zip(ANSWERS) {
             if *count > 0 {
                 self.families
                     .lookups
@@ -140,11 +160,11 @@ impl Metrics {
     }
 
     pub(crate) fn compared(&self, round: &Round) {
-        let result = match (round.in_step, round.repaired + round.offered) {
-            (true, 0) => "same",
-            (true, _) => "repaired",
-            (false, _) => "failed",
-        };
+        let result = RESULTS[match (round.in_step, round.repaired + round.offered) {
+            (true, 0) => 0,
+            (true, _) => 1,
+            (false, _) => 2,
+        }];
         self.families
             .comparisons
             .with_label_values(&[self.instance.as_str(), result])

@@ -79,7 +79,11 @@ impl Metrics {
             &["reason"]
         )
         .expect("metric names are unique");
+        // All are there from the start: a rate over what has just appeared lacks its first request.
         throttled.with_label_values(&[BUSY]);
+        for reason in model::error::throttling_reasons() {
+            throttled.with_label_values(&[reason.as_str()]);
+        }
         let counters =
             |name: &str| OUTCOMES.map(|outcome| requests.with_label_values(&[name, outcome]));
         let operations = Operation::all()

@@ -80,10 +80,18 @@ pub(crate) fn no_such_index(name: &str) -> ApiError {
         "The table does not have the specified index: {name}"
     ))
 }
+/// In a statement.
+pub(crate) fn no_index_of_statement() -> ApiError {
+    invalid("The table does not have the specified index")
+}
 
 /// Of a global secondary index.
 pub(crate) fn no_strong_global_reads() -> ApiError {
     invalid("Consistent reads are not supported on global secondary indexes")
+}
+/// In a statement.
+pub(crate) fn no_strong_global_selects() -> ApiError {
+    invalid("Strongly consistent read is not supported on Global Secondary Indexes")
 }
 /// The index is not ACTIVE yet, or not any more.
 pub(crate) fn backfilling_index(name: &str) -> ApiError {
@@ -100,6 +108,13 @@ pub(crate) fn all_attributes_of_global(name: &str) -> ApiError {
 pub(crate) fn not_projected(name: &str, attributes: &[&str]) -> ApiError {
     invalid(format!(
         "One or more parameter values were invalid: Global secondary index {name} does not project [{}]",
+        attributes.join(", ")
+    ))
+}
+/// Of a statement that reads item collections of an index.
+pub(crate) fn filter_not_projected(name: &str, attributes: &[&str]) -> ApiError {
+    invalid(format!(
+        "One or more parameter values were invalid: Secondary index {name} does not project one or more filter attributes: [{}]",
         attributes.join(", ")
     ))
 }
@@ -255,8 +270,16 @@ pub(crate) fn transaction_needs_key() -> ApiError {
         "Select statements within ExecuteTransaction must specify the primary key in the where clause.",
     )
 }
-pub(crate) fn returning_in_transaction() -> ApiError {
-    invalid("RETURNING clause is not supported in a transaction")
+/// `at`: the statement's place.
+pub(crate) fn returning_in_transaction(at: usize) -> ApiError {
+    invalid(format!(
+        "Validation failed in TransactStatements[{at}]: RETURNING clause is not supported in ExecuteTransaction."
+    ))
+}
+pub(crate) fn index_in_transaction(at: usize) -> ApiError {
+    invalid(format!(
+        "Validation failed in TransactStatements[{at}]: Reads on indices are not supported within transactions."
+    ))
 }
 
 // ---- authentication ----

@@ -34,10 +34,14 @@ impl Nodes {
     }
 }
 
-/// What the active admin answers.
-pub(crate) async fn ask_admin(mesh: &Mesh, command: &Command) -> Result<Answer, String> {
-    let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
-    let asked = mesh.call(subjects::ADMIN_OPERATE, command, deadline, &trace);
+/// What the active admin answers; the command is part of this trace.
+pub(crate) async fn ask_admin(
+    mesh: &Mesh,
+    command: &Command,
+    trace: &TraceContext,
+) -> Result<Answer, String> {
+    let deadline = Deadline::after(ANSWER_MAX);
+    let asked = mesh.call(subjects::ADMIN_OPERATE, command, deadline, trace);
     asked.await.map_err(|error| format!("the admin: {error}"))
 }
 
@@ -46,7 +50,11 @@ pub(crate) async fn partitions(mesh: &Mesh) -> Result<Vec<PartitionStatus>, Stri
     let (mut all, mut after) = (Vec::new(), GroupId(0));
     loop {
         let table = None;
-        match ask_admin(mesh, &Command::Partitions { table, after }).await? {
+        let (command, trace) = (
+            Command::Partitions { table, after },
+            TraceContext::default(),
+        );
+        match ask_admin(mesh, &command, &trace).await? {
             Answer::Partitions { partitions, next } => {
                 all.extend(partitions);
                 match next.filter(|next| *next > after) {

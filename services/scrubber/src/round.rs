@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use mesh::Mesh;
+use mesh::{Mesh, TraceContext};
 use paxos::{GroupId, Member, NodeId};
 use protocol::operate::{Answer, Command};
 use protocol::scrub::{Bucket, Digest, Head, KeyDigest, ScrubReply, ScrubRequest};
@@ -42,6 +42,8 @@ pub(crate) struct Round {
     /// Bytes digested by the replica that is furthest.
     pub(crate) progress: Arc<AtomicU64>,
     pub(crate) counts: Arc<Counts>,
+    /// The scrub's trace, for what comes about because of it.
+    pub(crate) trace: TraceContext,
 }
 
 /// What became of a replica's digest.
@@ -407,7 +409,7 @@ impl Round {
         };
         let started = Instant::now();
         loop {
-            let said = match ask_admin(&self.mesh, &command).await {
+            let said = match ask_admin(&self.mesh, &command, &self.trace).await {
                 Ok(Answer::Done(words)) => {
                     self.counts.condemned.fetch_add(1, Relaxed);
                     return words;

@@ -16,7 +16,7 @@ use protocol::operate::PartitionStatus;
 use protocol::scrub::Question;
 use protocol::subjects;
 use telemetry::Health;
-use telemetry::traces::{Flow, Flows, now_ns};
+use telemetry::traces::{self, Flow, Flows, now_ns};
 use tracing::{info, warn};
 
 use crate::ScrubberSettings;
@@ -481,6 +481,10 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
     let others = known.nodes.iter().copied();
     let others = others.filter(|node| Some(*node) != leader);
     let nodes = leader.into_iter().chain(others).collect();
+    let flow = Flow::begin("scrub")
+        .of_partition(partition.0)
+        .with("db.collection.name", table.clone());
+    let cause = flow.context();
     let round = Round {
         mesh,
         settings: shared.settings.clone(),
@@ -488,13 +492,10 @@ async fn scrub(shared: Arc<Shared>, mesh: Mesh, known: Known) {
         scrub: number,
         progress,
         counts: counts.clone(),
+        trace: cause,
     };
     let started = Instant::now();
-    let flow = Flow::begin("scrub")
-        .of_partition(partition.0)
-        .with("db.collection.name", table.clone());
-    let cause = flow.context();
-    let (at_ms, ended, agreed) = round.run().await;
+    let (at_ms, ended, agreed) = traces::within(cause, std::pin::pin!(round.run())).await;
     shared.flows.end(flow, ended.outcome());
     if let (Some(archive), Some(whole)) = (&shared.archive, agreed) {
         let (head, buckets) = (whole.head, whole.buckets);

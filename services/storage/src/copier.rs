@@ -12,7 +12,7 @@ use partition::PartitionState;
 use paxos::{GroupId, NodeId};
 use protocol::replication::{CopyChunk, CopyRequest};
 use protocol::subjects;
-use telemetry::traces::Flow;
+use telemetry::traces::{self, Flow};
 use tokio::runtime::Handle;
 
 use crate::children::Children;
@@ -33,6 +33,8 @@ pub(crate) struct CopyJob {
     pub(crate) dropped: Arc<AtomicBool>,
     /// Children that are filled from this B-tree.
     pub(crate) children: Option<Arc<Children>>,
+    /// Why it is needed.
+    pub(crate) cause: TraceContext,
 }
 
 /// Between two lines of the log about the progress of a copy.
@@ -47,13 +49,16 @@ pub(crate) struct Copied {
 impl CopyJob {
     /// Does it. Blocks.
     pub(crate) fn run(self, node: &Node, runtime: &Handle) {
+        let flow = Flow::begin("copy replica")
+            .of_partition(self.group.0)
+            .caused_by(self.cause);
+        let _entered = traces::enter(flow.context());
         tracing::info!(
             group = self.group.0,
             from = self.from.0,
             "pulling a full copy"
         );
         node.metrics.copies_running.inc();
-        let flow = Flow::begin("copy replica").of_partition(self.group.0);
         let result = self.pull(node, runtime);
         node.metrics.copies_running.dec();
         let from = i64::try_from(self.from.0).unwrap_or(i64::MAX);

@@ -8,6 +8,7 @@ mod demand;
 mod election;
 mod flush;
 mod healing;
+mod index_counts;
 mod propagation;
 mod requests;
 mod scrub;
@@ -18,6 +19,7 @@ mod transactions;
 use std::collections::VecDeque;
 
 use ::healing::Nodes;
+use mesh::TraceContext;
 use model::Units;
 use model::capacity::Direction;
 use partition::PartitionError;
@@ -75,6 +77,8 @@ pub(crate) struct Group {
     pub(crate) push_due: bool,
     /// Answered once the founding is durable.
     pub(crate) founding: Vec<Founder>,
+    /// Why it needs a full copy, until it has one; none: it fell behind.
+    pub(crate) copy_cause: TraceContext,
 }
 
 impl Group {
@@ -97,6 +101,7 @@ impl Group {
             touched: false,
             push_due: false,
             founding: Vec::new(),
+            copy_cause: TraceContext::default(),
         }
     }
 
@@ -172,6 +177,7 @@ impl Group {
                 let done = state.backfills.iter().filter(|b| b.done);
                 done.map(|backfill| backfill.index).collect()
             },
+            index_counts: self.store.as_ref()?.index_counts.found.clone(),
         })
     }
 
@@ -483,6 +489,7 @@ impl Group {
         self.report_stalled(env);
         self.tick_split(env)?;
         self.tick_upkeep(env)?;
+        self.tick_index_counts(env)?;
         self.heal(env)
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct JoinCall {
     pub(crate) role: Role,
     pub(crate) order: Order,
     pub(crate) within_ms: u64,
+    /// What it is part of.
+    pub(crate) cause: TraceContext,
 }
 
 impl JoinCall {
@@ -49,8 +51,7 @@ impl JoinCall {
         };
         let subject = subjects::node_control(self.node);
         let deadline = Deadline::after(Duration::from_millis(self.within_ms));
-        let trace = TraceContext::default();
-        let reply = node.mesh.call(&subject, &call, deadline, &trace).await;
+        let reply = (node.mesh.call(&subject, &call, deadline, &self.cause)).await;
         match reply.map_err(|error| error.to_string())? {
             OrderReply::Joined { incarnation } => Ok(incarnation),
             other => Err(format!("{other:?}")),

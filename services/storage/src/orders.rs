@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use btree::{ReplicaTree, TreeError, TreeOptions};
-use mesh::Responder;
+use mesh::{Delivery, Responder, TraceContext};
 use model::EncodedKey;
 use partition::{Batch, PartitionState};
 use paxos::{GroupId, Identity, Member};
@@ -21,37 +21,53 @@ use crate::inbox::{Event, Inbox};
 use crate::node::Node;
 
 /// Who gave an order.
-pub(crate) struct OrderCaller(pub(crate) Responder);
+pub(crate) struct OrderCaller {
+    responder: Responder,
+    /// What the order is part of.
+    cause: TraceContext,
+}
 
 impl OrderCaller {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        Self {
+            cause: delivery.trace,
+            responder: delivery.responder(),
+        }
+    }
+
+    /// What the order is part of, for what comes about because of it.
+    pub(crate) fn cause(&self) -> TraceContext {
+        self.cause
+    }
+
     pub(crate) fn done(self) {
-        self.0.reply(&OrderReply::Done);
+        self.responder.reply(&OrderReply::Done);
     }
 
     pub(crate) fn refused(self, why: impl Into<String>) {
-        self.0.reply(&OrderReply::Refused(why.into()));
+        self.responder.reply(&OrderReply::Refused(why.into()));
     }
 
     pub(crate) fn joined(self, incarnation: u64) {
-        self.0.reply(&OrderReply::Joined { incarnation });
+        self.responder.reply(&OrderReply::Joined { incarnation });
     }
 
     pub(crate) fn not_leader(self) {
-        self.0.reply(&OrderReply::NotLeader);
+        self.responder.reply(&OrderReply::NotLeader);
     }
 
     pub(crate) fn middle(self, key: Option<EncodedKey>) {
-        self.0.reply(&OrderReply::Middle(key));
+        self.responder.reply(&OrderReply::Middle(key));
     }
 
     /// The order is older than what this node knows: the generation or epoch that counts.
     pub(crate) fn stale(self, current: u64) {
-        self.0.reply(&OrderReply::Stale(current));
+        self.responder.reply(&OrderReply::Stale(current));
     }
 
     /// What became of a `SetTable` that went through the log.
     pub(crate) fn answer(self, reply: &ItemReply) {
-        self.0.reply(&match reply {
+        self.responder.reply(&match reply {
             ItemReply::Fault(ItemFault::NotHere { .. } | ItemFault::NotReady) => {
                 OrderReply::NotLeader
             }
@@ -84,6 +100,14 @@ pub(crate) enum Founder {
 }
 
 impl Founder {
+    /// Why the replica is filled with a copy of the others; none: it is not.
+    pub(crate) fn cause(&self) -> TraceContext {
+        match self {
+            Self::First(_) => TraceContext::default(),
+            Self::Joining(caller) => caller.cause(),
+        }
+    }
+
     /// The replica is there.
     pub(crate) fn founded(self, incarnation: u64) {
         match self {

@@ -37,6 +37,8 @@ pub struct StorageSettings {
     pub changes: Changes,
     /// How fast expired items are deleted.
     pub ttl: Ttl,
+    /// What local indexes hold.
+    pub index_counts: IndexCounts,
 }
 
 impl Default for StorageSettings {
@@ -56,6 +58,7 @@ impl Default for StorageSettings {
             admission: Admission::default(),
             changes: Changes::default(),
             ttl: Ttl::default(),
+            index_counts: IndexCounts::default(),
         }
     }
 }
@@ -221,6 +224,30 @@ impl Default for Ttl {
             items_per_turn: 250,
             deletes_per_turn: 25,
             turn_every_ms: 100,
+            round_every_ms: 60_000,
+        }
+    }
+}
+
+/// The count of what local indexes hold (section `storage.index_counts`): by the leader of each partition, in rounds over its items, which take at
+/// most a tenth of the time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IndexCounts {
+    /// Items and entries that a leader looks at in one turn.
+    pub items_per_turn: usize,
+    /// Between two turns of a round, milliseconds.
+    pub turn_every_ms: u64,
+    /// Between two rounds at least, milliseconds.
+    pub round_every_ms: u64,
+}
+
+impl Default for IndexCounts {
+    fn default() -> Self {
+        // 1,000 a second: ten million are counted within three hours. DynamoDB's counts are about six hours old.
+        Self {
+            items_per_turn: 200,
+            turn_every_ms: 200,
             round_every_ms: 60_000,
         }
     }

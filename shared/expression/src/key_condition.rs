@@ -329,9 +329,14 @@ impl KeyTerms {
         for (at, key) in keys.partition.iter().chain(&keys.sort).enumerate() {
             let found = terms.iter().position(|term| term.attribute == key.name);
             let Some(found) = found else {
-                // Nothing may follow what is left out.
-                if at < partitions || !terms.is_empty() {
+                if at < partitions {
                     return Err(ApiError::validation(texts::key_missing(&key.name)));
+                }
+                // Nothing may follow what is left out.
+                if !terms.is_empty() {
+                    let text = gap(&keys.sort[at - partitions..], &terms);
+                    let text = text.unwrap_or_else(|| texts::key_missing(&key.name));
+                    return Err(ApiError::validation(text));
                 }
                 break;
             };
@@ -340,7 +345,11 @@ impl KeyTerms {
             match term {
                 SortCondition::Equal(value) => condition.values.push(value),
                 _ if at < partitions || !terms.is_empty() => {
-                    return Err(ApiError::validation(texts::KEY_UNSUPPORTED));
+                    let sort = keys.sort.get(at.saturating_sub(partitions)..);
+                    let sort = sort.filter(|_| at >= partitions).unwrap_or_default();
+                    let text = gap(sort, &terms);
+                    let text = text.unwrap_or_else(|| texts::KEY_UNSUPPORTED.to_owned());
+                    return Err(ApiError::validation(text));
                 }
                 other => {
                     condition.sort = Some(other);
@@ -353,6 +362,14 @@ impl KeyTerms {
             false => Err(ApiError::validation(texts::KEY_UNSUPPORTED)),
         }
     }
+}
+
+/// What to say of a condition on one of these sort key attributes, the first of which has no equality; none: there is none behind that.
+fn gap(sort: &[KeyAttribute], terms: &[Term]) -> Option<String> {
+    let is_named = |key: &KeyAttribute| terms.iter().any(|term| term.attribute == key.name);
+    let behind = sort.iter().skip(1).position(is_named)? + 1;
+    let missing: Vec<&str> = sort[..behind].iter().map(|key| key.name.as_str()).collect();
+    Some(texts::key_gap(&missing, &sort[behind].name))
 }
 
 /// Checks the type of a condition's values against the key, and that they are not empty.

@@ -283,6 +283,14 @@ pub(crate) fn key_missing(attribute: &str) -> String {
     format!("Query condition missed key schema element: {attribute}")
 }
 
+/// Of an index's sort key with several attributes.
+pub(crate) fn key_gap(missing: &[&str], named: &str) -> String {
+    format!(
+        "RANGE key attributes {} must have equality conditions specified in the query because a condition is present on key attribute {named}",
+        missing.join(", ")
+    )
+}
+
 pub(crate) fn key_operand_type(comparison: &str, kind: &str) -> String {
     format!(
         "One or more parameter values were invalid: {}",

@@ -329,6 +329,11 @@ fn exists_demands_an_item_that_fits() {
             .evaluate(&item(&[("pk", s("x")), ("a", n(2))]))
             .unwrap()
     );
+    let key_alone = "EXISTS(SELECT * FROM t WHERE pk = 'x' AND sk = 1)";
+    let Statement::Exists(exists) = parse(key_alone, Vec::new()).unwrap() else {
+        panic!("not an EXISTS");
+    };
+    assert!(exists.keyed(&keys()).is_err());
 }
 
 #[test]

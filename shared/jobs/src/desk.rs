@@ -10,7 +10,7 @@ use objects::Objects;
 use protocol::jobs::{Job, JobProgress, JobsReply, JobsReport, Outcome, Work};
 use protocol::subjects;
 use routing::Client;
-use telemetry::traces::{Flow, Flows};
+use telemetry::traces::{Flow, Flows, within};
 use tokio::task::JoinHandle;
 
 use crate::context::{Context, Progress, Stop, Target};
@@ -142,6 +142,7 @@ impl Desk {
         let (shared, work) = (progress.clone(), job.work.clone());
         let attempt = format!("{}-{}", job.id, job.attempt);
         let flow = Flow::begin(name(&work))
+            .caused_by(TraceContext::new(&job.traceparent))
             .with("evenkeel.job", job.id.clone())
             .with(
                 "evenkeel.job.attempt",
@@ -149,7 +150,8 @@ impl Desk {
             );
         let flows = self.flows.clone();
         let work = tokio::spawn(async move {
-            let outcome = run(context, client, work, shared.clone(), attempt).await;
+            let run = std::pin::pin!(run(context, client, work, shared.clone(), attempt));
+            let outcome = within(flow.context(), run).await;
             let result = match &outcome {
                 Outcome::Done { .. } => Ok(()),
                 Outcome::Failed { code, message } => Err(format!("{code}: {message}")),

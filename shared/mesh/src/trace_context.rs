@@ -38,6 +38,12 @@ impl TraceContext {
         (version != 0xff && context.trace_id != 0 && context.span_id != 0).then_some(context)
     }
 
+    /// As a `traceparent`, to be kept somewhere; empty if there is none. `new` reads it.
+    pub fn traceparent(&self) -> String {
+        let mut room = TraceParent::room();
+        self.text(&mut room).unwrap_or_default().to_owned()
+    }
+
     /// Whether there is one.
     pub fn is_some(&self) -> bool {
         self.trace_id != 0
@@ -111,7 +117,9 @@ mod tests {
             assert_eq!(context.span_id, 0x00f0_67aa_0ba9_02b7);
             assert_eq!(context.sampled, text.ends_with('1'));
             assert_eq!(format!("{context:?}"), text);
+            assert_eq!(context.traceparent(), text);
         }
+        assert_eq!(TraceContext::default().traceparent(), "");
         let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
         assert!(TraceContext::new(later).sampled);
     }

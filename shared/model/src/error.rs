@@ -11,7 +11,7 @@ pub mod texts;
 pub mod throttling;
 
 pub use cancellation::CancellationReason;
-pub use throttling::{ThrottlingReason, ThroughputLimit};
+pub use throttling::{ThrottlingReason, ThroughputLimit, throttling_reasons};
 
 /// Exception types of the DynamoDB API (and of the coral framework in front of it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

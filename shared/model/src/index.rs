@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::key::{self, KeyRole};
-use crate::table::{BillingMode, KeyAttribute, KeySchema, TableStatus};
+use crate::table::{BillingMode, KeyAttribute, KeySchema, TableCounts, TableStatus};
 use crate::throughput::{OnDemandThroughput, UnitRates};
 use crate::{IndexId, TableDefinition, TableId};
 
@@ -276,16 +276,22 @@ impl TableDefinition {
     }
 
     /// `LocalSecondaryIndexes` of the API; none if there are none.
-    pub fn describe_local_indexes(&self, region: &str) -> Option<Value> {
+    pub(crate) fn describe_local_indexes(
+        &self,
+        region: &str,
+        counts: &TableCounts,
+    ) -> Option<Value> {
         let local = self.indexes.iter().filter(|index| index.is_local());
         let described: Vec<Value> = local
             .map(|index| {
+                let counted = counts.local_indexes.get(&index.id);
+                let (items, bytes) = counted.copied().unwrap_or_default();
                 json!({
                     "IndexName": index.name,
                     "KeySchema": index.keys.describe(),
                     "Projection": index.projection.describe(),
-                    "IndexSizeBytes": 0,
-                    "ItemCount": 0,
+                    "IndexSizeBytes": bytes,
+                    "ItemCount": items,
                     "IndexArn": index.arn(&self.arn(region)),
                 })
             })

@@ -207,12 +207,14 @@ impl ThroughputChanges {
 }
 
 /// What the API tells of a table beside its definition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableCounts {
     /// Items in the base table.
     pub items: u64,
     /// Their sizes, summed, in bytes.
     pub size_bytes: u64,
+    /// Entries of local indexes, and their sizes in bytes.
+    pub local_indexes: BTreeMap<IndexId, (u64, u64)>,
 }
 
 /// Amazon Resource Name of a table.
@@ -232,7 +234,7 @@ impl TableDefinition {
     }
 
     /// The table as `TableDescription` of the API at `now_ms` (milliseconds since the epoch); `counts` may lag behind.
-    pub fn describe(&self, region: &str, counts: TableCounts, now_ms: u64) -> Value {
+    pub fn describe(&self, region: &str, counts: &TableCounts, now_ms: u64) -> Value {
         let (read_units, write_units) = match self.billing {
             BillingMode::Provisioned {
                 read_units,
@@ -287,7 +289,7 @@ impl TableDefinition {
             }
             BillingMode::Provisioned { .. } => {}
         }
-        if let Some(indexes) = self.describe_local_indexes(region) {
+        if let Some(indexes) = self.describe_local_indexes(region, counts) {
             table["LocalSecondaryIndexes"] = indexes;
         }
         if let Some(class) = &self.table_class {

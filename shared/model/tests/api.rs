@@ -234,9 +234,10 @@ fn provisioned_tables_are_described() {
     assert_eq!(
         table().describe(
             "eu-west-1",
-            TableCounts {
+            &TableCounts {
                 items: 7,
-                size_bytes: 900
+                size_bytes: 900,
+                ..Default::default()
             },
             NOW_MS
         ),
@@ -281,7 +282,7 @@ fn on_demand_tables_are_described() {
         table_class: None,
         ..table()
     };
-    let described = table.describe("local", TableCounts::default(), NOW_MS);
+    let described = table.describe("local", &TableCounts::default(), NOW_MS);
     assert_eq!(
         described["BillingModeSummary"],
         json!({
@@ -302,7 +303,7 @@ fn on_demand_tables_are_described() {
         write_units: 1,
     };
     assert_eq!(
-        table.describe("local", TableCounts::default(), NOW_MS)["BillingModeSummary"]["BillingMode"],
+        table.describe("local", &TableCounts::default(), NOW_MS)["BillingModeSummary"]["BillingMode"],
         json!("PROVISIONED")
     );
 }
@@ -313,7 +314,7 @@ fn decreases_are_counted_by_days() {
     table.throughput_changes.decreased_ms = 1_700_000_000_000;
     table.throughput_changes.decreases_today = 3;
     let decreases = |now_ms| {
-        table.describe("local", TableCounts::default(), now_ms)["ProvisionedThroughput"]["NumberOfDecreasesToday"].clone()
+        table.describe("local", &TableCounts::default(), now_ms)["ProvisionedThroughput"]["NumberOfDecreasesToday"].clone()
     };
     assert_eq!(decreases(NOW_MS), json!(3));
     assert_eq!(decreases(NOW_MS + DAY_MS), json!(0));
@@ -360,7 +361,7 @@ fn limits_follow_billing_warm_throughput_and_maximum() {
         table.limit(Direction::Write),
         (4_000, ThroughputLimit::KeyRange)
     );
-    let described = table.describe("local", TableCounts::default(), NOW_MS);
+    let described = table.describe("local", &TableCounts::default(), NOW_MS);
     assert_eq!(
         described["OnDemandThroughput"],
         json!({"MaxReadRequestUnits": 7})

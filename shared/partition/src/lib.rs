@@ -17,6 +17,7 @@ mod entries;
 pub mod error;
 mod evaluate;
 mod flight;
+mod index_counts;
 mod middle;
 #[cfg(feature = "mutations")]
 mod mutations;

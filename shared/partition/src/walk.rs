@@ -57,6 +57,15 @@ impl<C> Partition<C> {
         Ok(())
     }
 
+    /// The partition's keys behind this one; may be empty.
+    pub(crate) fn rest_behind(&self, after: Option<EncodedKey>) -> KeyRange {
+        let mut range = self.state.range.clone();
+        if let Some(after) = after.filter(|after| *after >= range.start) {
+            range.start = [&after[..], &[0]].concat().into();
+        }
+        range
+    }
+
     /// Keys of items behind `after` whose time to live is over at `now_s` (seconds since the epoch) by this attribute, among the next
     /// `looks` items, at most `most`; and where to go on, none: that were the last.
     pub fn expired(
@@ -66,10 +75,7 @@ impl<C> Partition<C> {
         (attribute, now_s): (&str, u64),
         (looks, most): (usize, usize),
     ) -> Result<(Vec<EncodedKey>, Option<EncodedKey>), PartitionError> {
-        let mut range = self.state.range.clone();
-        if let Some(after) = after.filter(|after| *after >= range.start) {
-            range.start = [&after[..], &[0]].concat().into();
-        }
+        let range = self.rest_behind(after);
         let (mut expired, mut looked, mut last, mut failed) = (Vec::new(), 0, None, None);
         if !range.end.is_empty() && range.start >= range.end {
             return Ok((expired, None));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use common::{MapTree, entry, number, text, update};
-use model::codec::{decode_item, encode_item};
+use model::codec::{decode_item, encode_item, encoded_item_size};
 use model::index::{IndexDefinition, IndexKeys, IndexProjection, IndexScope};
 use model::key::{COLLECTION_BYTES, key_from_item, table_range};
 use model::table::{KeyAttribute, KeySchema, ScalarType};
@@ -278,6 +278,32 @@ proptest! {
         prop_assert_eq!(leader.partition.state().items, leader.items.len() as u64);
         let entries = all.keys().filter(|key| leader.table.is_entry(key)).count() as u64;
         prop_assert_eq!(leader.partition.state().entries, entries);
+    }
+
+    /// Counted in pieces of any size, an index holds what its entries add up to.
+    #[test]
+    fn indexes_are_counted(steps in steps(), looks in 1..9usize) {
+        let mut leader = Leader::new(Limits::default());
+        for step in &steps {
+            leader.step(step);
+        }
+        let (mut counts, mut after) = (Vec::new(), None);
+        loop {
+            after = leader.partition.count_indexes(&leader.tree, after, looks, &mut counts).unwrap();
+            if after.is_none() {
+                break;
+            }
+        }
+        for index in &leader.table.indexes {
+            let entries = leader.items.values().filter_map(|item| {
+                let entry = index.entry(&leader.table, &encode_item(item)).unwrap();
+                entry.map(|(_, shown)| encoded_item_size(&shown).unwrap())
+            });
+            let wanted = entries.fold((0, 0), |(items, bytes), entry| (items + 1, bytes + entry));
+            let counted = counts.iter().find(|count| count.index == index.id);
+            let counted = counted.map_or((0, 0), |count| (count.items, count.bytes));
+            prop_assert_eq!(counted, wanted);
+        }
     }
 
     /// A child takes an item's entries with the item: a point between collections parts neither.

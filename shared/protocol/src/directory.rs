@@ -65,6 +65,20 @@ pub struct PartitionInfo {
     /// Where its leader would split it for consumption, or why nowhere; none: it says nothing of it.
     #[serde(default)]
     pub advice: Option<heat::Advice>,
+    /// What local indexes hold of its items, as its leader counted last; none: it has not counted yet.
+    #[serde(default)]
+    pub index_counts: Option<Vec<IndexCount>>,
+}
+
+/// What a local secondary index holds of a partition's items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexCount {
+    /// The index.
+    pub index: IndexId,
+    /// Its entries.
+    pub items: u64,
+    /// Their sizes, summed, bytes.
+    pub bytes: u64,
 }
 
 /// A follower as its leader sees it.

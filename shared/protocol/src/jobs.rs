@@ -60,6 +60,9 @@ pub struct Job {
     /// Its parts, with what earlier attempts have done; empty = not looked at yet.
     #[serde(default)]
     pub tasks: Vec<Task>,
+    /// Of the request that asked for it, a W3C `traceparent`; empty = it had none.
+    #[serde(default)]
+    pub traceparent: String,
 }
 
 /// What is to be done.

@@ -10,6 +10,7 @@
 
 mod current;
 mod export;
+mod filter;
 mod flows;
 mod ids;
 mod keeping;

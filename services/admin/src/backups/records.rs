@@ -91,9 +91,13 @@ pub(crate) struct JobRecord {
     pub(crate) tasks: Vec<Task>,
     #[serde(default)]
     pub(crate) outcome: Option<Outcome>,
+    /// Of the request that asked for it (`Job::traceparent`).
+    #[serde(default)]
+    pub(crate) traceparent: String,
 }
 
 impl JobRecord {
+    /// One that the request asks for on which this thread works.
     pub(crate) fn new(number: String, table: &TableDefinition, work: Work, now_ms: u64) -> Self {
         Self {
             number,
@@ -109,6 +113,7 @@ impl JobRecord {
             attempt: 0,
             tasks: Vec::new(),
             outcome: None,
+            traceparent: telemetry::traces::current().traceparent(),
         }
     }
 
@@ -119,6 +124,7 @@ impl JobRecord {
             attempt: self.attempt,
             work: self.work.clone(),
             tasks: self.tasks.clone(),
+            traceparent: self.traceparent.clone(),
         }
     }
 

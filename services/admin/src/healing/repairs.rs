@@ -6,7 +6,7 @@ use paxos::{GroupId, NodeId, Role};
 use protocol::control::Order;
 
 use super::balance;
-use super::diagnosis::{Ailment, Reason, bad, copies, diagnose};
+use super::diagnosis::{Ailment, Reason, bad, copies, diagnose, healthy};
 use super::target::{Choice, Target, choose};
 use super::{Directive, View};
 use crate::driver::Outcome;
@@ -59,6 +59,8 @@ pub(crate) struct Repairs {
     done: u64,
     /// Why replacements wait: words and how many.
     waiting: BTreeMap<String, u64>,
+    /// What ended with the last step, and whether it was done.
+    ended: Vec<(GroupId, bool)>,
 }
 
 /// The bounds, as far as they are used.
@@ -85,6 +87,7 @@ impl Repairs {
     /// What is to be ordered now.
     pub(crate) fn step(&mut self, view: &View) -> Vec<Directive> {
         let mut orders = Vec::new();
+        self.ended.clear();
         if view.blind() {
             self.waiting =
                 BTreeMap::from([("most nodes are silent: is this admin cut off?".into(), 1)]);
@@ -150,6 +153,13 @@ impl Repairs {
         })?;
         let node = view.nodes.get(&to);
         let node = node.ok_or_else(|| format!("node {} is not known", to.0))?;
+        if from == to && healthy(replica, seen, view) {
+            // Its leader would refuse, again and again.
+            return Err(format!(
+                "partition {}: the replica on node {} is healthy; in its place only one is built anew that is fenced, or whose node or disk is gone",
+                partition.0, from.0
+            ));
+        }
         if from != to && seen.on(to) {
             return Err(format!(
                 "partition {} has a replica on node {} already",
@@ -233,6 +243,17 @@ impl Repairs {
         self.pending.get(&partition).map(Pending::words)
     }
 
+    /// Why a partition's replica is built anew, in words; none = it is not.
+    pub(crate) fn reason(&self, partition: GroupId) -> Option<&'static str> {
+        let pending = self.pending.get(&partition)?;
+        Some(pending.ailment.reason.words())
+    }
+
+    /// What ended with the last step, and whether it was done.
+    pub(crate) fn ended(&self) -> &[(GroupId, bool)] {
+        &self.ended
+    }
+
     /// Whether a partition's replicas are being changed.
     pub(crate) fn touches(&self, partition: GroupId) -> bool {
         self.pending.contains_key(&partition) || self.ailing.contains_key(&partition)
@@ -279,7 +300,8 @@ impl Repairs {
                 ended.push((partition, false));
             }
         }
-        for (partition, done) in ended {
+        for (partition, done) in &ended {
+            let (partition, done) = (*partition, *done);
             if let Some(pending) = self.pending.remove(&partition)
                 && done
             {
@@ -294,6 +316,7 @@ impl Repairs {
                 self.cooldown.insert(partition, view.now_ms + COOLDOWN_MS);
             }
         }
+        self.ended = ended;
     }
 
     fn diagnose(&mut self, view: &View) -> BTreeMap<GroupId, Ailment> {

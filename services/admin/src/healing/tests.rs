@@ -348,6 +348,7 @@ fn what_the_operator_orders_is_checked_and_done() {
     for (from, to, why) in [
         (6, 3, "has no replica on node 6"),
         (3, 9, "node 9 is not known"),
+        (3, 3, "the replica on node 3 is healthy"),
         (3, 2, "has a replica on node 2 already"),
         (3, 5, "zone az2, where the partition has a replica"),
     ] {

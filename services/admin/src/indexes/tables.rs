@@ -191,7 +191,7 @@ impl Admin {
                 None => index_table(base, index, global),
             };
             let counts = self.partitions.read().counts(global.table);
-            let of_table = table.describe(&self.settings.region, counts, now_ms);
+            let of_table = table.describe(&self.settings.region, &counts, now_ms);
             let status = match (base.status, global.status) {
                 (TableStatus::Creating | TableStatus::Deleting, _) => base.status,
                 (_, TableStatus::Active) => table.status,

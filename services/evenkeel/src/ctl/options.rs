@@ -101,7 +101,8 @@ pub(super) enum Action {
         #[arg(long)]
         wait: bool,
     },
-    /// Build a partition's replica anew where it is: from the other replicas, on a fresh B-tree.
+    /// Build a partition's replica anew where it is, from the other replicas, on a fresh B-tree: one that is fenced, or whose node or disk is gone. A healthy
+    /// one is refused.
     Heal {
         /// The partition's number.
         partition: u64,

@@ -2,6 +2,7 @@
 //! use; their syntax and meaning are `expression::partiql`.
 
 mod batch;
+mod columns;
 mod select;
 mod token;
 mod transaction;
@@ -18,6 +19,7 @@ use crate::consumed::Detail;
 use crate::requests::ExecuteStatement;
 
 pub(super) use batch::execute as execute_batch;
+pub(super) use columns::columns;
 pub(super) use transaction::execute as execute_transaction;
 
 /// Longest statement, characters.

@@ -4,7 +4,7 @@ use expression::{ConditionKind, parse_key_terms};
 use model::ApiError;
 use protocol::item::{Page, PageReply};
 
-use super::target::Target;
+use super::target::{Named, Target};
 use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
@@ -89,7 +89,7 @@ pub(super) async fn execute<B: Backend>(
     let table = usable_table(backend, &name, context).await?;
     let strong = request.consistent_read.unwrap_or(false);
     let index = request.index_name.as_deref();
-    let target = Target::of(table, index, strong, backend, context).await?;
+    let target = Target::of(table, (index, Named::InRequest), strong, backend, context).await?;
     if let Some(start) = &start {
         target.check_start_attributes(start)?;
     }

@@ -5,7 +5,7 @@ use model::key;
 use model::{ApiError, IndexId};
 use protocol::item::Page;
 
-use super::target::Target;
+use super::target::{Named, Target};
 use super::{pages, usable_table};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, owned_table_of};
@@ -90,7 +90,7 @@ pub(super) async fn execute<B: Backend>(
     let table = usable_table(backend, &name, context).await?;
     let strong = request.consistent_read.unwrap_or(false);
     let index = request.index_name.as_deref();
-    let target = Target::of(table, index, strong, backend, context).await?;
+    let target = Target::of(table, (index, Named::InRequest), strong, backend, context).await?;
     let after = match &start {
         Some(start) => Some(
             target

@@ -15,6 +15,15 @@ use crate::backend::{Backend, Context};
 use crate::consumed::{Detail, IndexCost};
 use crate::texts;
 
+/// Who names the index: errors are worded differently.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// A request's IndexName.
+    InRequest,
+    /// A PartiQL statement.
+    InStatement,
+}
+
 /// A table, or one of its indexes.
 pub(super) struct Target {
     /// The table that was named.
@@ -30,7 +39,7 @@ impl Target {
     /// be read is looked up anew, once.
     pub(super) async fn of<B: Backend>(
         table: Arc<TableDefinition>,
-        index: Option<&str>,
+        (index, named): (Option<&str>, Named),
         strong: bool,
         backend: &B,
         context: &Context,
@@ -54,10 +63,18 @@ impl Target {
             });
         };
         let found = table.index(name).cloned();
-        let index = found.ok_or_else(|| texts::no_such_index(name))?;
+        let index = found.ok_or_else(|| match named {
+            Named::InRequest => texts::no_such_index(name),
+            Named::InStatement => texts::no_index_of_statement(),
+        })?;
         let asked = match index.global() {
             None => table.clone(),
-            Some(_) if strong => return Err(texts::no_strong_global_reads()),
+            Some(_) if strong => {
+                return Err(match named {
+                    Named::InRequest => texts::no_strong_global_reads(),
+                    Named::InStatement => texts::no_strong_global_selects(),
+                });
+            }
             Some(global) if !is_readable(global) => {
                 return Err(texts::backfilling_index(name));
             }
@@ -102,14 +119,33 @@ impl Target {
         let filtered = filter.map(Condition::attributes).unwrap_or_default();
         let mut wanted: Vec<&str> = paths.map(|path| path.head()).collect();
         wanted.extend(filtered.iter().map(String::as_str));
-        wanted.retain(|name| !index.has_attribute(&self.table.keys, name));
-        wanted.sort_unstable();
-        wanted.dedup();
-        match wanted[..] {
+        let missing = self.missing(index, wanted);
+        match missing[..] {
             [] => Ok(false),
             _ if index.is_local() => Ok(true),
-            _ => Err(texts::not_projected(&index.name, &wanted)),
+            _ => Err(texts::not_projected(&index.name, &missing)),
         }
+    }
+
+    /// A statement that reads item collections of an index filters by what the index has.
+    pub(super) fn check_projected(&self, filter: &Condition) -> Result<(), ApiError> {
+        let Some(index) = &self.index else {
+            return Ok(());
+        };
+        let filtered = filter.attributes();
+        let missing = self.missing(index, filtered.iter().map(String::as_str).collect());
+        match missing[..] {
+            [] => Ok(()),
+            _ => Err(texts::filter_not_projected(&index.name, &missing)),
+        }
+    }
+
+    /// Those of these attributes that the index does not have, each once.
+    fn missing<'a>(&self, index: &IndexDefinition, mut names: Vec<&'a str>) -> Vec<&'a str> {
+        names.retain(|name| !index.has_attribute(&self.table.keys, name));
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// The key attributes of what is read.

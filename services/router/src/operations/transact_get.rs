@@ -10,6 +10,7 @@ use model::{ApiError, EncodedKey, Item, TableDefinition, capacity, key};
 use protocol::item::{Get, ItemFault, ItemOperation, ItemReply};
 use protocol::transact::Transact;
 
+use super::partiql::columns;
 use super::transact_write::{BYTES_MAX, OPERATIONS_MAX, sums};
 use super::{Limits, usable_table_for};
 use crate::answer::{Answer, comma, write_item};
@@ -37,6 +38,8 @@ pub(super) struct Place {
     pub(super) table: Arc<TableDefinition>,
     pub(super) key: EncodedKey,
     pub(super) projection: Option<Projection>,
+    /// Paths are named as a statement names them.
+    pub(super) columns: bool,
 }
 
 /// What an item was when it was read.
@@ -91,6 +94,7 @@ pub(super) async fn execute<B: Backend>(
                     table,
                     key,
                     projection: operation.projection,
+                    columns: false,
                 });
             }
             Err(error) => reasons.push(CancellationReason::of(&error).ok_or(error)?),
@@ -233,13 +237,16 @@ fn answer(detail: Detail, places: &[Place], seen: &[Seen]) -> Result<Vec<u8>, Ap
     let out = answer.member("Responses");
     out.push(b'[');
     let mut first = true;
-    for seen in seen {
+    for (place, seen) in places.iter().zip(seen) {
         comma(out, &mut first);
         match &seen.item {
             None => out.extend_from_slice(b"{}"),
             Some(item) => {
                 out.extend_from_slice(b"{\"Item\":");
-                write_item(item, out)?;
+                match place.projection.as_ref().filter(|_| place.columns) {
+                    Some(projection) => write_item(&columns(projection, item.clone())?, out)?,
+                    None => write_item(item, out)?,
+                }
                 out.push(b'}');
             }
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use btree::TreeError;
+use mesh::TraceContext;
 use partition::Partition;
 use paxos::{Input, Millis, NodeId, Position};
 
@@ -172,6 +173,7 @@ impl Group {
             inbox: env.inbox.clone(),
             dropped: store.dropped.clone(),
             children: store.splitting.as_ref().map(|s| s.children.clone()),
+            cause: self.copy_cause,
         };
         store.copy_at = match env.copier.submit(job) {
             Ok(()) => None,
@@ -203,6 +205,7 @@ impl Group {
                 store.partition = Partition::new(state, env.node.partition_limits());
                 store.unflushed_since = None;
                 store.copy_failures = 0;
+                self.copy_cause = TraceContext::default();
                 // What waited to be tried again is in the copy.
                 store.flush = Flush::Idle;
                 env.node.metrics.copies_installed.inc();

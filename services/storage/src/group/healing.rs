@@ -2,6 +2,7 @@
 //! Decides nothing; `healing` does.
 
 use healing::{Action, Planner, ReplacementRefusal, View};
+use mesh::TraceContext;
 use partition::PartitionError;
 use paxos::{FollowerStatus, GroupId, Input, Millis, NodeId, ReconfigureRefusal, Role, Standing};
 use protocol::control::{JoinReplica, Order};
@@ -20,6 +21,8 @@ pub(super) struct Healing {
     planner: Option<Planner>,
     led_since: Millis,
     plan_at: Millis,
+    /// What the replacement that was ordered last is part of.
+    cause: TraceContext,
 }
 
 impl Healing {
@@ -29,6 +32,7 @@ impl Healing {
             led_since: now,
             // Not all groups at the same moment.
             plan_at: now.plus(group.0 % PLAN_EVERY_MS),
+            cause: TraceContext::default(),
         }
     }
 
@@ -167,6 +171,7 @@ impl Group {
             role,
             order,
             within_ms,
+            cause: self.healing.cause,
         };
         call.start(env.node.clone(), env.inbox.clone());
     }
@@ -216,6 +221,7 @@ impl Group {
         match taken {
             None => caller.not_leader(),
             Some(Ok(())) => {
+                self.healing.cause = caller.cause();
                 caller.done();
                 return self.plan(env);
             }

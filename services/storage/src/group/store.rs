@@ -14,6 +14,7 @@ use protocol::transact::Transact;
 use super::admission::{Admission, Charge};
 use super::changes::Upkeep;
 use super::flush::Flush;
+use super::index_counts::IndexCounts;
 use super::propagation::Propagation;
 use super::split::Splitting;
 use crate::inbox::Caller;
@@ -56,6 +57,8 @@ pub(crate) struct Store {
     pub(super) admission: Admission,
     /// What a leader does by itself.
     pub(super) upkeep: Upkeep,
+    /// At a leader: what local indexes hold.
+    pub(super) index_counts: IndexCounts,
     /// Commands evaluated in this turn, to be proposed together.
     pub(super) commands: Vec<Bytes>,
     pub(super) flush: Flush,
@@ -85,6 +88,7 @@ impl Store {
             writes: Vec::new(),
             admission: Admission::default(),
             upkeep: Upkeep::default(),
+            index_counts: IndexCounts::default(),
             commands: Vec::new(),
             flush: Flush::Idle,
             propagation: Propagation::default(),

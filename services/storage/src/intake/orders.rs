@@ -29,7 +29,7 @@ pub(crate) async fn serve(node: &Arc<Node>) -> anyhow::Result<Subscription> {
 
 fn take(node: &Arc<Node>, delivery: Delivery) {
     let call = delivery.decode::<OrderCall>();
-    let caller = OrderCaller(delivery.responder());
+    let caller = OrderCaller::new(delivery);
     let OrderCall { epoch, order } = match call {
         Ok(call) => call,
         Err(error) => return caller.refused(error.to_string()),

@@ -185,6 +185,7 @@ impl Shard {
         let timing = node.settings.timing.clone();
         let replica = Replica::new(node.id, id, restored, timing, self.env.now);
         let mut group = Group::new(id, replica, store, self.env.now);
+        group.copy_cause = founder.as_ref().map(Founder::cause).unwrap_or_default();
         group.founding.extend(founder);
         self.groups.insert(id, group);
         // A partition that was deleted here is not the one that is made now.

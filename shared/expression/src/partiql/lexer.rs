@@ -49,7 +49,7 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, ApiError> {
     let mut tokens = Vec::new();
     let mut rest = text;
     loop {
-        rest = rest.trim_start();
+        rest = behind_comments(rest)?;
         let Some(first) = rest.chars().next() else {
             return Ok(tokens);
         };
@@ -78,11 +78,28 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, ApiError> {
             }
             _ => match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
                 Some(sign) => (Token::Sign(sign), sign.len()),
-                None => return Err(texts::unexpected(&first.to_string())),
+                // The service says no more of what it cannot read.
+                None => return Err(texts::malformed("")),
             },
         };
         tokens.push(token);
         rest = &rest[length..];
+    }
+}
+
+/// The text behind white space, `-- …` to the end of the line, and `/* … */`.
+fn behind_comments(text: &str) -> Result<&str, ApiError> {
+    let mut rest = text.trim_start();
+    loop {
+        let comment = if rest.starts_with("--") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if let Some(inside) = rest.strip_prefix("/*") {
+            let end = inside.find("*/").ok_or_else(|| texts::malformed(""))?;
+            end + 4
+        } else {
+            return Ok(rest);
+        };
+        rest = rest[comment..].trim_start();
     }
 }
 

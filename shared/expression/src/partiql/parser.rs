@@ -34,7 +34,7 @@ pub fn parse(text: &str, parameters: Vec<AttributeValue>) -> Result<Statement, A
     let statement = parser.statement()?;
     parser.take(";");
     if parser.peek() != &Token::End {
-        return Err(parser.unexpected());
+        return Err(texts::malformed("Unexpected token after expression"));
     }
     if parser.parameters.next().is_some() {
         return Err(texts::parameter_count());
@@ -133,13 +133,24 @@ impl Parser {
         }
     }
 
+    fn component(&mut self) -> Result<String, ApiError> {
+        let name = self.name()?;
+        if name.is_empty() {
+            return Err(texts::empty_component());
+        }
+        Ok(name)
+    }
+
     fn target(&mut self) -> Result<Target, ApiError> {
-        let table = self.name()?;
+        let table = self.component()?;
         let index = if self.take(".") {
-            Some(self.name()?)
+            Some(self.component()?)
         } else {
             None
         };
+        if self.peek() == &Token::Sign(".") {
+            return Err(texts::too_many_components());
+        }
         Ok(Target { table, index })
     }
 
@@ -154,8 +165,10 @@ impl Parser {
             self.delete().map(Statement::Delete)
         } else if self.take_word("EXISTS") {
             self.exists().map(Statement::Exists)
+        } else if self.take_word("FROM") {
+            self.reversed_update().map(Statement::Update)
         } else {
-            Err(self.unexpected())
+            Err(texts::malformed("Expected data manipulation"))
         }
     }
 
@@ -175,6 +188,7 @@ impl Parser {
         };
         self.expect_word("FROM")?;
         let target = self.target()?;
+        self.no_alias(&["WHERE", "ORDER"])?;
         let clause = if self.take_word("WHERE") {
             Some(self.clause()?)
         } else {
@@ -219,7 +233,10 @@ impl Parser {
         self.expect_word("INTO")?;
         let target = self.target()?;
         if !self.take_word("VALUE") {
-            return Err(self.unexpected());
+            return Err(match self.peek() {
+                Token::End => self.unexpected(),
+                _ => texts::malformed("Unexpected token after expression"),
+            });
         }
         match self.expected_value()? {
             AttributeValue::M(item) => Ok(Insert { target, item }),
@@ -229,6 +246,46 @@ impl Parser {
 
     fn update(&mut self) -> Result<Update, ApiError> {
         let target = self.target()?;
+        self.no_alias(&["SET", "REMOVE", "WHERE"])?;
+        let update = self.changes()?;
+        self.expect_word("WHERE")?;
+        let clause = self.clause()?;
+        let returning = self.returning()?;
+        Ok(Update {
+            target,
+            update,
+            clause,
+            returning,
+        })
+    }
+
+    /// `FROM table WHERE … SET …`: an UPDATE, the other way round.
+    fn reversed_update(&mut self) -> Result<Update, ApiError> {
+        let target = self.target()?;
+        self.no_alias(&["SET", "REMOVE", "WHERE"])?;
+        self.expect_word("WHERE")?;
+        let clause = self.clause()?;
+        let update = self.changes()?;
+        let returning = self.returning()?;
+        Ok(Update {
+            target,
+            update,
+            clause,
+            returning,
+        })
+    }
+
+    /// A name behind a table's that is none of these keywords would be its alias.
+    fn no_alias(&self, keywords: &[&str]) -> Result<(), ApiError> {
+        let goes_on = keywords.iter().any(|keyword| self.peek().is(keyword));
+        match self.peek() {
+            Token::Word(_) | Token::Quoted(_) if !goes_on => Err(texts::alias()),
+            _ => Ok(()),
+        }
+    }
+
+    /// `SET …` and `REMOVE …`, at least one.
+    fn changes(&mut self) -> Result<update::Update, ApiError> {
         let mut update = update::Update::empty();
         loop {
             if self.take_word("SET") {
@@ -257,25 +314,19 @@ impl Parser {
             return Err(texts::malformed("Too many attributes"));
         }
         check_disjoint(Parameter::Update, &update.paths().collect::<Vec<_>>())?;
-        self.expect_word("WHERE")?;
-        let clause = self.clause()?;
-        let returning = self.returning()?;
-        Ok(Update {
-            target,
-            update,
-            clause,
-            returning,
-        })
+        Ok(update)
     }
 
     fn delete(&mut self) -> Result<Delete, ApiError> {
         self.expect_word("FROM")?;
         let target = self.target()?;
+        self.no_alias(&["WHERE"])?;
         self.expect_word("WHERE")?;
         let clause = self.clause()?;
         let returning = self.returning()?;
-        if !matches!(returning, None | Some(WriteReturn::AllOld)) {
-            return Err(texts::unsupported("DELETE returns ALL OLD only"));
+        match returning {
+            None | Some(WriteReturn::AllOld) => {}
+            Some(other) => return Err(texts::delete_returns(other.text())),
         }
         Ok(Delete {
             target,

@@ -116,6 +116,18 @@ pub enum WriteReturn {
     ModifiedNew,
 }
 
+impl WriteReturn {
+    /// As statements say it.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::AllOld => "ALL OLD",
+            Self::AllNew => "ALL NEW",
+            Self::ModifiedOld => "MODIFIED OLD",
+            Self::ModifiedNew => "MODIFIED NEW",
+        }
+    }
+}
+
 /// How a SELECT reads its table or index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
@@ -259,7 +271,7 @@ impl Exists {
         &self.select.target
     }
 
-    /// The item, which must be there.
+    /// The item, which must be there. The documentation wants a condition beside those on its key.
     pub fn keyed(&self, keys: &KeySchema) -> Result<KeyedWrite, ApiError> {
         let clause = self
             .select
@@ -267,6 +279,9 @@ impl Exists {
             .clone()
             .ok_or_else(texts::key_not_given)?;
         let (key, mut rest) = key_of(clause, keys)?;
+        if rest.is_empty() {
+            return Err(texts::exists_without_condition());
+        }
         rest.insert(0, Clause::Test(Test::Exists(partition_path(keys))));
         Ok(KeyedWrite {
             key,

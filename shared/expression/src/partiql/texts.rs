@@ -26,6 +26,36 @@ pub(super) fn unsupported(what: &str) -> ApiError {
 }
 
 #[cold]
+pub(super) fn delete_returns(returning: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Invalid returning clause: RETURNING {returning} *. Only RETURNING ALL OLD * is allowed in DELETE statements."
+    ))
+}
+
+#[cold]
+pub(super) fn alias() -> ApiError {
+    ApiError::validation("Aliasing is not supported")
+}
+
+#[cold]
+pub(super) fn too_many_components() -> ApiError {
+    ApiError::validation("A path may contain at most 2 components in the FROM clause")
+}
+
+#[cold]
+pub(super) fn empty_component() -> ApiError {
+    ApiError::validation("Path component cannot be an empty string")
+}
+
+/// Ours; that it is so is documented.
+#[cold]
+pub(super) fn exists_without_condition() -> ApiError {
+    ApiError::validation(
+        "The SELECT statement within EXISTS must specify the primary key and one other condition in the where clause.",
+    )
+}
+
+#[cold]
 pub(super) fn parameter_count() -> ApiError {
     ApiError::validation("Number of parameters in request and statement don't match.")
 }

@@ -31,6 +31,27 @@ impl ThroughputLimit {
     }
 }
 
+/// Every reason that a request can be refused for.
+pub fn throttling_reasons() -> impl Iterator<Item = String> {
+    let limits = [
+        ThroughputLimit::KeyRange,
+        ThroughputLimit::Provisioned,
+        ThroughputLimit::Account,
+        ThroughputLimit::MaxOnDemand,
+    ];
+    limits.into_iter().flat_map(move |limit| {
+        Direction::ALL
+            .into_iter()
+            .flat_map(move |direction| [false, true].map(|index| reason(index, direction, limit)))
+    })
+}
+
+/// `{Table|Index}{Read|Write}` and the limit's name.
+fn reason(index: bool, direction: Direction, limit: ThroughputLimit) -> String {
+    let resource = if index { "Index" } else { "Table" };
+    format!("{resource}{}{}", direction.name(), limit.name())
+}
+
 /// One element of `ThrottlingReasons`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThrottlingReason {
@@ -70,9 +91,8 @@ impl ApiError {
                 },
             ),
         };
-        let resource = if index { "Index" } else { "Table" };
         let reason = ThrottlingReason {
-            reason: format!("{resource}{}{}", direction.name(), limit.name()),
+            reason: reason(index, direction, limit),
             resource: arn.to_owned(),
         };
         Self {

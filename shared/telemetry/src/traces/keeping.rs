@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use mesh::TraceContext;
 use serde::{Deserialize, Serialize};
 
+use super::filter::{Filter, Name};
 use super::record::{Answered, Appended, Applied, Call, Lookup, Record, Served};
 use super::span::{Span, SpanKind};
 
@@ -19,6 +20,8 @@ pub(crate) const WAIT_NS: u64 = 2_000_000_000;
 const CLOCKS_APART_NS: u64 = 1_000_000_000;
 /// What may be looked for at once; more is dropped.
 const WANTED_MAX: usize = 8_192;
+/// Whoever looks for more than this looks at every record: a block has something of it in any case.
+const NAMES_MAX: usize = 64;
 
 /// A trace, as it travels: MessagePack knows no numbers of 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +166,17 @@ impl Wanted {
     /// Records that were done before are of no interest.
     pub(crate) fn since_ns(&self) -> u64 {
         self.since_ns.saturating_sub(CLOCKS_APART_NS)
+    }
+
+    /// False: none of the records with these names is wanted.
+    pub(crate) fn may_be_in(&self, names: &Filter) -> bool {
+        let trace = |id: &u128| names.may_have(Name::Trace(*id));
+        let message = |number: &u64| names.may_have(Name::Message(*number));
+        let entry = |work: &KeptWork| names.may_have(Name::Entry(work.number, work.index));
+        self.len > NAMES_MAX
+            || self.traces.keys().any(trace)
+            || self.messages.keys().any(message)
+            || self.entries.values().flatten().any(entry)
     }
 
     /// Looks at one record.

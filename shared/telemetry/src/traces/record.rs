@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use mesh::TraceContext;
 
+use super::filter::{Filter, Name};
+
 /// A router's (or any caller's) request to a storage node.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
@@ -163,18 +165,44 @@ impl Record {
 /// Records in a block.
 const BLOCK: usize = 256;
 
+/// Some records that follow each other.
+#[derive(Clone, Default)]
+struct Block {
+    records: Vec<Record>,
+    names: Filter,
+}
+
+impl Block {
+    fn push(&mut self, record: Record) {
+        if self.records.capacity() == 0 {
+            self.records.reserve_exact(BLOCK);
+        }
+        match &record {
+            Record::Call(Call { context, .. })
+            | Record::Lookup(Lookup { context, .. })
+            | Record::Served(Served { context, .. }) => {
+                self.names.add(Name::Trace(context.trace_id))
+            }
+            Record::Answered(answered) => self.names.add(Name::Message(answered.message)),
+            Record::Appended(done) => self.names.add_entries(done.group, done.first, done.last),
+            Record::Applied(done) => self.names.add_entries(done.group, done.first, done.last),
+        }
+        self.records.push(record);
+    }
+}
+
 /// The latest records: the oldest go when there are too many. Readers get whole blocks, so that they hold up nobody.
 pub(crate) struct Ring {
-    blocks: VecDeque<Arc<Vec<Record>>>,
+    blocks: VecDeque<Arc<Block>>,
     blocks_max: usize,
-    open: Vec<Record>,
+    open: Block,
     /// Records so far.
     pushed: u64,
 }
 
 /// Part of a ring, oldest first.
 pub(crate) struct Part {
-    blocks: Vec<Arc<Vec<Record>>>,
+    blocks: Vec<Arc<Block>>,
     /// Records of the first block that are not meant.
     skip: usize,
     /// Records that are.
@@ -187,18 +215,15 @@ impl Ring {
         Self {
             blocks: VecDeque::new(),
             blocks_max: (records_max / BLOCK).max(1),
-            open: Vec::new(),
+            open: Block::default(),
             pushed: 0,
         }
     }
 
     pub(crate) fn push(&mut self, record: Record) {
-        if self.open.capacity() == 0 {
-            self.open.reserve_exact(BLOCK);
-        }
         self.open.push(record);
         self.pushed += 1;
-        if self.open.len() == BLOCK {
+        if self.open.records.len() == BLOCK {
             self.blocks
                 .push_back(Arc::new(std::mem::take(&mut self.open)));
             if self.blocks.len() > self.blocks_max {
@@ -216,16 +241,16 @@ impl Ring {
     /// later.
     pub(crate) fn part(&self, behind: u64, until: u64, since_ns: u64) -> Part {
         let mut blocks = Vec::new();
-        let mut first = self.pushed - self.open.len() as u64;
-        if !self.open.is_empty() {
+        let mut first = self.pushed - self.open.records.len() as u64;
+        if !self.open.records.is_empty() {
             blocks.push(Arc::new(self.open.clone()));
         }
         for block in self.blocks.iter().rev() {
-            let newest = block.last().map_or(0, Record::end_ns);
+            let newest = block.records.last().map_or(0, Record::end_ns);
             if first <= behind || newest < since_ns {
                 break;
             }
-            first -= block.len() as u64;
+            first -= block.records.len() as u64;
             blocks.push(block.clone());
         }
         blocks.reverse();
@@ -239,12 +264,24 @@ impl Ring {
 }
 
 impl Part {
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.blocks
-            .iter()
-            .flat_map(|block| block.iter())
-            .skip(self.skip)
-            .take(self.count)
+    /// The records of those blocks whose names `may_have` something.
+    pub(crate) fn records(
+        &self,
+        may_have: impl Fn(&Filter) -> bool,
+    ) -> impl Iterator<Item = &Record> {
+        let (mut skip, mut left) = (self.skip, self.count);
+        self.blocks.iter().flat_map(move |block| {
+            let records = block
+                .records
+                .get(std::mem::take(&mut skip)..)
+                .unwrap_or_default();
+            let records = &records[..records.len().min(left)];
+            left -= records.len();
+            match !records.is_empty() && may_have(&block.names) {
+                true => records,
+                false => &[],
+            }
+        })
     }
 }
 
@@ -262,7 +299,7 @@ mod tests {
     }
 
     fn numbers(part: &Part) -> Vec<u64> {
-        part.records().map(Record::end_ns).collect()
+        part.records(|_| true).map(Record::end_ns).collect()
     }
 
     #[test]
@@ -282,5 +319,30 @@ mod tests {
         // Older blocks are passed over.
         let part = ring.part(0, all, all - 5);
         assert_eq!(numbers(&part).len(), 10);
+    }
+
+    #[test]
+    fn blocks_without_a_name_are_passed_over_and_counted_all_the_same() {
+        let mut ring = Ring::new(8 * BLOCK);
+        let all = 5 * BLOCK as u64 + 10;
+        (1..=all).for_each(|number| ring.push(record(number)));
+        let has = |number| move |names: &Filter| names.may_have(Name::Message(number));
+        // Of the third block, and of the open one.
+        for number in [3 * BLOCK as u64, all] {
+            let part = ring.part(10, all, 0);
+            let found: Vec<u64> = part.records(has(number)).map(Record::end_ns).collect();
+            assert!(found.contains(&number));
+            assert!(found.len() <= 2 * BLOCK, "{}", found.len());
+        }
+        let part = ring.part(10, all - 5, 0);
+        assert!(
+            !part.records(has(all)).any(|record| record.end_ns() == all),
+            "behind the end"
+        );
+        let part = ring.part(10, all, 0);
+        assert!(
+            !part.records(has(10)).any(|record| record.end_ns() <= 10),
+            "before the beginning"
+        );
     }
 }

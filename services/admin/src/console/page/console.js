@@ -102,27 +102,33 @@ function zones() {
   }));
 }
 
+// One line for each kind of work, always in the same place; below it what there is to say of single ones.
 function work() {
-  const h = state.health;
-  const items = [];
-  const bar = (title, done, total, words) => items.push(el("p", {}, el("strong", {}, `${title} `), total ? el("progress", { max: total, value: done, "aria-label": title }) : null, ` ${words}`));
+  const h = state.health, lines = [];
+  const line = (title, done, total, words, more) => lines.push(el("div", { class: "going" },
+    el("strong", {}, title), el("span", {}, total ? el("progress", { max: total, value: done, "aria-label": title }) : null),
+    el("div", {}, words, (more || []).filter(Boolean).map((one) => el("div", { class: "soft" }, one)))));
   if (h) {
-    bar("Healing", h.healing_done, h.healing_total, h.healing_total ? `${h.healing_done} of ${h.healing_total} replicas, ${h.healing_running} under way` : "nothing to heal");
-    for (const why of h.waiting) items.push(el("p", { class: "soft" }, why));
-    if (h.endangered) items.push(el("p", {}, `▲ ${h.endangered} partitions have fewer than three healthy copies`));
-    if (h.without_leader.length) items.push(el("p", {}, `✖ ${h.without_leader.length} partitions have no leader that is heard`));
-    if (h.archive) bar("Archiving", 0, 0, `${h.archive.partitions} partitions, ${bytes(h.archive.unarchived_bytes)} not archived yet, ${span(h.archive.lag_ms)} behind, store ${h.archive.store_up ? "answers" : "✖ DOES NOT ANSWER"}`);
-    for (const trouble of h.troubles) items.push(el("p", {}, `▲ ${trouble}`));
+    line("Healing", h.healing_done, h.healing_total, h.healing_total ? `${h.healing_done} of ${h.healing_total} replicas, ${h.healing_running} under way` : "nothing to heal", [
+      ...h.waiting,
+      h.endangered ? `▲ ${h.endangered} partitions have fewer than three healthy copies` : "",
+      h.without_leader.length ? `✖ ${h.without_leader.length} partitions have no leader that is heard` : "",
+      ...state.partitions.filter((p) => p.healing).map((p) => `${p.table}/${p.partition}: ${p.healing}`),
+    ]);
   }
-  for (const p of state.partitions.filter((p) => p.split && p.children.length)) items.push(el("p", {}, el("strong", {}, "Splitting "), `${p.table}/${p.partition}: ${p.split}`));
+  const splits = state.partitions.filter((p) => p.split && p.children.length);
+  line("Splitting", 0, 0, splits.length ? `${splits.length} partitions` : "no partition is being split", splits.map((p) => `${p.table}/${p.partition}: ${p.split}`));
+  if (h && h.archive) line("Archiving", 0, 0, `${h.archive.partitions} partitions, ${bytes(h.archive.unarchived_bytes)} not archived yet, ${span(h.archive.lag_ms)} behind, store ${h.archive.store_up ? "answers" : "✖ DOES NOT ANSWER"}`);
   if (state.scrub) {
     const s = state.scrub;
-    bar("Scrubbing", s.partitions - s.never_clean, s.partitions, `${s.partitions - s.never_clean} of ${s.partitions} partitions were compared and clean${s.oldest_clean_ms ? `, the oldest ${span(state.now_ms - s.oldest_clean_ms)} ago` : ""}; archive: ${s.archive}`);
-    for (const one of s.shown) items.push(el("p", {}, `${one.finding ? "✖ " : ""}${one.table}/${one.partition}: ${one.finding || one.state}`));
-    items.push(el("p", {}, button("scrub-all", "Scrub everything now", () => act("scrub", {}))));
+    line("Scrubbing", s.partitions - s.never_clean, s.partitions, `${s.partitions - s.never_clean} of ${s.partitions} partitions were compared and clean${s.oldest_clean_ms ? `, the oldest ${span(state.now_ms - s.oldest_clean_ms)} ago` : ""}; archive: ${s.archive} `, [
+      button("scrub-all", "Scrub everything now", () => act("scrub", {})),
+      ...s.shown.map((one) => `${one.finding ? "✖ " : ""}${one.table}/${one.partition}: ${one.finding || one.state}`),
+    ]);
   }
-  for (const what of state.missing) items.push(el("p", { class: "soft" }, `Not known: ${what}`));
-  draw("work", items);
+  const troubles = [...(h ? h.troubles : []), ...state.missing.map((what) => `not known: ${what}`)];
+  if (troubles.length) line("Troubles", 0, 0, `${troubles.length}`, troubles.map((trouble) => `▲ ${trouble}`));
+  draw("work", lines);
 }
 
 const CLASSES = { strong_read: "strong reads", eventual_read: "eventual reads", write: "writes" };
@@ -163,7 +169,7 @@ function strips() {
       const [art, share] = strip(shown);
       return [`${scopeOf(shown.scope)}${shown.from_zone ? ` from ${shown.from_zone}` : ""}`, CLASSES[shown.class], art, share, `${shown.p50_ms} ms`, `${shown.p99_ms} ms`];
     });
-    const details = el("details", { id: `strips-${title.replace(/\W/g, "")}` }, el("summary", {}, `${title} (${some.length})`), rows(["Of", "Requests", "Six hours", "#Availability", "#p50 ≤", "#p99 ≤"], body, "nothing yet"));
+    const details = el("details", { class: "strips", id: `strips-${title.replace(/\W/g, "")}` }, el("summary", {}, `${title} (${some.length})`), rows(["Of", "Requests", "Six hours", "#Availability", "#p50 ≤", "#p99 ≤"], body, "nothing yet"));
     if (open && !byId(details.id)) details.open = true;
     return details;
   };
@@ -172,7 +178,8 @@ function strips() {
   draw("strips",
     group("As customers see it", customers, true),
     probes.length ? group("As the canaries see it", probes, true) : null,
-    endpoints.length ? group("By endpoint", endpoints, false) : null);
+    // Shown by itself while one of them does not answer.
+    endpoints.length ? group("By endpoint", endpoints, state.availability.standing.some((s) => /unreachable/.test(s.kind))) : null);
 }
 
 const heat = (permille) => el("span", {}, el("meter", { min: 0, max: 1000, high: 800, value: Math.min(1000, permille), "aria-label": "heat" }), ` ${Math.round(permille / 10)} %`);
@@ -234,8 +241,9 @@ async function refreshTable() {
 }
 
 function buckets() {
-  const side = (t, word, s) => [t.table, word, number(s.rate_s), number(s.demand_s), number(s.shares_s), number(s.saved), s.owed ? `▲ ${number(s.owed)}` : "0", t.routers];
-  draw("buckets", rows(["Table", "", "#Rate/s", "#Wanted/s", "#Handed out/s", "#Saved units", "#Owed units", "#Routers"], state.throughput.flatMap((t) => [side(t, "reads", t.read), side(t, "writes", t.write)]), "no table is used at the moment"));
+  const used = (s, word) => el("span", {}, el("meter", { min: 0, max: 100, high: 99, value: s.rate_s ? Math.min(100, (100 * s.demand_s) / s.rate_s) : 0, "aria-label": `${word} wanted of what may be used` }), ` ${s.rate_s ? `${number((100 * s.demand_s) / s.rate_s)} %` : "–"}`);
+  const side = (t, word, s) => [t.table, word, used(s, word), number(s.rate_s), number(s.demand_s), number(s.shares_s), number(s.saved), s.owed ? `▲ ${number(s.owed)}` : "0", t.routers];
+  draw("buckets", rows(["Table", "", "Wanted of the rate", "#Rate/s", "#Wanted/s", "#Handed out/s", "#Saved units", "#Owed units", "#Routers"], state.throughput.flatMap((t) => [side(t, "reads", t.read), side(t, "writes", t.write)]), "no table is used at the moment"));
 }
 function alarms() {
   const a = state.availability;
@@ -288,12 +296,16 @@ byId("sign-in").addEventListener("submit", async (event) => {
   byId("said").textContent = "";
   refresh();
 });
-byId("trace").addEventListener("submit", (event) => {
+byId("trace").addEventListener("submit", async (event) => {
   event.preventDefault();
   const id = byId("request-id").value.trim();
-  if (!/^[A-Za-z0-9-]{8,64}$/.test(id)) { byId("trace-said").textContent = "that is no request id"; return; }
-  byId("trace-said").textContent = "";
-  window.open(state.trace_url.replace("{request_id}", encodeURIComponent(id)), "_blank", "noopener");
+  const answer = await fetch(`/console/api/trace?request_id=${encodeURIComponent(id)}`);
+  const found = await answer.json().catch(() => ({}));
+  if (!answer.ok) { byId("trace-said").textContent = found.message || answer.statusText; return; }
+  // A link, not a window: browsers may refuse to open those, and this one can be copied.
+  const link = el("a", { href: found.url, target: "_blank", rel: "noopener" }, "Open the trace");
+  byId("trace-said").replaceChildren(link);
+  link.focus();
 });
 byId("of-table").addEventListener("change", (event) => choose(event.target.value));
 byId("more").addEventListener("click", async () => {

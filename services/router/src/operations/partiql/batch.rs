@@ -9,7 +9,7 @@ use model::{ApiError, ErrorKind, Units, capacity, json, key};
 use protocol::item::{Get, ItemOperation, ItemReply};
 
 use super::super::{Limits, fault_error, usable_table_for};
-use super::{constrain_statement, values, write};
+use super::{columns, constrain_statement, values, write};
 use crate::answer::{Answer, comma};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
@@ -186,14 +186,17 @@ async fn read<B: Backend>(
     let get = Get {
         key: key.clone(),
         strong,
-        projection: select.projection,
+        projection: select.projection.clone(),
     };
     match backend
         .item(&table, &key, ItemOperation::Get(get), context)
         .await?
     {
         ItemReply::Item { item, size_bytes } => Ok(Success {
-            item,
+            item: match (item, &select.projection) {
+                (Some(item), Some(projection)) => Some(columns(projection, item)?),
+                (item, _) => item,
+            },
             units: capacity::read_units(size_bytes, strong),
         }),
         ItemReply::Fault(fault) => Err(fault_error(fault)),

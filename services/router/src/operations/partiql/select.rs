@@ -4,8 +4,9 @@ use expression::partiql::Select;
 use model::{ApiError, KeyRange, Units};
 use protocol::item::{Page, PageReply};
 
-use super::super::target::Target;
+use super::super::target::{Named, Target};
 use super::super::{pages, usable_table_for};
+use super::columns;
 use super::token::{Fingerprint, Position};
 use crate::answer::{Answer, write_items};
 use crate::backend::{Backend, Context};
@@ -37,12 +38,23 @@ pub(super) async fn execute<B: Backend>(
     )
     .await?;
     let index = select.target.index.as_deref();
-    let target = Target::of(table, index, reading.strong, backend, context).await?;
+    let target = Target::of(
+        table,
+        (index, Named::InStatement),
+        reading.strong,
+        backend,
+        context,
+    )
+    .await?;
     let access = select.access(&target.keys())?;
     if let Some(projection) = &select.projection {
         projection.check_key_paths(&target.table.keys)?;
     }
-    let fetch = target.fetch(None, select.projection.as_ref(), access.filter.as_ref())?;
+    // An index is scanned by what it has: what it lacks, its items lack.
+    if let (Some(_), Some(filter)) = (&access.collections, &access.filter) {
+        target.check_projected(filter)?;
+    }
+    let fetch = target.fetch(None, select.projection.as_ref(), None)?;
     let ranges = match access.collections {
         None => vec![target.whole()],
         Some(collections) => collections
@@ -89,7 +101,12 @@ pub(super) async fn execute<B: Backend>(
             fetch,
             ..Page::default()
         };
-        let reply = backend.page(&target.asked, page, context).await?;
+        let mut reply = backend.page(&target.asked, page, context).await?;
+        if let Some(projection) = &select.projection {
+            for item in &mut reply.items {
+                *item = columns(projection, std::mem::take(item))?;
+            }
+        }
         left.use_up(&reply);
         let (of_read, of_fetched) = reply.units(reading.strong);
         units = units.saturating_add(of_read);

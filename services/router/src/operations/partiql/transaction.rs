@@ -11,7 +11,7 @@ use super::super::transact_get::{self, Place};
 use super::super::transact_write::{BYTES_MAX, OPERATIONS_MAX, TOKEN_MAX, add_capacity};
 use super::super::{Limits, usable_table_for};
 use super::{constrain_statement, values, write};
-use crate::answer::{Answer, comma};
+use crate::answer::Answer;
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
 use crate::consumed::Detail;
@@ -38,7 +38,8 @@ pub(in crate::operations) async fn execute<B: Backend>(
         .transact_statements
         .unwrap_or_default()
         .into_iter()
-        .map(read)
+        .enumerate()
+        .map(|(at, statement)| read(at, statement))
         .collect::<Result<Vec<_>, _>>()?;
     let reads = |parsed: &&Parsed| parsed.statement.is_read();
     match statements.iter().filter(reads).count() {
@@ -53,8 +54,9 @@ pub(in crate::operations) async fn execute<B: Backend>(
             let finished = transact::write(backend, request, context)
                 .await
                 .map_err(|error| with_duplicates(error, &inserts))?;
-            let mut answer = Answer::with_capacity(64 + tables.len() * 3);
-            write_nothings(tables.len(), answer.member("Responses"));
+            let mut answer = Answer::with_capacity(64);
+            // The service says nothing of the single statements.
+            answer.member("Responses").extend_from_slice(b"[]");
             add_capacity(&mut answer, detail, &tables, &finished);
             Ok(answer.finish())
         }
@@ -99,7 +101,7 @@ fn constrain(request: &ExecuteTransaction) -> Result<(), ApiError> {
     constraints.finish()
 }
 
-fn read(request: TransactStatement) -> Result<Parsed, ApiError> {
+fn read(at: usize, request: TransactStatement) -> Result<Parsed, ApiError> {
     let statement = parse(
         &request.statement.unwrap_or_default(),
         values(request.parameters)?,
@@ -110,7 +112,12 @@ fn read(request: TransactStatement) -> Result<Parsed, ApiError> {
         _ => None,
     };
     if returning.is_some() {
-        return Err(texts::returning_in_transaction());
+        return Err(texts::returning_in_transaction(at));
+    }
+    if let Statement::Select(select) = &statement
+        && select.target.index.is_some()
+    {
+        return Err(texts::index_in_transaction(at));
     }
     Ok(Parsed {
         statement,
@@ -255,7 +262,7 @@ async fn place<B: Backend>(
     let keyed = select
         .single_key(&table.keys)
         .map_err(|_| texts::transaction_needs_key())?;
-    if keyed.condition.is_some() || select.target.index.is_some() {
+    if keyed.condition.is_some() {
         return Err(texts::transaction_needs_key());
     }
     if let Some(projection) = &select.projection {
@@ -265,6 +272,7 @@ async fn place<B: Backend>(
         key: key::key_from_key(&table, &keyed.key)?,
         table,
         projection: select.projection,
+        columns: true,
     })
 }
 
@@ -280,17 +288,6 @@ fn with_duplicates(mut error: ApiError, inserts: &[bool]) -> ApiError {
         }
     }
     ApiError::transaction_canceled(reasons)
-}
-
-/// An empty answer of each statement.
-fn write_nothings(count: usize, out: &mut Vec<u8>) {
-    out.push(b'[');
-    let mut first = true;
-    for _ in 0..count {
-        comma(out, &mut first);
-        out.extend_from_slice(b"{}");
-    }
-    out.push(b']');
 }
 
 #[cfg(test)]
