@@ -229,8 +229,8 @@ def test_items_and_bytes_are_counted(ddb, local):
     # pk, sk and score, then name and note: names and values; a number has a byte for two digits, one more, and one for its sign.
     keys = len("pk" + "p" + "sk" + "a")
     wanted = {"by-score": (2, 2 * (keys + len("score")) + 2 + 3), "by-name": (1, keys + len("name" + "xyz" + "note" + "1234"))}
-    harness.wait_until(f"the counts are {wanted}", lambda: counts() == wanted)
+    harness.wait_until(f"the counts are {wanted}", lambda: counts() == wanted, timeout_s=60)
     ddb.delete_item(TableName=table, Key={"pk": {"S": "p"}, "sk": {"S": "a"}})
     wanted = {"by-score": (1, keys + len("score") + 3), "by-name": (0, 0)}
-    harness.wait_until(f"the counts are {wanted}", lambda: counts() == wanted)
+    harness.wait_until(f"the counts are {wanted}", lambda: counts() == wanted, timeout_s=60)
     ddb.delete_table(TableName=table)

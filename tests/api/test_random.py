@@ -1,6 +1,7 @@
 """Random sequences of operations: the endpoint gives the answers that DynamoDB in memory (`reference.py`) gives.
 
-A failure prints its seed: EVENKEEL_RANDOM_SEED=… repeats it; EVENKEEL_RANDOM_STEPS makes it longer.
+A failure prints its seed: EVENKEEL_RANDOM_SEED=… repeats it; EVENKEEL_RANDOM_STEPS makes it longer. The same against a mesh whose processes are
+killed: `tests/failure/test_kill.py`.
 """
 
 import os

@@ -1,9 +1,12 @@
-"""`kill -9` of any single process under traffic: nothing acknowledged is lost, strong reads never go back, service resumes by itself."""
+"""`kill -9` of any single process under traffic: nothing acknowledged is lost, strong reads never go back, service resumes by itself; and random
+operations have the outcomes that they have in memory, or doubtful ones.
+"""
 
 import pytest
 
 import harness
 from conftest import make_table
+from sequence import DoubtfulRun, Sequence
 from traffic import Traffic
 
 
@@ -23,6 +26,12 @@ def table(mesh):
     return make_table(harness.client(mesh.url, retries=4))
 
 
+@pytest.fixture(scope="module")
+def run(mesh):
+    """One random sequence, which goes on while one process after another dies."""
+    return DoubtfulRun(urls(mesh), make_table(harness.client(mesh.url, retries=4), range_type="N"))
+
+
 def urls(mesh):
     return [mesh.url, mesh.second_url]
 
@@ -30,18 +39,21 @@ def urls(mesh):
 @pytest.mark.parametrize(
     "victim", ["storage-1", "storage-2", "storage-3", "router-1", "memds-1", "memds-2", "gac-1", "admin", "admin-2"]
 )
-def test_kill_and_return(mesh, table, victim, record_property):
-    with Traffic(urls(mesh), table) as traffic:
+def test_kill_and_return(mesh, table, run, victim, record_property):
+    with Sequence(run) as sequence, Traffic(urls(mesh), table) as traffic:
         traffic.wait_for_writes(200)
         mesh.kill(victim)
         traffic.every_key_moves()
         traffic.wait_for_writes(200)
+        sequence.goes_on()
         mesh.start_one(victim)
         traffic.every_key_moves()
         traffic.wait_for_writes(200)
+        sequence.goes_on()
     gap = traffic.longest_gap_s()
     record_property("longest_gap_s", round(gap, 3))
     print(f"\n{victim}: killed under {len(traffic.acknowledged_at)} writes, longest gap {gap:.2f} s, {len(traffic.errors)} errors")
+    print(f"{run.steps} random operations so far, {run.left} of them in doubt")
     harness.wait_until("both routers answer", lambda: harness.answers(mesh.url) and harness.answers(mesh.second_url))
     traffic.check(mesh.url)
 

@@ -3,6 +3,7 @@ filled from the object store alone. Whatever was acknowledged is there."""
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -136,6 +137,8 @@ def test_all_that_was_acknowledged_survives_the_loss_of_every_node(s3, faults):
         ddb.put_item(TableName=damaged, Item={"pk": {"S": "x"}})
         partition = lost.partitions(ranged)[0]["partition"]
         lost.ctl("split", f"{ranged}/{partition}", "--at", '{"pk": {"S": "p3"}}', "--wait")
+        earlier, moment = items_of(lost.url, ranged), int(time.time()) + 1
+        harness.wait_until("the next second", lambda: time.time() > moment + 0.005)
         ddb.put_item(TableName=ranged, Item={"pk": {"S": "p1"}, "sk": {"N": "1000"}})
         traffic = survive_everything(lost, s3, faults, table)
         lost.wait_until_archived(90)
@@ -166,5 +169,13 @@ def test_all_that_was_acknowledged_survives_the_loss_of_every_node(s3, faults):
         # Once more: what is complete is left alone. Which mesh is meant has to be said now that the fresh one has tables of its own.
         again = fresh.ctl("recover", "--system", report["system"], "--table", table, "--table", ranged)
         assert {line["state"] for line in again["tables"]} == {"present"}, again
+        # And as of a moment before the last write.
+        ddb = harness.client(fresh.url, retries=4)
+        ddb.update_table(TableName=ranged, DeletionProtectionEnabled=False)
+        harness.wait_until("it may be deleted", lambda: ddb.delete_table(TableName=ranged), timeout_s=60)
+        harness.wait_until("it is gone", lambda: ranged not in ddb.list_tables()["TableNames"], timeout_s=60)
+        (line,) = fresh.ctl("recover", "--system", report["system"], "--table", ranged, "--at", str(moment))["tables"]
+        assert (line["state"], line["settled"], line["undecided"]) == ("recovered", 0, 0), line
+        assert items_of(fresh.url, ranged) == earlier
     finally:
         fresh.close()
