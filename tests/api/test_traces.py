@@ -16,6 +16,8 @@ from jaeger import fetch, flow, links, trace_of
 SETTINGS = {
     "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0",
     "EVENKEEL_TELEMETRY__TRACES__SLOW_MS": "60000",
+    "EVENKEEL_TELEMETRY__TRACES__SAMPLED_PER_SECOND_MAX": "1000",
+    "EVENKEEL_TELEMETRY__TRACES__KEPT_PER_SECOND_MAX": "1000",
     "EVENKEEL_ARCHIVER__SEGMENT_AGE_MS": "1000",
 }
 
@@ -172,6 +174,14 @@ def test_what_goes_on_in_the_background_is_traced(dev, ddb, table, pages):
     assert archived.named("compare replicas and seal", within=root)
     scrub = harness.wait_until("a scrub is traced", lambda: flow(pages, "scrubber", "scrub"), timeout_s=60)
     assert scrub.service(scrub.one("scrub")) == "scrubber-1"
+
+
+def test_the_newest_traces_are_there_however_many_there_were(ddb, table, pages):
+    ids = [secrets.token_hex(16) for _ in range(100)]
+    for trace_id in ids:
+        put(ddb, table, "many", traceparent=f"00-{trace_id}-{secrets.token_hex(8)}-01")
+    for trace_id in (ids[-1], ids[50]):
+        harness.wait_until("the trace is there", lambda: fetch(pages, trace_id))
 
 
 def test_a_restore_is_linked_to_the_request_that_asked_for_it(ddb, table, pages):

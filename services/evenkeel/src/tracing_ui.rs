@@ -9,10 +9,9 @@ use telemetry::traces::{Protocol, TraceSettings};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 
-/// Traces that are kept at once; the least recently used go first …
-const TRACES_MAX: u32 = 1_000;
-/// … or when they take so many bytes, as estimated.
-const BYTES_MAX: usize = 16 << 20;
+/// Traces that are kept at once, some 50 KB each; the least recently used go first. It is the only bound: once the crate's own estimate of bytes is off, which
+/// it is after some hundred requests, it would keep nothing any more.
+const TRACES_MAX: u32 = 500;
 
 /// What dev traces unless it is told otherwise: every request, as long as there are few.
 const SAMPLED_PER_SECOND_MAX: u32 = 20;
@@ -66,7 +65,7 @@ impl TracingUi {
         };
         let state = State::new(Config {
             max_length: TRACES_MAX,
-            max_memory_usage: BYTES_MAX,
+            max_memory_usage: usize::MAX,
         });
         let app = ui_app(state.clone(), "/");
         tokio::spawn(async move {
