@@ -11,8 +11,11 @@ use protocol::directory::IndexCount;
 use crate::partition::Partition;
 use crate::{BTree, PartitionError};
 
+/// So many bytes are looked at in one piece at most, whatever is in them: nothing else runs meanwhile.
+const PIECE_BYTES: usize = 1 << 20;
+
 impl<C> Partition<C> {
-    /// Adds the entries of the next `looks` things behind `after`, items or not, to `counts`, in which indexes that have none are missing.
+    /// Adds the entries of the next `looks` things behind `after`, items or not (and of a MiB at most), to `counts`, in which indexes that have none are missing.
     /// Where to go on; none: that were the last.
     pub fn count_indexes(
         &self,
@@ -22,19 +25,20 @@ impl<C> Partition<C> {
         counts: &mut Vec<IndexCount>,
     ) -> Result<Option<EncodedKey>, PartitionError> {
         let range = self.rest_behind(after);
-        let (mut looked, mut last, mut failed) = (0, None, None);
+        let (mut looked, mut bytes, mut last, mut failed) = (0, 0, None, None);
         if range.is_empty() {
             return Ok(None);
         }
         self.walk(base, &range, false, &mut |key, value, _| {
             looked += 1;
+            bytes += key.len() + value.len();
             if !self.state.table.is_entry(key)
                 && let Err(error) = self.count_item(value, counts)
             {
                 failed = Some(error);
                 return ControlFlow::Break(());
             }
-            if looked < looks {
+            if looked < looks && bytes < PIECE_BYTES {
                 return ControlFlow::Continue(());
             }
             last = Some(Bytes::copy_from_slice(key));
