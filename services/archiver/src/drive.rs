@@ -16,8 +16,8 @@ use protocol::subjects;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::archiving::Work;
 use crate::desk::Desk;
-use crate::work::Work;
 
 /// Between two looks at which partitions have something to do.
 const DISPATCH_EVERY: Duration = Duration::from_millis(100);

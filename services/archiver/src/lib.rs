@@ -4,6 +4,7 @@
 //! `archive::course`; nothing that serves requests ever waits for it.
 
 mod alarms;
+mod archiving;
 mod desk;
 mod drive;
 mod retention;
@@ -14,7 +15,6 @@ mod source;
 mod survey;
 mod suspects;
 mod trouble;
-mod work;
 #[cfg(test)]
 mod world;
 

@@ -20,9 +20,9 @@ use protocol::subjects;
 use telemetry::traces::Flows;
 
 use crate::ArchiverSettings;
+use crate::archiving::Work;
 use crate::desk::Desk;
 use crate::source::Source;
-use crate::work::Work;
 
 const TABLE: TableId = TableId(20);
 const UUID: &str = "5e0d3a52-98c4-4d0a-a0a5-2c1d4f1e7a11";
