@@ -1,8 +1,5 @@
 //! Counts what local secondary indexes hold, piece by piece, from the items: an entry has no size of its own. Never changes anything.
 
-use std::ops::ControlFlow;
-
-use bytes::Bytes;
 use model::EncodedKey;
 use model::codec::{CodecError, encoded_item_size};
 use model::index::{IndexDefinition, IndexProjection};
@@ -10,9 +7,6 @@ use protocol::directory::IndexCount;
 
 use crate::partition::Partition;
 use crate::{BTree, PartitionError};
-
-/// So many bytes are looked at in one piece at most, whatever is in them: nothing else runs meanwhile.
-const PIECE_BYTES: usize = 1 << 20;
 
 impl<C> Partition<C> {
     /// Adds the entries of the next `looks` things behind `after`, items or not (and of a MiB at most), to `counts`, in which indexes that have none are missing.
@@ -24,30 +18,14 @@ impl<C> Partition<C> {
         looks: usize,
         counts: &mut Vec<IndexCount>,
     ) -> Result<Option<EncodedKey>, PartitionError> {
-        let range = self.rest_behind(after);
-        let (mut looked, mut bytes, mut last, mut failed) = (0, 0, None, None);
-        if range.is_empty() {
-            return Ok(None);
-        }
-        self.walk(base, &range, false, &mut |key, value, _| {
+        let mut looked = 0;
+        self.walk_piece(base, after, |key, value| {
             looked += 1;
-            bytes += key.len() + value.len();
-            if !self.state.table.is_entry(key)
-                && let Err(error) = self.count_item(value, counts)
-            {
-                failed = Some(error);
-                return ControlFlow::Break(());
+            if !self.state.table.is_entry(key) {
+                self.count_item(value, counts)?;
             }
-            if looked < looks && bytes < PIECE_BYTES {
-                return ControlFlow::Continue(());
-            }
-            last = Some(Bytes::copy_from_slice(key));
-            ControlFlow::Break(())
-        })?;
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(last),
-        }
+            Ok(looked < looks)
+        })
     }
 
     fn count_item(&self, item: &[u8], counts: &mut Vec<IndexCount>) -> Result<(), CodecError> {

@@ -3,11 +3,14 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use model::codec::{decode_item, pick_attributes};
+use model::codec::{CodecError, decode_item, pick_attributes};
 use model::{EncodedKey, KeyRange};
 
 use crate::partition::Partition;
 use crate::{BTree, PartitionError};
+
+/// So many bytes are looked at in one piece, whatever is in them: nothing else runs meanwhile.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Key, value, and the value for keeps.
 type Visit<'a> = dyn FnMut(&[u8], &[u8], &dyn Fn() -> Bytes) -> ControlFlow<()> + 'a;
@@ -58,7 +61,7 @@ impl<C> Partition<C> {
     }
 
     /// The partition's keys behind this one; may be empty.
-    pub(crate) fn rest_behind(&self, after: Option<EncodedKey>) -> KeyRange {
+    fn rest_behind(&self, after: Option<EncodedKey>) -> KeyRange {
         let mut range = self.state.range.clone();
         if let Some(after) = after.filter(|after| *after >= range.start) {
             range.start = [&after[..], &[0]].concat().into();
@@ -66,8 +69,36 @@ impl<C> Partition<C> {
         range
     }
 
+    /// Shows what comes behind `after` to `visit`, items or not, as long as that wants more, and a MiB at most. Where to go on; none: that were
+    /// the last.
+    pub(crate) fn walk_piece(
+        &self,
+        base: &impl BTree,
+        after: Option<EncodedKey>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, CodecError>,
+    ) -> Result<Option<EncodedKey>, PartitionError> {
+        let range = self.rest_behind(after);
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let (mut bytes, mut last, mut failed) = (0, None, None);
+        self.walk(base, &range, false, &mut |key, value, _| {
+            bytes += key.len() + value.len();
+            match visit(key, value) {
+                Ok(true) if bytes < PIECE_BYTES => return ControlFlow::Continue(()),
+                Ok(_) => last = Some(Bytes::copy_from_slice(key)),
+                Err(error) => failed = Some(error),
+            }
+            ControlFlow::Break(())
+        })?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(last),
+        }
+    }
+
     /// Keys of items behind `after` whose time to live is over at `now_s` (seconds since the epoch) by this attribute, among the next
-    /// `looks` items, at most `most`; and where to go on, none: that were the last.
+    /// `looks` items, at most `most` (and of a MiB at most); and where to go on, none: that were the last.
     pub fn expired(
         &self,
         base: &impl BTree,
@@ -75,35 +106,17 @@ impl<C> Partition<C> {
         (attribute, now_s): (&str, u64),
         (looks, most): (usize, usize),
     ) -> Result<(Vec<EncodedKey>, Option<EncodedKey>), PartitionError> {
-        let range = self.rest_behind(after);
-        let (mut expired, mut looked, mut last, mut failed) = (Vec::new(), 0, None, None);
-        if !range.end.is_empty() && range.start >= range.end {
-            return Ok((expired, None));
-        }
-        self.walk(base, &range, false, &mut |key, value, _| {
+        let (mut expired, mut looked) = (Vec::new(), 0);
+        let last = self.walk_piece(base, after, |key, value| {
             looked += 1;
             if !self.state.table.is_entry(key) {
-                let item = pick_attributes(value, &[attribute]).and_then(|item| decode_item(&item));
-                match item {
-                    Ok(item) if model::ttl::is_expired(&item, attribute, now_s) => {
-                        expired.push(Bytes::copy_from_slice(key));
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
+                let item = decode_item(&pick_attributes(value, &[attribute])?)?;
+                if model::ttl::is_expired(&item, attribute, now_s) {
+                    expired.push(Bytes::copy_from_slice(key));
                 }
             }
-            if looked < looks && expired.len() < most {
-                return ControlFlow::Continue(());
-            }
-            last = Some(Bytes::copy_from_slice(key));
-            ControlFlow::Break(())
+            Ok(looked < looks && expired.len() < most)
         })?;
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok((expired, last)),
-        }
+        Ok((expired, last))
     }
 }

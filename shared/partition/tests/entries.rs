@@ -397,3 +397,42 @@ fn a_collection_that_is_full_does_not_grow() {
     let reply = leader.write(&of(&leader, 0), WriteAction::Delete);
     assert!(matches!(reply, ItemReply::Written { .. }), "{reply:?}");
 }
+
+/// Whatever is looked for, a shard is not held up by items that are large.
+#[test]
+fn a_piece_of_large_items_ends_after_a_mebibyte() {
+    let mut leader = Leader::new(Limits::default());
+    for sk in 0..10 {
+        let item = Item::from([
+            ("pk".to_owned(), text("one")),
+            ("sk".to_owned(), number(sk)),
+            ("score".to_owned(), number(1)),
+            ("ends".to_owned(), number(1_000)),
+            ("body".to_owned(), text(&"x".repeat(300 << 10))),
+        ]);
+        let key = key_from_item(&leader.table, &item).expect("a key");
+        leader.tree.0.insert(key, encode_item(&item));
+    }
+    let (partition, tree) = (&leader.partition, &leader.tree);
+    let (mut counts, mut pieces, mut after) = (Vec::new(), 0, None);
+    loop {
+        pieces += 1;
+        after = partition
+            .count_indexes(tree, after, 1_000, &mut counts)
+            .expect("counted");
+        if after.is_none() {
+            break;
+        }
+    }
+    // Four of them are over a MiB.
+    assert_eq!((pieces, counts[0].items), (3, 10));
+    let (mut expired, mut after) = (Vec::new(), None);
+    for _ in 0..3 {
+        let (found, last) = partition
+            .expired(tree, after, ("ends", 2_000), (1_000, 1_000))
+            .expect("looked at");
+        expired.push(found.len());
+        after = last;
+    }
+    assert_eq!((expired, after), (vec![4, 4, 2], None));
+}
