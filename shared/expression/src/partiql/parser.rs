@@ -160,13 +160,13 @@ impl Parser {
         } else if self.take_word("INSERT") {
             self.insert().map(Statement::Insert)
         } else if self.take_word("UPDATE") {
-            self.update().map(Statement::Update)
+            self.update(false).map(Statement::Update)
         } else if self.take_word("DELETE") {
             self.delete().map(Statement::Delete)
         } else if self.take_word("EXISTS") {
             self.exists().map(Statement::Exists)
         } else if self.take_word("FROM") {
-            self.reversed_update().map(Statement::Update)
+            self.update(true).map(Statement::Update)
         } else {
             Err(texts::malformed("Expected data manipulation"))
         }
@@ -244,28 +244,20 @@ impl Parser {
         }
     }
 
-    fn update(&mut self) -> Result<Update, ApiError> {
+    /// `UPDATE table SET … WHERE …`; reversed it is `FROM table WHERE … SET …`.
+    fn update(&mut self, reversed: bool) -> Result<Update, ApiError> {
         let target = self.target()?;
         self.no_alias(&["SET", "REMOVE", "WHERE"])?;
-        let update = self.changes()?;
-        self.expect_word("WHERE")?;
-        let clause = self.clause()?;
-        let returning = self.returning()?;
-        Ok(Update {
-            target,
-            update,
-            clause,
-            returning,
-        })
-    }
-
-    /// `FROM table WHERE … SET …`: an UPDATE, the other way round.
-    fn reversed_update(&mut self) -> Result<Update, ApiError> {
-        let target = self.target()?;
-        self.no_alias(&["SET", "REMOVE", "WHERE"])?;
-        self.expect_word("WHERE")?;
-        let clause = self.clause()?;
-        let update = self.changes()?;
+        let (update, clause);
+        if reversed {
+            self.expect_word("WHERE")?;
+            clause = self.clause()?;
+            update = self.changes()?;
+        } else {
+            update = self.changes()?;
+            self.expect_word("WHERE")?;
+            clause = self.clause()?;
+        }
         let returning = self.returning()?;
         Ok(Update {
             target,
