@@ -157,6 +157,9 @@ def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(m
     table = table_of_one_partition(ddb)
     [partition] = harness.wait_until("its leader is heard", lambda: [p for p in mesh.partitions(table) if p["leader"]])
     number = partition["partition"]
+    # Nobody waits for what there is not.
+    nowhere = mesh.ctl("scrub", "--table", "nowhere", "--now", "--wait", exit_codes=(1,))
+    assert "there is no table" in nowhere["message"]
     with Traffic([mesh.url, mesh.second_url], table) as traffic:
         traffic.wait_for_writes(100)
         # It begins with what the archive says of earlier scrubs, which may take it some seconds.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use paxos::{GroupId, NodeId};
 use protocol::operate::{Answer, Command, NodeStatus};
-use protocol::scrub::PartitionScrub;
+use protocol::scrub::{Overview, PartitionScrub};
 
 use super::desk::Desk;
 use super::{AGAIN, REFUSED, screens};
@@ -21,6 +21,9 @@ impl Desk {
         wait: bool,
     ) -> anyhow::Result<ExitCode> {
         let mut overview = self.all_scrubs(&table, now).await?;
+        if let Some(refused) = self.no_table(&table, &overview).await? {
+            return self.unexpected(refused);
+        }
         if wait {
             let began_ms = overview.now_ms;
             let behind = |p: &&PartitionScrub| p.compared_ms.is_none_or(|at| at < began_ms);
@@ -40,11 +43,27 @@ impl Desk {
                 tokio::time::sleep(AGAIN).await;
                 // A partition that comes into sight meanwhile is asked for, too.
                 overview = self.all_scrubs(&table, false).await?;
+                // It may be deleted meanwhile.
+                if let Some(refused) = self.no_table(&table, &overview).await? {
+                    return self.unexpected(refused);
+                }
             }
         }
         self.print(&overview, || screens::scrubs(&overview))?;
         let found = overview.partitions.iter().any(|p| !p.finding.is_empty());
         Ok(ExitCode::from(if found { REFUSED } else { 0 }))
+    }
+
+    /// What the admin says to a table of which the scrubber knows no partitions, if there is none.
+    async fn no_table(
+        &self,
+        table: &Option<String>,
+        overview: &Overview,
+    ) -> anyhow::Result<Option<Answer>> {
+        if table.is_none() || !overview.partitions.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.all_partitions(table.clone()).await?.err())
     }
 
     /// Orders a split, and shows how it goes until the children have taken the parent's place.
