@@ -165,6 +165,10 @@ impl Writer {
                 Err(error) => return Err(self.fail(jobs.into_iter().map(|job| job.done), error)),
             };
         }
+        // A log that gets so far will fill the segment, and its next one is not to grow.
+        if self.open.prepared && self.open.len >= self.options.segment_bytes as usize / 2 {
+            self.spare.fill();
+        }
         let at = self.open.len;
         let written = self.encode(jobs, &mut buffer);
         let (started, began_ns) = (Instant::now(), unix_ns());
