@@ -108,6 +108,8 @@ pub(crate) struct Wanted {
     traces: BTreeMap<u128, u64>,
     messages: BTreeMap<u64, Vec<KeptWork>>,
     entries: BTreeMap<u64, Vec<KeptWork>>,
+    /// Of the traces: most records are of none of them, and that is to cost next to nothing.
+    names: Filter,
     len: usize,
     since_ns: u64,
 }
@@ -132,6 +134,7 @@ impl Wanted {
         self.len += keep.len();
         for trace in &keep.traces {
             self.since_ns = self.since_ns.min(trace.since_ns);
+            self.names.add(Name::Trace(trace.trace.id()));
             self.traces.insert(trace.trace.id(), trace.since_ns);
         }
         for (works, wanted) in [
@@ -205,7 +208,8 @@ impl Wanted {
     }
 
     fn has(&self, context: TraceContext) -> bool {
-        self.traces.contains_key(&context.trace_id)
+        self.names.may_have(Name::Trace(context.trace_id))
+            && self.traces.contains_key(&context.trace_id)
     }
 
     fn entries(&self, group: u64, first: u64, last: u64) -> impl Iterator<Item = &KeptWork> {
