@@ -316,12 +316,15 @@ mod tests {
     #[test]
     fn a_statement_that_does_not_fit_cancels_all() {
         let key = EncodedKey::from_static(b"a");
-        let wrong = ApiError::validation("wrong");
+        let wrong = Refusal::Operation(ApiError::validation("wrong"));
+        let absent = Refusal::Operation(ApiError::resource_not_found());
+        let told_at_once = Refusal::Request(ApiError::validation("empty"));
         let mut items = Items::default();
         items.add(Ok(&key)).expect("the first of its item");
         items.add(Err(&wrong)).expect("a reason");
         assert!(items.add(Ok(&key)).is_err(), "the same item");
-        assert!(items.add(Err(&ApiError::resource_not_found())).is_err());
+        assert!(items.add(Err(&absent)).is_err());
+        assert!(items.add(Err(&told_at_once)).is_err());
         let error = items.finish().expect_err("one does not fit");
         assert_eq!(error.cancellation_reasons.len(), 2);
         assert_eq!(error.cancellation_reasons[1].code, "ValidationError");
