@@ -1,6 +1,7 @@
 """Scrubs with real processes: what is changed behind a replica's back is found, named, fenced and healed; and what is all right raises no alarm, whatever
 else goes on."""
 
+import secrets
 import subprocess
 
 import pytest
@@ -24,7 +25,12 @@ TEXT = "this-is-what-was-written"
 
 
 # Background flows only: requests must not push them out of the pages' memory.
-TRACED = {"EVENKEEL_TRACES": "1", "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0"}
+TRACED = {
+    "EVENKEEL_TRACES": "1",
+    "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0",
+    # What is archived is not kept: a replica that is built anew needs a copy.
+    "EVENKEEL_STORAGE__TIMING__LIMITS__FLOOR_STEP_ENTRIES": "1",
+}
 
 
 @pytest.fixture
@@ -108,6 +114,8 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     [clean] = scrub(mesh, table, exit_codes=(0,))
     assert (clean["state"].startswith(("clean", "replicas are equal")), clean["finding"]) == (True, ""), clean
     victim = next(r["node"] for r in partition["replicas"] if r["node"] != partition["leader"])
+    if not options:
+        mesh.wait_until_archived()
 
     # The scrub has flushed all of it at every replica.
     mesh.kill(f"storage-{victim}")
@@ -148,8 +156,35 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
         [cause] = links(root)
         scrub_trace = harness.wait_until("its scrub is traced", lambda: fetch(pages, cause), timeout_s=60)
         assert scrub_trace.tags(scrub_trace.one("scrub"))["evenkeel.partition"] == partition["partition"]
+        copied = lambda: flow(pages, "storage", "copy replica", cause=root["traceID"], **of_it)
+        copy = harness.wait_until("the copy is linked to the replacement", copied, timeout_s=60)
+        assert copy.service(copy.one("copy replica")) == f"storage-{victim}"
+        splits_are_linked(mesh, pages, table)
     stored = mesh.state / "data" / "archive" / "evidence" / evidence.name
     harness.wait_until("the evidence is in the object store, too", lambda: stored.read_text() == text, timeout_s=60)
+
+
+def splits_are_linked(mesh, pages, table):
+    """A split to the order for it, that to what the operator's tool was a part of, and an election of a child to the split. A child whose leader is not
+    found within some seconds is elected as any other, by whoever comes first: then another split shows it."""
+    for _ in range(3):
+        cause, span = secrets.token_hex(16), secrets.token_hex(8)
+        ready = lambda: [p for p in mesh.partitions(table) if p["leader"] and p["healthy_copies"] == 3 and not p["split"]]
+        number = harness.wait_until("a partition is whole", ready, timeout_s=60)[0]["partition"]
+        mesh.ctl("--traceparent", f"00-{cause}-{span}-01", "split", f"{table}/{number}", "--wait")
+        order = harness.wait_until("the order is traced", lambda: flow(pages, "admin", "order split", cause=cause), timeout_s=60)
+        order = order.one("order split")
+        found = lambda: flow(pages, "admin", "split", evenkeel_partition=number)
+        split = harness.wait_until("the split is traced", found, timeout_s=60)
+        root = split.one("split")
+        assert links(root) == [order["traceID"]] and split.tags(root)["evenkeel.split.cause"] == "ordered by the operator"
+        children = [split.tags(root)[f"evenkeel.split.{side}"] for side in ("left", "right")]
+        elected = lambda: any(flow(pages, "storage", "election", cause=root["traceID"], evenkeel_partition=child) for child in children)
+        try:
+            return harness.wait_until("an election of a child is linked to the split", elected, timeout_s=10)
+        except AssertionError as error:
+            last = error
+    raise last
 
 
 def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(mesh):

@@ -91,6 +91,9 @@ pub(crate) struct SplitRecord {
     pub(crate) cause: SplitCause,
     #[serde(default)]
     pub(crate) phase: SplitPhase,
+    /// What wanted it, as a `traceparent`; empty: that has no trace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) traceparent: String,
 }
 
 /// Why a partition is split.
@@ -164,6 +167,9 @@ pub(crate) struct NodeRecord {
     /// The operator wants it empty.
     #[serde(default)]
     pub(crate) draining: bool,
+    /// While it is drained: what wanted that, as a `traceparent`; empty: that has no trace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) traceparent: String,
 }
 
 impl NodeRecord {
@@ -181,6 +187,7 @@ impl NodeRecord {
                 incarnation,
                 former: Vec::new(),
                 draining: false,
+                traceparent: String::new(),
             });
         };
         if (known.zone.as_str(), known.incarnation) == (zone, incarnation) {
@@ -317,6 +324,7 @@ mod tests {
                 right: GroupId(19),
                 cause: SplitCause::Size,
                 phase: SplitPhase::Settled,
+                traceparent: String::new(),
             }],
             ..TableRecord::default()
         };

@@ -11,7 +11,7 @@ use model::{ApiError, EncodedKey};
 use parking_lot::Mutex;
 use paxos::{GroupId, NodeId};
 use protocol::control::{Order, OrderReply};
-use telemetry::traces::now_ns;
+use telemetry::traces::{self, now_ns};
 
 use super::course::Act;
 use super::watch::Watch;
@@ -303,6 +303,8 @@ impl Admin {
         // What is not used is lost; numbers there are enough.
         let (_, first) = self.take_numbers(0, 2).await?;
         let (left, right) = (GroupId(first), GroupId(first + 1));
+        // Whoever ordered it; what the planner wants has no trace.
+        let traceparent = traces::current().traceparent();
         for _ in 0..TRIES_MAX {
             let Some(stored) = self.table(table).await? else {
                 return refused("there is no such table");
@@ -324,6 +326,7 @@ impl Admin {
                 right,
                 cause,
                 phase: SplitPhase::Ordered,
+                traceparent: traceparent.clone(),
             });
             match self.put_table(&record, &stored.token).await {
                 Ok(_) => {
@@ -367,7 +370,11 @@ impl Admin {
     async fn act(&self, stored: &mut Stored<TableRecord>, act: &Act) -> Result<Outcome, ApiError> {
         let before = stored.value.clone();
         let outcome = match act {
-            Act::Order { to, parent, order } => self.order(*to, &order.order(*parent)).await,
+            Act::Order { to, parent, order } => {
+                let part_of = self.splits.watch.lock().context(order.left());
+                let order = order.order(*parent);
+                traces::within(part_of, std::pin::pin!(self.order(*to, &order))).await
+            }
             Act::RecordPartition(record) => self.record_child(record).await?,
             Act::RecordTable(record) => match self.put_table(record, &stored.token).await {
                 Ok(token) => {
