@@ -78,6 +78,7 @@ def test_a_put_is_one_trace_from_the_client_to_all_replicas(ddb, table, pages):
     assert tags["db.system"] == "dynamodb" and tags["db.system.name"] == "aws.dynamodb"
     assert tags["db.operation.name"] == "PutItem" and tags["db.collection.name"] == table
     assert tags["http.response.status_code"] == 200 and tags["evenkeel.kept"] == "sampled"
+    assert tags["server.address"] == "127.0.0.1" and tags["client.address"] == "127.0.0.1" and "Boto3" in tags["user_agent.original"]
     for step in ("receive", "authenticate", "admission"):
         assert trace.service(trace.one(step, within=root)) == "router-1"
     # Lookups share messages; each has its part in this trace.

@@ -134,6 +134,56 @@ fn flush_routes(admin: &Admin) -> Answer {
     }
 }
 
+/// What the numbers for the metrics are, by name.
+pub(crate) const WORDS: telemetry::Words = &[
+    (
+        "active",
+        "1 if this admin holds the lease and gives the orders.",
+    ),
+    (
+        "epoch",
+        "The newest epoch of the lease that this admin knows.",
+    ),
+    (
+        "nodes_dead",
+        "Storage nodes that are dead: silent here, and for most of their peers.",
+    ),
+    (
+        "nodes_slow",
+        "Storage nodes that acknowledge far slower than the others.",
+    ),
+    ("nodes_draining", "Storage nodes that are being drained."),
+    (
+        "nodes_pressed",
+        "Storage nodes that say that they work near their limits.",
+    ),
+    (
+        "partitions_endangered",
+        "Partitions with fewer than three healthy storage copies that vote.",
+    ),
+    (
+        "replacements_wanted",
+        "Replicas that are to be built anew, those under way included.",
+    ),
+    (
+        "replacements_running",
+        "Replicas that are being built anew.",
+    ),
+    (
+        "splits_running",
+        "Splits that are recorded and not at their end.",
+    ),
+    (
+        "splits_waiting",
+        "Partitions that should be split and are not.",
+    ),
+    (
+        "splits_done_total",
+        "Splits that this admin brought to their end.",
+    ),
+    ("splits_abandoned_total", "Splits that this admin gave up."),
+];
+
 impl Admin {
     /// Numbers for the metrics.
     pub(crate) fn numbers(&self) -> telemetry::Values {

@@ -19,6 +19,7 @@ mod recorder;
 mod sampling;
 mod settings;
 mod span;
+mod words;
 
 pub use current::{Entered, Within, current, enter, within};
 pub use flows::{Flow, Flows, flows};

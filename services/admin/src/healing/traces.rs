@@ -247,7 +247,11 @@ mod tests {
             (Reason::Balance, 2, none),
             (Reason::Fenced, 1, none),
         ] {
-            assert_eq!(traces.cause(Some(reason), NodeId(node)), cause, "{reason:?}");
+            assert_eq!(
+                traces.cause(Some(reason), NodeId(node)),
+                cause,
+                "{reason:?}"
+            );
         }
         let hand_over = |from| Directive {
             to: NodeId(from),

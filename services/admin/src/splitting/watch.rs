@@ -52,8 +52,8 @@ impl Watch {
                 continue;
             }
             let table = &record.definition.name;
-            let seen = (self.seen.entry(split.left))
-                .or_insert_with(|| Seen::new(split, table, now_ns));
+            let seen =
+                (self.seen.entry(split.left)).or_insert_with(|| Seen::new(split, table, now_ns));
             if split.phase == SplitPhase::Settled && seen.settled_ns == 0 {
                 seen.settled_ns = now_ns;
             }

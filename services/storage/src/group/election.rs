@@ -64,11 +64,7 @@ impl Election {
 
 /// The context of the hand-over with which this leader (its ballot, and the incarnation of its replica) gives the group away: known to its successor
 /// without a word.
-pub(super) fn hand_over_context(
-    group: GroupId,
-    ballot: Ballot,
-    incarnation: u64,
-) -> TraceContext {
+pub(super) fn hand_over_context(group: GroupId, ballot: Ballot, incarnation: u64) -> TraceContext {
     context_named([group.0, ballot.round, ballot.node.0, incarnation])
 }
 

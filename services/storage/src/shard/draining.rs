@@ -52,7 +52,9 @@ impl Shard {
                 continue;
             }
             let to = others[(attempt / 10 + group.id.0 as usize) % others.len()];
-            if let Err(error) = group.give_away(&mut self.env, to, "the node stops", TraceContext::default()) {
+            if let Err(error) =
+                group.give_away(&mut self.env, to, "the node stops", TraceContext::default())
+            {
                 failed.push((group.id, error.into()));
             }
         }

@@ -41,7 +41,12 @@ impl Shard {
                 continue;
             };
             let to = others[at as usize];
-            if let Err(error) = group.give_away(&mut self.env, to, "the disk is full", TraceContext::default()) {
+            if let Err(error) = group.give_away(
+                &mut self.env,
+                to,
+                "the disk is full",
+                TraceContext::default(),
+            ) {
                 failed.push((group.id, error.into()));
             }
         }

@@ -42,9 +42,8 @@ pub fn new_trace_id() -> u128 {
 /// The context of a trace that is known by what it is about, so that whoever knows that can link to it without being told: the same words give the
 /// same context.
 pub fn context_named(words: [u64; 4]) -> TraceContext {
-    let digest = |seed: u64| {
-        (words.iter()).fold(mixed(seed), |digest, word| mixed(digest ^ mixed(*word)))
-    };
+    let digest =
+        |seed: u64| (words.iter()).fold(mixed(seed), |digest, word| mixed(digest ^ mixed(*word)));
     TraceContext {
         trace_id: u128::from(digest(1)) << 64 | u128::from(digest(2)),
         span_id: digest(3),
