@@ -268,8 +268,8 @@ impl Admin {
                 admin: admin.clone(),
                 table: table.clone(),
             };
-            let settled = traces::within(cause, std::pin::pin!(admin.settle(&table)));
-            match settled.await {
+            let settling = std::pin::pin!(admin.settle(&table));
+            match traces::within(cause, settling).await {
                 Ok(()) => {}
                 Err(Unsettled::Filling) => tracing::debug!(table, "a table is being filled"),
                 Err(Unsettled::Later(why)) => {

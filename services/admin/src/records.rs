@@ -47,6 +47,10 @@ pub(crate) struct TableRecord {
     /// While it is DELETING and had point-in-time recovery: number of its last backup, which is taken once nothing is written any more.
     #[serde(default)]
     pub(crate) last_backup: Option<String>,
+    /// The request that gave it the throughput that it has, as a `traceparent`: splits for that are linked to it. Empty: it had that from the start, or the
+    /// request has no trace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) throughput_traceparent: String,
 }
 
 impl Default for TableRecord {
@@ -60,6 +64,7 @@ impl Default for TableRecord {
             restored: None,
             filling: None,
             last_backup: None,
+            throughput_traceparent: String::new(),
         }
     }
 }

@@ -303,8 +303,6 @@ impl Admin {
         // What is not used is lost; numbers there are enough.
         let (_, first) = self.take_numbers(0, 2).await?;
         let (left, right) = (GroupId(first), GroupId(first + 1));
-        // Whoever ordered it; what the planner wants has no trace.
-        let traceparent = traces::current().traceparent();
         for _ in 0..TRIES_MAX {
             let Some(stored) = self.table(table).await? else {
                 return refused("there is no such table");
@@ -326,7 +324,11 @@ impl Admin {
                 right,
                 cause,
                 phase: SplitPhase::Ordered,
-                traceparent: traceparent.clone(),
+                traceparent: match cause {
+                    SplitCause::Throughput => record.throughput_traceparent.clone(),
+                    // Whoever ordered it; what the planner wants by itself has no trace.
+                    _ => traces::current().traceparent(),
+                },
             });
             match self.put_table(&record, &stored.token).await {
                 Ok(_) => {
