@@ -59,12 +59,12 @@ def test_the_state_shows_zones_tables_and_partitions(console, ddb, simple, endpo
     def shown():
         now = state(console)
         names = [table["name"] for table in now["tables"]]
-        return simple in names and now["health"] and len(now["health"]["nodes"]) >= 3 and now
+        services = {service["service"] for service in now["services"] if service["state"] == "ready"}
+        heard = services >= {"router", "storage", "memds", "gac", "admin", "archiver", "scrubber"}
+        return simple in names and heard and now["health"] and len(now["health"]["nodes"]) >= 3 and now
 
-    now = harness.wait_until("the table is in the console", shown)
+    now = harness.wait_until("the table and all services are in the console", shown, timeout_s=60)
     assert {node["zone"] for node in now["health"]["nodes"]} == {"az1", "az2", "az3"}
-    services = {service["service"] for service in now["services"] if service["state"] == "ready"}
-    assert services >= {"router", "storage", "memds", "gac", "admin", "archiver", "scrubber"}, services
     assert now["read_only"] is False and f'"{console[1]}"' not in json.dumps(now)
     url = f"{console[0]}/console/api/partitions?table={simple}"
     partitions = json.loads(harness.http_get(url))["partitions"]

@@ -89,7 +89,7 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
         Action::Recover(recover) => {
             let file = match settings::load::<ArchiveFile>("ctl", options.config.as_deref()) {
                 Ok(file) => file,
-                Err(error) => return Ok(failed(options.output, USAGE, &error)),
+                Err(error) => return Ok(failed(options.output, USAGE, &error.into())),
             };
             let plan = recover::plan(recover, file.archive).await?;
             if recover.dry_run {
