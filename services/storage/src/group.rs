@@ -341,10 +341,12 @@ impl Group {
         if let Some(flow) = self.election.changed(standing, env.unix_ns) {
             env.node.flows.end(flow.of_partition(self.id.0), Ok(()));
         }
-        match self.hand_over.take().map(|hand| hand.changed(standing)) {
-            Some(Ok((flow, result))) => env.node.flows.end(flow.of_partition(self.id.0), result),
-            Some(Err(goes_on)) => self.hand_over = Some(goes_on),
-            None => {}
+        let ended = self.hand_over.as_ref().map(|hand| hand.ended(standing));
+        if let Some(result) = ended.flatten()
+            && let Some(hand) = self.hand_over.take()
+        {
+            let flow = hand.flow().of_partition(self.id.0);
+            env.node.flows.end(flow, result);
         }
     }
 

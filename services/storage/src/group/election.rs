@@ -68,6 +68,9 @@ pub(super) fn hand_over_context(group: GroupId, ballot: Ballot, incarnation: u64
     context_named([group.0, ballot.round, ballot.node.0, incarnation])
 }
 
+/// Why a hand-over failed.
+const LEADS_ON: &str = "the successor did not get in step in time: this replica leads on";
+
 /// A hand-over that this leader is at.
 #[derive(Debug)]
 pub(super) struct HandOver {
@@ -91,16 +94,18 @@ impl HandOver {
         Self { flow }
     }
 
-    /// The replica's standing is this from now on: how the hand-over ended, or that it goes on.
-    pub(super) fn changed(self, standing: Standing) -> Result<(Flow, Result<(), String>), Self> {
+    /// How it ended with this standing of its replica; none: it goes on.
+    pub(super) fn ended(&self, standing: Standing) -> Option<Result<(), String>> {
         match standing {
-            Standing::Leader { serving: false } => Err(self),
-            Standing::Leader { serving: true } => {
-                let why = "the successor did not get in step in time: this replica leads on";
-                Ok((self.flow, Err(why.to_owned())))
-            }
-            Standing::Follower | Standing::Candidate => Ok((self.flow, Ok(()))),
+            Standing::Leader { serving: false } => None,
+            Standing::Leader { serving: true } => Some(Err(LEADS_ON.to_owned())),
+            Standing::Follower | Standing::Candidate => Some(Ok(())),
         }
+    }
+
+    /// Its flow.
+    pub(super) fn flow(self) -> Flow {
+        self.flow
     }
 }
 
@@ -163,8 +168,9 @@ mod tests {
         assert_eq!(context, hand_over_context(GroupId(17), ballot, 99));
         assert_ne!(context, hand_over_context(GroupId(17), ballot, 98));
         let begin = || HandOver::begin(context, NodeId(3), "ordered", context_named([1; 4]), 5);
-        let (flow, result) = begin().changed(Standing::Follower).unwrap();
-        assert_eq!((flow.context(), result), (context, Ok(())));
+        assert_eq!(begin().ended(Standing::Follower), Some(Ok(())));
+        let flow = begin().flow();
+        assert_eq!(flow.context(), context);
         let text = format!("{flow:?}");
         for part in [
             "transfer leadership",
@@ -174,8 +180,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
-        let goes_on = begin().changed(Standing::Leader { serving: false });
-        let (_, result) = goes_on.unwrap_err().changed(SERVES).unwrap();
-        assert!(result.unwrap_err().contains("leads on"));
+        assert_eq!(begin().ended(Standing::Leader { serving: false }), None);
+        assert_eq!(begin().ended(SERVES), Some(Err(LEADS_ON.to_owned())));
     }
 }
