@@ -203,9 +203,9 @@ async fn a_log_that_waits_for_the_archive_grows_to_its_limit_and_reads_go_on() {
         archived(settings);
         settings.limits.wal_segment_bytes = 128 << 10;
         settings.limits.wal_bytes_max = 256 << 10;
-        // A node looks at its log once a heartbeat. A quarter more than this, at which followers refuse entries, must be more than is
-        // written meanwhile: else writes that leaders have let in wait for the archive.
-        settings.limits.wal_full_bytes = 8 << 20;
+        // Nodes look at their logs once a second, each at a moment of its own: where followers find theirs too full first, a write that
+        // the leader has let in meanwhile waits for the archive.
+        settings.limits.wal_full_bytes = 2 << 20;
     })
     .await;
     cluster.create(GROUP).await;
