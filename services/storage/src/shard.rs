@@ -380,7 +380,7 @@ impl Shard {
             self.env.answers.push((caller, ItemReply::Fault(fault)));
             return;
         };
-        if let Err(error) = group.request(&mut self.env, call.operation, caller) {
+        if let Err(error) = group.request(&mut self.env, call, caller) {
             self.fence(call.partition, error.into());
         }
     }
