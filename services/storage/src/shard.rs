@@ -380,8 +380,9 @@ impl Shard {
             self.env.answers.push((caller, ItemReply::Fault(fault)));
             return;
         };
+        let partition = call.partition;
         if let Err(error) = group.request(&mut self.env, call, caller) {
-            self.fence(call.partition, error.into());
+            self.fence(partition, error.into());
         }
     }
 

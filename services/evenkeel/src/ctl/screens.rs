@@ -477,4 +477,33 @@ mod tests {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }
+
+    #[test]
+    fn scrubs_show_indexes_and_name_what_differs() {
+        let mut overview = Overview {
+            now_ms: 100_000,
+            ..Overview::default()
+        };
+        assert!(!scrubs(&overview).contains("GLOBAL INDEX"));
+        let clean = IndexScrub {
+            table: "music/index/year".into(),
+            state: "clean: 5 items, 4 entries".into(),
+            clean_ms: Some(40_000),
+            ..IndexScrub::default()
+        };
+        let differs = IndexScrub {
+            table: "music/index/genre".into(),
+            state: "differs".into(),
+            finding: "differs from its table in 1 items: {\"pk\":{\"S\":\"a\"}}".into(),
+            ..IndexScrub::default()
+        };
+        overview.indexes = vec![clean, differs];
+        let text = scrubs(&overview);
+        let shown = "GLOBAL INDEX          CLEAN  STATE
+music/index/year   60 s ago  clean: 5 items, 4 entries
+music/index/genre     never  differs
+
+! index music/index/genre differs from its table in 1 items: {\"pk\":{\"S\":\"a\"}}";
+        assert!(text.ends_with(shown), "{text}");
+    }
 }
