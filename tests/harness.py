@@ -266,9 +266,8 @@ class Mesh:
 
     def ctl(self, *arguments, exit_codes=(0,)):
         """What the operator's tool says, as JSON."""
-        nats = next(p["port"] for p in self.status()["processes"] if p["name"] == "nats")
         done = subprocess.run(
-            [BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}", "--output", "json", *arguments],
+            self.ctl_command(*arguments),
             env=self.environment,
             capture_output=True,
             text=True,
@@ -276,6 +275,11 @@ class Mesh:
         )
         assert done.returncode in exit_codes, f"{arguments}: {done.returncode} {done.stdout} {done.stderr}"
         return json.loads(done.stdout)
+
+    def ctl_command(self, *arguments):
+        """What to run for that."""
+        nats = next(p["port"] for p in self.status()["processes"] if p["name"] == "nats")
+        return [BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}", "--output", "json", *arguments]
 
     def partitions(self, table):
         return self.ctl("partitions", "--table", table)

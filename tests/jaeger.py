@@ -47,8 +47,13 @@ def links(span):
     return [ref["traceID"].rjust(32, "0") for ref in span["references"] or [] if ref["refType"] == "FOLLOWS_FROM"]
 
 
-def flow(pages, service, name, **tags):
-    """The newest trace of a background flow with these tags (dots as underscores); None if there is none yet."""
+def flow(pages, service, name, cause=None, **tags):
+    """The newest trace of a background flow with these tags (dots as underscores), linked to trace `cause` if that is given; None if there is none yet."""
+    return next(flows(pages, service, name, cause, **tags), None)
+
+
+def flows(pages, service, name, cause=None, **tags):
+    """All of them, the newest first."""
     query = urllib.parse.urlencode({"service": service, "operation": name, "limit": 100})
     with urllib.request.urlopen(f"{pages}/api/traces?{query}", timeout=5) as answer:
         found = json.load(answer)["data"] or []
@@ -56,9 +61,8 @@ def flow(pages, service, name, **tags):
         trace = Trace(data["spans"], data["processes"])
         for span in trace.named(name):
             told = {key.replace(".", "_"): value for key, value in trace.tags(span).items()}
-            if tags.items() <= told.items():
-                return trace
-    return None
+            if tags.items() <= told.items() and cause in (None, *links(span)):
+                yield trace
 
 
 def trace_of(request_id):

@@ -22,7 +22,7 @@ class Reader:
 
     def __init__(self, streams, arn, limit=1000):
         self.streams, self.arn, self.limit = streams, arn, limit
-        self.iterators, self.finished, self.records = {}, [], []
+        self.iterators, self.finished, self.records, self.checkpoints = {}, [], [], {}
 
     def round(self):
         """Reads on in every shard whose parent is finished; says whether there was anything."""
@@ -36,10 +36,20 @@ class Reader:
             at = self.iterators.get(name) or iterator(self.streams, self.arn, name)
             answer = self.streams.get_records(ShardIterator=at, Limit=self.limit)
             self.records += answer["Records"]
+            if answer["Records"]:
+                self.checkpoints[name] = answer["Records"][-1]["dynamodb"]["SequenceNumber"]
             self.iterators[name] = answer.get("NextShardIterator")
             if self.iterators[name] is None:
                 self.finished.append(name)
         return len(self.records) > before
+
+    def restart(self):
+        """Goes on as another process would that knows of finished shards and of the last record read in each other one (a checkpoint)."""
+        self.iterators = {
+            name: iterator(self.streams, self.arn, name, "AFTER_SEQUENCE_NUMBER", SequenceNumber=number)
+            for name, number in self.checkpoints.items()
+            if name not in self.finished
+        }
 
     def keys(self):
         return [record["dynamodb"]["Keys"]["pk"]["S"] for record in self.records]

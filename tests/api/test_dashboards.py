@@ -17,6 +17,15 @@ def test_what_dashboards_and_rules_name_is_documented():
     assert count > 100
 
 
+def test_every_metric_says_what_it_is():
+    said = {}
+    for (_, name), line in documented().items():
+        said.setdefault(line.split("|")[4].strip(), set()).add(name)
+    # The same of several services, under names of their own, is the same.
+    alike = {words: names for words, names in said.items() if len(words) < 10 or len(names) > 2}
+    assert not alike, alike
+
+
 def test_links_and_dashboards_are_up_to_date(tmp_path):
     grafana = harness.ROOT / "observability" / "grafana"
     subprocess.run([sys.executable, grafana / "make.py", tmp_path], check=True)

@@ -81,6 +81,16 @@ def test_one_that_fails_cancels_all(ddb, simple, key):
     wrong = {"Code": "ValidationError", "Message": "The provided key element does not match the schema"}
     cancelled([NONE, wrong], ddb, (insert, f"{key}-new"), f'UPDATE "{simple}" SET n = 9 WHERE pk = 5')
     assert read(ddb, simple, f"{key}-new") is None and read(ddb, simple, key)["n"] == {"N": "1"}
+    # What shows before a transaction begins is no reason of it.
+    empty = (
+        "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty string "
+        "value. Key: pk"
+    )
+    for statement in (insert, update, f'DELETE FROM "{simple}" WHERE pk = ?', exists):
+        fails(
+            "ValidationException", empty, ddb.execute_transaction,
+            TransactStatements=statements((insert, f"{key}-new"), (statement, "")),
+        )
 
     checks = statements((exists, key))
     checks[0]["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"

@@ -198,6 +198,48 @@ def test_index_keys_have_their_types(ddb, local):
         ExpressionAttributeValues={":s": {"S": "high"}},
     )
     assert update == "The update expression attempted to update the secondary index key to unsupported type"
+    # Of several indexes the first by name.
+    both = refused(put, ddb=ddb, table=local, pk="types", sk="a", score="high", name=1)
+    assert both == (
+        "One or more parameter values were invalid: Type mismatch for Index Key name Expected: S Actual: N IndexName: by-name"
+    )
+
+
+def test_index_keys_of_updates_and_transactions(ddb, local, ledger):
+    def update(assignment, **value):
+        return {
+            "TableName": local,
+            "Key": {"pk": {"S": "changed"}, "sk": {"S": "a"}},
+            "UpdateExpression": assignment,
+            "ExpressionAttributeValues": {":v": value},
+        }
+
+    empty = (
+        "One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value "
+        "that is not supported. The AttributeValue for a key attribute cannot contain an empty string value."
+    )
+    long = "The update expression attempted to update the secondary index key beyond allowed size limits"
+    for assignment, value, text in (("SET #n = :v", "", empty), ("SET #n = :v", "x" * 1025, long)):
+        request = {**update(assignment, S=value), "ExpressionAttributeNames": {"#n": "name"}}
+        assert refused(ddb.update_item, **request) == text
+        if value == "":
+            # It shows before the transaction begins, as an empty key of an item that is put does.
+            assert refused(ddb.transact_write_items, TransactItems=[{"Update": request}]) == text
+    item = {"pk": {"S": "changed"}, "sk": {"S": "a"}, "name": {"S": ""}, "score": {"S": "high"}}
+    assert refused(ddb.transact_write_items, TransactItems=[{"Put": {"TableName": local, "Item": item}}]) == (
+        "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The "
+        "AttributeValue for a key attribute cannot contain an empty string value. IndexName: by-name, IndexKey: name"
+    )
+    # A wrong type cancels the transaction, in the words of an item that is put.
+    with pytest.raises(ddb.exceptions.TransactionCanceledException) as cancelled:
+        ddb.transact_write_items(TransactItems=[{"Update": update("SET score = :v", S="high")}])
+    assert cancelled.value.response["CancellationReasons"] == [
+        {
+            "Code": "ValidationError",
+            "Message": "One or more parameter values were invalid: Type mismatch for Index Key score Expected: N Actual: S "
+            "IndexName: by-score",
+        }
+    ]
 
 
 def test_an_index_that_is_not_there(ddb, local):

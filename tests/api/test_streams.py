@@ -247,6 +247,8 @@ def test_a_reader_gets_each_change_once_over_splits_and_a_new_leader(endpoint, d
     leaf = endpoint.partitions(table)[0]
     other = next(replica["node"] for replica in leaf["replicas"] if replica["node"] != leaf["leader"])
     endpoint.ctl("transfer-leader", str(leaf["partition"]), str(other), exit_codes=(0, 1))
+    reader.round()
+    reader.restart()
     write(4)
     shards = described(streams, arn)["Shards"]
     names = [shard["ShardId"] for shard in shards]
@@ -256,9 +258,15 @@ def test_a_reader_gets_each_change_once_over_splits_and_a_new_leader(endpoint, d
         assert names.index(shard["ParentShardId"]) < names.index(shard["ShardId"])
     children = streams.describe_stream(StreamArn=arn, ShardFilter={"Type": "CHILD_SHARDS", "ShardId": names[0]})
     assert len(children["StreamDescription"]["Shards"]) == 2
-    harness.wait_until("all is read", lambda: reader.round() is not None and len(reader.records) >= 40)
+
+
+    def read_on():
+        reader.round()
+        reader.restart()
+        return len(reader.records) >= 40 and len(reader.finished) == 2
+
+    harness.wait_until("all is read, by a reader that starts anew each time", read_on, timeout_s=90)
     reader.round()
-    assert len(reader.finished) == 2
     found, last = {}, {}
     for record in reader.records:
         key, number = record["dynamodb"]["Keys"]["pk"]["S"], record["dynamodb"]["SequenceNumber"]

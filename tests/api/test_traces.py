@@ -5,12 +5,13 @@ import re
 import secrets
 import subprocess
 import urllib.error
+import urllib.request
 
 import pytest
 
 import harness
 from conftest import make_table
-from jaeger import fetch, flow, links, trace_of
+from jaeger import fetch, flow, flows, links, trace_of
 
 # Nothing is sampled, so that what is kept has another reason. Tables have the throughput that they are given.
 SETTINGS = {
@@ -77,6 +78,7 @@ def test_a_put_is_one_trace_from_the_client_to_all_replicas(ddb, table, pages):
     assert tags["db.system"] == "dynamodb" and tags["db.system.name"] == "aws.dynamodb"
     assert tags["db.operation.name"] == "PutItem" and tags["db.collection.name"] == table
     assert tags["http.response.status_code"] == 200 and tags["evenkeel.kept"] == "sampled"
+    assert tags["server.address"] == "127.0.0.1" and tags["client.address"] == "127.0.0.1" and "Boto3" in tags["user_agent.original"]
     for step in ("receive", "authenticate", "admission"):
         assert trace.service(trace.one(step, within=root)) == "router-1"
     # Lookups share messages; each has its part in this trace.
@@ -174,6 +176,31 @@ def test_what_goes_on_in_the_background_is_traced(dev, ddb, table, pages):
     assert archived.named("compare replicas and seal", within=root)
     scrub = harness.wait_until("a scrub is traced", lambda: flow(pages, "scrubber", "scrub"), timeout_s=60)
     assert scrub.service(scrub.one("scrub")) == "scrubber-1"
+
+
+def test_a_hand_over_is_linked_to_the_order_and_the_election_to_the_hand_over(dev, ddb, table, pages):
+    console, token = re.search(r"console\s+(http://\S+)/console \(to sign in: (\w+)\)", dev.output()).groups()
+
+    def order(path, body):
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(f"{console}/console/api/{path}", data=json.dumps(body).encode(), headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def linked():
+        """Whoever follows may not be in step, or be elected before it hears of the hand-over: then there is another one."""
+        partition = json.loads(harness.http_get(f"{console}/console/api/partitions?table={table}"))["partitions"][0]
+        of_it = {"evenkeel_partition": partition["partition"]}
+        for hand_over in flows(pages, "storage", "transfer leadership", evenkeel_transfer_reason="ordered", **of_it):
+            root = hand_over.one("transfer leadership")
+            ordered = [fetch(pages, cause) for cause in links(root)]
+            if flow(pages, "storage", "election", cause=root["traceID"], **of_it) and all(ordered):
+                return ordered
+        other = next(r["node"] for r in partition["replicas"] if r["node"] != partition["leader"])
+        order("transfer-leader", {"partition": partition["partition"], "node": other})
+
+    [ordered] = harness.wait_until("an election is linked to a hand-over, and that to something", linked, timeout_s=90, every_s=1)
+    assert ordered.service(ordered.one("order transfer-leader")) == "admin-1"
 
 
 def test_the_newest_traces_are_there_however_many_there_were(ddb, table, pages):

@@ -116,6 +116,37 @@ def test_what_is_wrong_with_an_item_is_told_at_its_place(ddb, simple, key):
     assert read(ddb, simple, key) is None
 
 
+def empty(kind, name):
+    return (
+        "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty "
+        f"{kind} value. Key: {name}"
+    )
+
+
+def test_what_shows_before_a_transaction_begins_is_no_reason_of_it(ddb, simple, ranged, key):
+    call = ddb.transact_write_items
+    # Wherever it stands, and whatever else is wrong: here a key of a wrong type.
+    first = {"Put": {"TableName": simple, "Item": {"pk": {"N": "1"}}}}
+    for operation in (put(simple, ""), add(simple, "", 1), delete(simple, ""), check(simple, "", "attribute_exists(pk)")):
+        invalid(empty("string", "pk"), call, TransactItems=[first, operation])
+    unsorted = {"Put": {"TableName": ranged, "Item": {**key_of(key), "sk": {"S": ""}}}}
+    invalid(empty("string", "sk"), call, TransactItems=[put(simple, key), unsorted])
+
+    def sized(data_bytes):
+        return {"Put": {"TableName": simple, "Item": {**key_of(key), "b": {"B": bytes(data_bytes)}}}}
+
+    most = 400 * 1024 - len("pk") - len(key) - len("b")
+    invalid("Item size has exceeded the maximum allowed size", call, TransactItems=[sized(most + 1)])
+    call(TransactItems=[sized(most)])
+    # How large an update makes an item shows only where the item is.
+    grow = add(simple, key, 1)
+    cancelled(
+        [NONE, {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}],
+        call, TransactItems=[put(simple, f"{key}-2"), grow],
+    )
+    assert read(ddb, simple, f"{key}-2") is None
+
+
 def test_validation(ddb, simple, key):
     call = ddb.transact_write_items
     several = "Transaction request cannot include multiple operations on one item"

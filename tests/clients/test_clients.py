@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import harness
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -22,9 +24,9 @@ def aws(endpoint):
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
-    def run(*arguments):
+    def run(*arguments, service="dynamodb"):
         done = subprocess.run(
-            [Path(sys.executable).parent / "aws", "dynamodb", *arguments, "--endpoint-url", endpoint.url, "--output", "json"],
+            [Path(sys.executable).parent / "aws", service, *arguments, "--endpoint-url", endpoint.url, "--output", "json"],
             env=environment, capture_output=True, text=True, timeout=120,
         )
         assert done.returncode == 0, done.stderr
@@ -35,9 +37,12 @@ def aws(endpoint):
 
 def test_aws_cli(aws, endpoint):
     name = f"cli-{os.getpid()}"
-    aws("create-table", "--table-name", name, "--billing-mode", "PAY_PER_REQUEST",
-        "--attribute-definitions", "AttributeName=pk,AttributeType=S", "--key-schema", "AttributeName=pk,KeyType=HASH")
+    # With so little throughput it is one partition, and its stream one shard.
+    aws("create-table", "--table-name", name, "--provisioned-throughput", "ReadCapacityUnits=100,WriteCapacityUnits=100",
+        "--attribute-definitions", "AttributeName=pk,AttributeType=S", "--key-schema", "AttributeName=pk,KeyType=HASH",
+        "--stream-specification", "StreamEnabled=true,StreamViewType=NEW_IMAGE")
     aws("wait", "table-exists", "--table-name", name)
+    [stream] = aws("list-streams", "--table-name", name, service="dynamodbstreams")["Streams"]
     assert name in aws("list-tables")["TableNames"]
     item = {"pk": {"S": "a"}, "n": {"N": "42"}, "l": {"L": [{"NULL": True}]}}
     aws("put-item", "--table-name", name, "--item", json.dumps(item))
@@ -45,6 +50,16 @@ def test_aws_cli(aws, endpoint):
     assert got["Item"] == item
     scanned = aws("scan", "--table-name", name, "--consistent-read")
     assert scanned["Count"] == 1
+    where = ("--stream-arn", stream["StreamArn"])
+    [shard] = aws("describe-stream", *where, service="dynamodbstreams")["StreamDescription"]["Shards"]
+    start = aws("get-shard-iterator", *where, "--shard-id", shard["ShardId"], "--shard-iterator-type", "TRIM_HORIZON",
+                service="dynamodbstreams")
+
+    def read():
+        return aws("get-records", "--shard-iterator", start["ShardIterator"], service="dynamodbstreams")["Records"]
+
+    [record] = harness.wait_until("its record is there", read, timeout_s=90)
+    assert (record["eventName"], record["dynamodb"]["NewImage"]) == ("INSERT", item)
     aws("delete-table", "--table-name", name)
 
 
@@ -80,6 +95,10 @@ def test_javascript_sdk(endpoint):
         "batchGot": 1,
         "query": list(range(11, 1, -1)),
         "scanned": 26,
+        "statements": [["é21", "é22", "é23"], ["é24"]],
+        "statementErrors": [None, "ValidationError"],
+        "stream": ["KEYS_ONLY", True],
+        "timeToLive": {"AttributeName": "expires", "Enabled": True},
     }
 
 

@@ -8,6 +8,7 @@ import functools
 import http.server
 import json
 import os
+import subprocess
 import threading
 
 import pytest
@@ -161,11 +162,14 @@ def test_a_throttled_table_is_told_and_a_planned_drain_is_not(mesh, ddb, alertma
     assert alert["annotations"]["runbook_url"].endswith("#throttled")
     # Beside it a node is taken out of service, as planned.
     node = lambda: next(node for node in mesh.ctl("nodes") if node["node"] == 3)
-    mesh.ctl("drain", "3")
-    harness.wait_until("the node leads nothing", lambda: node()["draining"] and node()["leading"] == 0, timeout_s=120, every_s=0.5)
-    seen = probes(mesh, "canary-1")
-    harness.wait_until("the canary has used it", lambda: probes(mesh, "canary-1") > seen + 60, timeout_s=60, every_s=0.5)
-    mesh.ctl("cancel-drain", "3")
+    with subprocess.Popen(mesh.ctl_command("drain", "3", "--wait"), env=mesh.environment, stdout=subprocess.PIPE, text=True) as drain:
+        harness.wait_until("the node leads nothing", lambda: node()["draining"] and node()["leading"] == 0, timeout_s=120, every_s=0.5)
+        seen = probes(mesh, "canary-1")
+        harness.wait_until("the canary has used it", lambda: probes(mesh, "canary-1") > seen + 60, timeout_s=60, every_s=0.5)
+        mesh.ctl("cancel-drain", "3")
+        # Who waited for the drain is told, in one document.
+        said = json.loads(drain.communicate(timeout=120)[0])
+    assert drain.returncode == 1 and "cancelled" in said["message"], said
     assert standing(mesh) <= {("throttled", table)}
     assert {alert["labels"]["alertname"] for alert in alertmanager.alerts} == {"evenkeel_throttled"}
 

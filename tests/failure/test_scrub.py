@@ -1,6 +1,7 @@
 """Scrubs with real processes: what is changed behind a replica's back is found, named, fenced and healed; and what is all right raises no alarm, whatever
 else goes on."""
 
+import secrets
 import subprocess
 
 import pytest
@@ -24,7 +25,12 @@ TEXT = "this-is-what-was-written"
 
 
 # Background flows only: requests must not push them out of the pages' memory.
-TRACED = {"EVENKEEL_TRACES": "1", "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0"}
+TRACED = {
+    "EVENKEEL_TRACES": "1",
+    "EVENKEEL_TELEMETRY__TRACES__SAMPLE_RATIO": "0",
+    # What is archived is not kept: a replica that is built anew needs a copy.
+    "EVENKEEL_STORAGE__TIMING__LIMITS__FLOOR_STEP_ENTRIES": "1",
+}
 
 
 @pytest.fixture
@@ -108,6 +114,8 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     [clean] = scrub(mesh, table, exit_codes=(0,))
     assert (clean["state"].startswith(("clean", "replicas are equal")), clean["finding"]) == (True, ""), clean
     victim = next(r["node"] for r in partition["replicas"] if r["node"] != partition["leader"])
+    if not options:
+        mesh.wait_until_archived()
 
     # The scrub has flushed all of it at every replica.
     mesh.kill(f"storage-{victim}")
@@ -115,19 +123,18 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     mesh.start_one(f"storage-{victim}")
 
     def found():
-        [now] = mesh.ctl("scrub", "--table", table, exit_codes=(0, 1))["partitions"]
-        # The name stays until all are equal again; what was fenced is healed soon.
+        # Heartbeats tell it until all are equal again.
+        told = any(f"node {victim}" in t for t in mesh.ctl("health", exit_codes=(0, 1))["troubles"])
         evidence = list((mesh.state / "data" / "scrubber-1" / "evidence").glob(f"*-{partition['partition']}-{victim}.json"))
-        return evidence and now
+        return evidence and told
 
-    harness.wait_until("a cycle finds it", found, timeout_s=60)
+    harness.wait_until("a cycle finds it, and it is told", found, timeout_s=60)
     [evidence] = (mesh.state / "data" / "scrubber-1" / "evidence").glob(f"*-{partition['partition']}-{victim}.json")
     text = evidence.read_text()
     assert f"node {victim}" in text and TEXT not in text, text
     if not options:
         assert "item-42" in text, text
     assert scrubber_metric(mesh, "differences_total") >= 1
-    assert any(f"node {victim}" in t for t in mesh.ctl("health", exit_codes=(0, 1))["troubles"])
     logs = mesh.logs()
     reason = "scrub_mismatch" if not options else "tree_damaged"
     assert f'"reason":"{reason}"' in logs[f"storage-{victim}.log"].replace(" ", "") or reason in logs[f"storage-{victim}.log"]
@@ -148,8 +155,26 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
         [cause] = links(root)
         scrub_trace = harness.wait_until("its scrub is traced", lambda: fetch(pages, cause), timeout_s=60)
         assert scrub_trace.tags(scrub_trace.one("scrub"))["evenkeel.partition"] == partition["partition"]
+        copied = lambda: flow(pages, "storage", "copy replica", cause=root["traceID"], **of_it)
+        copy = harness.wait_until("the copy is linked to the replacement", copied, timeout_s=60)
+        assert copy.service(copy.one("copy replica")) == f"storage-{victim}"
+        splits_are_linked(mesh, pages, table)
     stored = mesh.state / "data" / "archive" / "evidence" / evidence.name
     harness.wait_until("the evidence is in the object store, too", lambda: stored.read_text() == text, timeout_s=60)
+
+
+def splits_are_linked(mesh, pages, table):
+    """A split to the order for it, and that to what the operator's tool was a part of."""
+    cause, span = secrets.token_hex(16), secrets.token_hex(8)
+    ready = lambda: [p for p in mesh.partitions(table) if p["leader"] and p["healthy_copies"] == 3]
+    number = harness.wait_until("the partition is whole", ready, timeout_s=60)[0]["partition"]
+    mesh.ctl("--traceparent", f"00-{cause}-{span}-01", "split", f"{table}/{number}")
+    order = harness.wait_until("the order is traced", lambda: flow(pages, "admin", "order split", cause=cause), timeout_s=60)
+    found = lambda: flow(pages, "admin", "split", evenkeel_partition=number)
+    split = harness.wait_until("the split is traced", found, timeout_s=90)
+    root = split.one("split")
+    assert links(root) == [order.one("order split")["traceID"]]
+    assert split.tags(root)["evenkeel.split.cause"] == "ordered by the operator"
 
 
 def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(mesh):

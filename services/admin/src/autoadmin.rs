@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh::TraceContext;
 use paxos::{GroupId, NodeId};
 use protocol::control::Order;
 use protocol::directory::Hydrate;
@@ -146,11 +147,18 @@ impl Admin {
             return;
         }
         let now_ns = traces::now_ns();
+        let drained = self.drained();
         let (orders, ended) = self.with_plan(|plan, view| {
+            plan.traces.drained(drained);
+            let lost = match view.blind() {
+                true => Vec::new(),
+                false => plan.traces.lost(view.nodes, now_ns),
+            };
             // Before the repairs, which carry its moves out.
             let mut orders = relieve(&mut plan.pressure, &mut plan.repairs, view);
             orders.extend(plan.repairs.step(view));
-            let ended = plan.traces.ended(&plan.repairs);
+            let mut ended = plan.traces.ended(&plan.repairs);
+            ended.extend(lost.into_iter().map(|(flow, why)| (flow, Err(why))));
             orders.extend(plan.leaders.step(view, &plan.repairs));
             let traced = orders.into_iter().map(|directive| {
                 let part_of = plan.traces.ordered(&directive, &plan.repairs, now_ns);
@@ -168,6 +176,15 @@ impl Admin {
                 traces::within(part_of, order).await;
             });
         }
+    }
+
+    /// Nodes that are being drained, and what wanted that.
+    fn drained(&self) -> BTreeMap<NodeId, TraceContext> {
+        let records = self.node_records.read();
+        let drained = records.iter().filter(|(_, stored)| stored.value.draining);
+        drained
+            .map(|(&node, stored)| (node, TraceContext::new(&stored.value.traceparent)))
+            .collect()
     }
 
     /// Another admin plans now.

@@ -66,7 +66,7 @@ pub(crate) async fn condemn(
     match admin.order(node, &order).await {
         Outcome::Done => {
             let cause = telemetry::traces::current();
-            admin.with_plan(|plan, _| plan.traces.condemned(partition, cause));
+            admin.with_plan(|plan, _| plan.traces.because(partition, cause));
             Answer::Done(format!(
                 "node {} has fenced its replica of partition {}",
                 node.0, partition.0

@@ -15,7 +15,7 @@ use protocol::directory::Push;
 use protocol::operate::Nudge;
 use protocol::subjects;
 use routing::Client;
-use telemetry::traces::Flows;
+use telemetry::traces::{self, Flows};
 use tokio::sync::Semaphore;
 
 use crate::autoadmin::Plan;
@@ -118,7 +118,7 @@ impl Admin {
             ),
             plan: Mutex::new(Plan::new(0, settings.healing.replace_after_ms)),
             splits: Splits::default(),
-            flows: telemetry::traces::flows(&mesh),
+            flows: traces::flows(&mesh),
             partitions: RwLock::default(),
             node_records: RwLock::default(),
             tables: RwLock::default(),
@@ -223,7 +223,7 @@ impl Admin {
     ) -> Option<OrderReply> {
         let subject = subjects::node_control(node);
         // Whatever the order is given for.
-        let trace = telemetry::traces::current();
+        let trace = traces::current();
         let call = OrderCall {
             epoch,
             order: order.clone(),
@@ -262,12 +262,14 @@ impl Admin {
             return;
         }
         let (admin, table) = (self.clone(), name.to_owned());
+        let cause = traces::current();
         let work = tokio::spawn(async move {
             let _done = Driving {
                 admin: admin.clone(),
                 table: table.clone(),
             };
-            match admin.settle(&table).await {
+            let settling = std::pin::pin!(admin.settle(&table));
+            match traces::within(cause, settling).await {
                 Ok(()) => {}
                 Err(Unsettled::Filling) => tracing::debug!(table, "a table is being filled"),
                 Err(Unsettled::Later(why)) => {

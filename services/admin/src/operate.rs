@@ -18,6 +18,7 @@ use protocol::operate::{
     ReplicaStatus, Vitality,
 };
 use protocol::subjects;
+use telemetry::traces::{self, Flow};
 
 use crate::agreement::disagreements;
 use crate::autoadmin::Plan;
@@ -44,8 +45,23 @@ const FENCED_MAX: usize = 100;
 const TROUBLES_MAX: usize = 50;
 const WAITING_MAX: usize = 10;
 
-/// Carries out one command.
+/// Carries out one command; one that changes something is a trace of its own.
 pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
+    let Some(flow) = order_flow(&command) else {
+        return carry_out(admin, command).await;
+    };
+    let flow = flow.caused_by(traces::current());
+    let work = std::pin::pin!(carry_out(admin, command));
+    let answer = traces::within(flow.context(), work).await;
+    let result = match &answer {
+        Answer::Refused(why) => Err(why.clone()),
+        _ => Ok(()),
+    };
+    admin.flows.end(flow, result);
+    answer
+}
+
+async fn carry_out(admin: &Arc<Admin>, command: Command) -> Answer {
     match command {
         Command::Nodes => Answer::Nodes(admin.with_plan(|_, view| nodes(admin, view))),
         Command::Partitions { table, after } => partitions(admin, table.as_deref(), after).await,
@@ -76,6 +92,40 @@ pub(crate) async fn answer(admin: &Arc<Admin>, command: Command) -> Answer {
     }
 }
 
+/// The trace of an order of an operator; none: it only asks, or it is a part of another trace.
+fn order_flow(command: &Command) -> Option<Flow> {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let to_node = |flow: Flow, node: NodeId| flow.with("evenkeel.node", number(node.0));
+    Some(match command {
+        Command::Drain { node } => to_node(Flow::begin("order drain"), *node),
+        Command::CancelDrain { node } => to_node(Flow::begin("order cancel-drain"), *node),
+        Command::TransferLeader { partition, to } => {
+            let flow = Flow::begin("order transfer-leader").of_partition(partition.0);
+            to_node(flow, *to)
+        }
+        Command::Split {
+            table, partition, ..
+        } => Flow::begin("order split")
+            .of_partition(partition.0)
+            .with("db.collection.name", table.clone()),
+        Command::Replace {
+            partition,
+            from,
+            to,
+        } => Flow::begin("order replace")
+            .of_partition(partition.0)
+            .with("evenkeel.replacement.from_node", number(from.0))
+            .with("evenkeel.replacement.to_node", number(to.0)),
+        Command::FlushRoutes => Flow::begin("order flush-routes"),
+        // A scrub's.
+        Command::Condemn { .. } => return None,
+        Command::Nodes
+        | Command::Partitions { .. }
+        | Command::Health
+        | Command::Throughput { .. } => return None,
+    })
+}
+
 /// Told, not asked: routers that are not there have nothing cached.
 fn flush_routes(admin: &Admin) -> Answer {
     match admin.mesh.cast(subjects::ROUTES_FORGET, &ForgetRoutes {}) {
@@ -83,6 +133,56 @@ fn flush_routes(admin: &Admin) -> Answer {
         Err(error) => Answer::Refused(format!("the routers could not be told: {error}")),
     }
 }
+
+/// What the numbers for the metrics are, by name.
+pub(crate) const WORDS: telemetry::Words = &[
+    (
+        "active",
+        "1 if this admin holds the lease and gives the orders.",
+    ),
+    (
+        "epoch",
+        "The newest epoch of the lease that this admin knows.",
+    ),
+    (
+        "nodes_dead",
+        "Storage nodes that are dead: silent here, and for most of their peers.",
+    ),
+    (
+        "nodes_slow",
+        "Storage nodes that acknowledge far slower than the others.",
+    ),
+    ("nodes_draining", "Storage nodes that are being drained."),
+    (
+        "nodes_pressed",
+        "Storage nodes that say that they work near their limits.",
+    ),
+    (
+        "partitions_endangered",
+        "Partitions with fewer than three healthy storage copies that vote.",
+    ),
+    (
+        "replacements_wanted",
+        "Replicas that are to be built anew, those under way included.",
+    ),
+    (
+        "replacements_running",
+        "Replicas that are being built anew.",
+    ),
+    (
+        "splits_running",
+        "Splits that are recorded and not at their end.",
+    ),
+    (
+        "splits_waiting",
+        "Partitions that should be split and are not.",
+    ),
+    (
+        "splits_done_total",
+        "Splits that this admin brought to their end.",
+    ),
+    ("splits_abandoned_total", "Splits that this admin gave up."),
+];
 
 impl Admin {
     /// Numbers for the metrics.
@@ -399,6 +499,10 @@ async fn drain(admin: &Admin, node: NodeId, on: bool) -> Answer {
     }
     let record = NodeRecord {
         draining: on,
+        traceparent: match on {
+            true => traces::current().traceparent(),
+            false => String::new(),
+        },
         ..stored.value
     };
     match admin.put_node(record, Some(&stored.token)).await {
@@ -501,7 +605,11 @@ async fn split(admin: &Arc<Admin>, table: &str, partition: GroupId, at: Option<&
         Some(Err(why)) => return Answer::Refused(why),
     };
     let (admin, table) = (admin.clone(), table.to_owned());
-    let work = tokio::spawn(async move { admin.split_now(&table, partition, point).await });
+    let cause = traces::current();
+    let work = tokio::spawn(async move {
+        let work = std::pin::pin!(admin.split_now(&table, partition, point));
+        traces::within(cause, work).await
+    });
     match tokio::time::timeout(BEGIN_MAX, work).await {
         Err(_) => Answer::Done(format!(
             "partition {}: its leader is looking for the middle",
@@ -539,9 +647,11 @@ fn point_of(table: &TableDefinition, at: &str) -> Result<EncodedKey, String> {
 }
 
 fn replace(admin: &Arc<Admin>, partition: GroupId, from: NodeId, to: NodeId) -> Answer {
+    let cause = traces::current();
     let taken = admin.with_plan(|plan, view| {
         plan.repairs
             .replace(partition, from, to, Reason::Operator, view)
+            .map(|()| plan.traces.because(partition, cause))
     });
     match taken {
         Err(why) => Answer::Refused(why),

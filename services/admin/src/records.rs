@@ -47,6 +47,10 @@ pub(crate) struct TableRecord {
     /// While it is DELETING and had point-in-time recovery: number of its last backup, which is taken once nothing is written any more.
     #[serde(default)]
     pub(crate) last_backup: Option<String>,
+    /// The request that gave it the throughput that it has, as a `traceparent`: splits for that are linked to it. Empty: it had that from the start, or the
+    /// request has no trace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) throughput_traceparent: String,
 }
 
 impl Default for TableRecord {
@@ -60,6 +64,7 @@ impl Default for TableRecord {
             restored: None,
             filling: None,
             last_backup: None,
+            throughput_traceparent: String::new(),
         }
     }
 }
@@ -91,6 +96,9 @@ pub(crate) struct SplitRecord {
     pub(crate) cause: SplitCause,
     #[serde(default)]
     pub(crate) phase: SplitPhase,
+    /// What wanted it, as a `traceparent`; empty: that has no trace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) traceparent: String,
 }
 
 /// Why a partition is split.
@@ -164,6 +172,9 @@ pub(crate) struct NodeRecord {
     /// The operator wants it empty.
     #[serde(default)]
     pub(crate) draining: bool,
+    /// While it is drained: what wanted that, as a `traceparent`; empty: that has no trace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) traceparent: String,
 }
 
 impl NodeRecord {
@@ -181,6 +192,7 @@ impl NodeRecord {
                 incarnation,
                 former: Vec::new(),
                 draining: false,
+                traceparent: String::new(),
             });
         };
         if (known.zone.as_str(), known.incarnation) == (zone, incarnation) {
@@ -317,6 +329,7 @@ mod tests {
                 right: GroupId(19),
                 cause: SplitCause::Size,
                 phase: SplitPhase::Settled,
+                traceparent: String::new(),
             }],
             ..TableRecord::default()
         };

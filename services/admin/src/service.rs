@@ -139,9 +139,7 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         .await?;
     admin.ask_for_pushes();
     let exported = admin.clone();
-    telemetry::export("evenkeel_admin", "The control plane.", move || {
-        exported.numbers()
-    });
+    telemetry::export("evenkeel_admin", operate::WORDS, move || exported.numbers());
     let http = match admin.settings.http.as_str() {
         "" => None,
         address => {

@@ -8,6 +8,7 @@ use model::table::TableStatus;
 use model::{ApiError, TableDefinition, TableId};
 use paxos::NodeId;
 use protocol::control::Order;
+use telemetry::traces;
 
 use crate::catalog::WriteError;
 use crate::driver::{Admin, Outcome, Unsettled};
@@ -42,8 +43,16 @@ impl Admin {
             true => self.take_numbers(1, 0).await?.0,
             false => TableId::default(),
         };
+        let traceparent = traces::current().traceparent();
+        let throughput = &change.throughput;
+        let of_throughput =
+            throughput.mode.is_some() || throughput.units.is_some() || throughput.warm.is_some();
         let changed = self
-            .change_record(&change.name, |definition| {
+            .change_table(&change.name, |record| {
+                if of_throughput {
+                    record.throughput_traceparent.clone_from(&traceparent);
+                }
+                let definition = &mut record.definition;
                 refuse_busy(definition)?;
                 let before = definition.clone();
                 apply(change, definition, table, now_ms)?;
@@ -54,7 +63,8 @@ impl Admin {
                 }
             })
             .await?
-            .ok_or_else(|| texts::table_not_found(&change.name))?;
+            .ok_or_else(|| texts::table_not_found(&change.name))?
+            .definition;
         self.change_index_tables(change, &changed, now_ms).await?;
         Ok(changed)
     }

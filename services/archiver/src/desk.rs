@@ -262,6 +262,56 @@ impl Desk {
     }
 }
 
+/// What the numbers for the metrics are, by name.
+pub(crate) const WORDS: telemetry::Words = &[
+    ("partitions", "Partitions that this instance looks after."),
+    (
+        "unarchived_bytes",
+        "Bytes of their logs that are committed and not archived.",
+    ),
+    (
+        "lag_seconds",
+        "Age of the oldest entry that is committed and not archived.",
+    ),
+    ("store_up", "1 if the object store answered last."),
+    (
+        "store_conditional_put",
+        "Whether the object store refuses to overwrite where it is told to: 1 it does, 2 it does not, 0 not tried yet.",
+    ),
+    (
+        "alarms",
+        "Troubles that stand: the store, or partitions whose archive goes no further.",
+    ),
+    (
+        "segments_total",
+        "Segments of logs that were put into the store.",
+    ),
+    ("segment_bytes_total", "Bytes of these segments."),
+    ("entries_total", "Entries of logs in these segments."),
+    (
+        "snapshots_total",
+        "Snapshots of partitions that were put into the store.",
+    ),
+    ("snapshot_bytes_total", "Bytes of these snapshots."),
+    (
+        "deleted_total",
+        "Objects that retention deleted from the store.",
+    ),
+    ("errors_store_total", "Errors of the object store."),
+    (
+        "errors_source_total",
+        "Errors of storage nodes that were asked for their logs.",
+    ),
+    (
+        "errors_refused_total",
+        "Segments that were refused before their upload because a check failed.",
+    ),
+    (
+        "errors_contradiction_total",
+        "Contradictions between replicas, or between a log and the store: nothing is overwritten then.",
+    ),
+];
+
 /// Snapshots that are wanted at most; the scrubber asks again.
 const WISHES_MAX: usize = 256;
 

@@ -100,7 +100,7 @@ pub async fn start_over(
         })
         .await?;
     let exported = desk.clone();
-    telemetry::export("evenkeel_archiver", "Archiving of logs.", move || {
+    telemetry::export("evenkeel_archiver", crate::desk::WORDS, move || {
         exported.numbers()
     });
     let health = Health {

@@ -62,6 +62,31 @@ const NAMES: [Name; 6] = [
     },
 ];
 
+/// What the plain numbers are, by name.
+const WORDS: telemetry::Words = &[
+    (
+        "series",
+        "Series of outcomes (table, endpoint or canary, by class) that are followed.",
+    ),
+    (
+        "requests_left_out_total",
+        "Requests of which no series was made, because there are as many as there may be.",
+    ),
+    ("routers", "Routers whose reports of outcomes are heard."),
+    (
+        "table_ready",
+        "1 if the canary's own table could be used lately.",
+    ),
+    (
+        "webhook_posts_total",
+        "Messages to the webhook that were taken.",
+    ),
+    (
+        "webhook_failures_total",
+        "Messages to the webhook that were given up.",
+    ),
+];
+
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
@@ -335,7 +360,7 @@ pub async fn start(settings: CanarySettings, mesh: Mesh) -> anyhow::Result<Runni
         })
         .await?;
     let exported = shared.clone();
-    telemetry::export("evenkeel_canary", "The canary.", move || exported.numbers());
+    telemetry::export("evenkeel_canary", WORDS, move || exported.numbers());
     let exported = shared.clone();
     telemetry::export_families(&NAMES, move || exported.samples());
     let health = Health::default();

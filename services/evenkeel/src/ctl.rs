@@ -13,14 +13,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mesh::{BusSettings, Identity, Mesh};
+use mesh::{BusSettings, Identity, Mesh, TraceContext};
 use paxos::{GroupId, NodeId};
 use protocol::operate::Command;
 use serde::Deserialize;
 
 use crate::recover;
-use desk::{Desk, print};
-use options::Action;
+use desk::{Desk, print, said};
+use options::{Action, Output};
 
 pub use options::Options;
 
@@ -50,19 +50,22 @@ pub fn run(options: Options) -> ExitCode {
     telemetry::init_at("ctl", "error");
     let bus = match bus_settings(&options) {
         Ok(bus) => bus,
-        Err(error) => {
-            eprintln!("evenkeel ctl: {error:#}");
-            return ExitCode::from(USAGE);
-        }
+        Err(error) => return failed(options.output, USAGE, &error),
     };
     let runtime = telemetry::runtime();
     match runtime.block_on(carry_out(&options, &bus)) {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("evenkeel ctl: {error:#}");
-            ExitCode::from(NO_ANSWER)
-        }
+        Err(error) => failed(options.output, NO_ANSWER, &error),
     }
+}
+
+/// Says why a command came to nothing; machines find that where they find its answer.
+fn failed(output: Output, code: u8, error: &anyhow::Error) -> ExitCode {
+    let why = format!("{error:#}");
+    if output == Output::Table || said(output, false, &why).is_err() {
+        eprintln!("evenkeel ctl: {why}");
+    }
+    ExitCode::from(code)
 }
 
 fn bus_settings(options: &Options) -> anyhow::Result<BusSettings> {
@@ -80,12 +83,14 @@ fn bus_settings(options: &Options) -> anyhow::Result<BusSettings> {
 async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitCode> {
     if let Action::Trace { request_id, traces } = &options.action {
         let patience = Duration::from_secs(options.timeout);
-        let shown = |waterfall: &trace::Waterfall, text| print(options.output, waterfall, || text);
-        return trace::show(traces, request_id, patience, shown).await;
+        return trace::show(traces, request_id, patience, options.output).await;
     }
     let plan = match &options.action {
         Action::Recover(recover) => {
-            let file = settings::load::<ArchiveFile>("ctl", options.config.as_deref())?;
+            let file = match settings::load::<ArchiveFile>("ctl", options.config.as_deref()) {
+                Ok(file) => file,
+                Err(error) => return Ok(failed(options.output, USAGE, &error.into())),
+            };
             let plan = recover::plan(recover, file.archive).await?;
             if recover.dry_run {
                 let report = plan.check().await;
@@ -108,6 +113,7 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
         mesh,
         patience: Duration::from_secs(options.timeout.max(1)),
         output: options.output,
+        trace: TraceContext::new(options.traceparent.as_deref().unwrap_or_default()),
     };
     match &options.action {
         Action::Health => desk.health().await,
@@ -127,10 +133,9 @@ async fn carry_out(options: &Options, bus: &BusSettings) -> anyhow::Result<ExitC
         Action::Throughput { table } => desk.throughput(table.clone()).await,
         Action::Drain { node, wait } => {
             let node = NodeId(*node);
-            let code = desk.order(Command::Drain { node }).await?;
-            match *wait && code == ExitCode::SUCCESS {
+            match *wait {
                 true => desk.watch_drain(node).await,
-                false => Ok(code),
+                false => desk.order(Command::Drain { node }).await,
             }
         }
         Action::CancelDrain { node } => {

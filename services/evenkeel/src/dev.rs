@@ -253,9 +253,7 @@ async fn serve(
         *trace_url = format!("http://{}/trace/{{trace_id}}", ui.pages);
     }
     let stats = bus.stats().clone();
-    telemetry::export("evenkeel_mesh", "Messages between services.", move || {
-        stats.values()
-    });
+    telemetry::export("evenkeel_mesh", mesh::Stats::WORDS, move || stats.values());
     let join = |service: &str, instance: u64| {
         Mesh::local(
             &bus,

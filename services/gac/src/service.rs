@@ -140,6 +140,44 @@ fn whole(units: impl Iterator<Item = Units>) -> u64 {
     units.sum::<Units>().thousandths() / 1000
 }
 
+/// What the numbers for the metrics are, by name.
+const WORDS: telemetry::Words = &[
+    ("tables", "Tables that this instance looks after."),
+    (
+        "instances",
+        "Instances of global admission control that are heard, this one included.",
+    ),
+    ("answered_total", "Requests of routers that were answered."),
+    (
+        "ignored_total",
+        "Requests that were not answered: unreadable, old, or repeated.",
+    ),
+    (
+        "read_demand_units",
+        "Read units a second that clients want of the tables looked after here.",
+    ),
+    (
+        "write_demand_units",
+        "Write units a second that clients want of the tables looked after here.",
+    ),
+    (
+        "read_share_units",
+        "Read units a second that routers may spend of the tables looked after here.",
+    ),
+    (
+        "write_share_units",
+        "Write units a second that routers may spend of the tables looked after here.",
+    ),
+    (
+        "read_debt_units",
+        "Read units that tables were given above their rate and pay back.",
+    ),
+    (
+        "write_debt_units",
+        "Write units that tables were given above their rate and pay back.",
+    ),
+];
+
 /// Starts an instance.
 ///
 /// # Errors
@@ -171,9 +209,7 @@ pub async fn start(settings: GacSettings, mesh: Mesh) -> anyhow::Result<Running>
         .serve(&subject, None, move |delivery| shown.show(delivery))
         .await?;
     let exported = shared.clone();
-    telemetry::export("evenkeel_gac", "Global admission control.", move || {
-        exported.numbers()
-    });
+    telemetry::export("evenkeel_gac", WORDS, move || exported.numbers());
     let health = Health::default();
     let http = match settings.http {
         None => None,

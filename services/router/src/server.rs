@@ -24,7 +24,7 @@ use crate::http::{App, handle};
 use crate::outcomes::{Outcomes, Reporter, Watched};
 use crate::settings::RouterSettings;
 use crate::supervisor::{Drain, Ready, Supervisor};
-use crate::tokens::{Exchange, Limited, TableLine};
+use crate::tokens::{self, Exchange, Limited, TableLine};
 use crate::transact::Recovery;
 
 /// Connections that wait to be accepted.
@@ -97,11 +97,9 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     let directory = client.clone();
     let ready: Ready = Box::new(move || directory.has_directory());
     let routes = client.clone();
-    telemetry::export(
-        "evenkeel_router_routes",
-        "The router's cache of routes.",
-        move || route_numbers(&routes),
-    );
+    telemetry::export("evenkeel_router_routes", WORDS, move || {
+        route_numbers(&routes)
+    });
     let outcomes = Outcomes::new();
     outcomes.export();
     let reporter = outcomes.reporter(mesh.clone(), settings.zone.clone());
@@ -137,11 +135,9 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
         .await
         .context("cannot start the exchange with GAC")?;
     let exported = line.clone();
-    telemetry::export(
-        "evenkeel_router_tokens",
-        "Tables' throughput at this router.",
-        move || exported.numbers(),
-    );
+    telemetry::export("evenkeel_router_tokens", tokens::WORDS, move || {
+        exported.numbers()
+    });
     let limited = Limited {
         backend: storage,
         line,
@@ -157,6 +153,33 @@ pub async fn start(settings: RouterSettings, mesh: Mesh) -> anyhow::Result<Runni
     running.recovery = Some(recovery);
     Ok(running)
 }
+
+/// What the numbers of routes are, by name.
+const WORDS: telemetry::Words = &[
+    (
+        "hits_total",
+        "Requests whose partition was found in the cache of routes.",
+    ),
+    ("misses_total", "Requests that waited for a lookup."),
+    (
+        "lookups_total",
+        "Lookups asked of memds, one for each request's table and partition, hit or miss.",
+    ),
+    (
+        "lookup_messages_total",
+        "Messages to memds that carried these lookups.",
+    ),
+    (
+        "lookups_dropped_total",
+        "Lookups that were not sent: too many waited, or no memds was heard.",
+    ),
+    ("tables", "Tables in the cache of routes."),
+    ("partitions", "Partitions in the cache of routes."),
+    (
+        "calls_in_flight",
+        "Calls to storage nodes that wait for an answer.",
+    ),
+];
 
 fn route_numbers(client: &Client) -> telemetry::Values {
     let stats = client.stats();

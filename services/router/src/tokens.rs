@@ -8,4 +8,4 @@ mod line;
 
 pub(crate) use backend::Limited;
 pub(crate) use exchange::Exchange;
-pub(crate) use line::TableLine;
+pub(crate) use line::{TableLine, WORDS};

@@ -198,6 +198,77 @@ impl Shared {
     }
 }
 
+/// What the numbers for the metrics are, by name.
+const WORDS: telemetry::Words = &[
+    ("active", "1 if this scrubber is the one that works."),
+    ("partitions", "Partitions that are known."),
+    (
+        "partitions_never_clean",
+        "Partitions that were never found clean.",
+    ),
+    (
+        "partitions_with_findings",
+        "Partitions with a finding that stands.",
+    ),
+    (
+        "oldest_clean_age_seconds",
+        "Time since the partition that was found clean longest ago was.",
+    ),
+    ("running", "Scrubs under way."),
+    (
+        "index_checks_total",
+        "Comparisons of a global index with its table that came to an end.",
+    ),
+    (
+        "index_differences_total",
+        "Items in which a comparison found a global index to differ from its table.",
+    ),
+    (
+        "index_void_total",
+        "Comparisons of a global index with its table that came to nothing.",
+    ),
+    ("indexes", "Global indexes that are known."),
+    (
+        "indexes_with_findings",
+        "Global indexes that were found to differ from their tables.",
+    ),
+    ("scrubs_total", "Scrubs that ended, however."),
+    ("clean_total", "Scrubs that found all replicas equal."),
+    (
+        "void_total",
+        "Scrubs that came to nothing: a replica was away, late or restarted.",
+    ),
+    (
+        "differences_total",
+        "Scrubs that found a replica that differs or is damaged.",
+    ),
+    (
+        "unconfirmed_total",
+        "Differences that a second reading of the same views did not show again.",
+    ),
+    ("condemned_total", "Replicas whose fencing was ordered."),
+    (
+        "archive_clean_total",
+        "Comparisons with the archive that found it equal to the replicas.",
+    ),
+    (
+        "archive_differences_total",
+        "Comparisons with the archive that found a difference, or a damaged object.",
+    ),
+    (
+        "archive_void_total",
+        "Comparisons with the archive that came to nothing.",
+    ),
+    (
+        "archive_waiting",
+        "Comparisons that wait for the archive to come as far as the replicas were.",
+    ),
+    (
+        "digested_bytes_total",
+        "Bytes of items that replicas digested for this scrubber.",
+    ),
+];
+
 /// A partition as the planner wants it.
 fn known(status: &PartitionStatus) -> Known {
     Known {
@@ -324,11 +395,7 @@ pub async fn start(
         })
         .await?;
     let exported = shared.clone();
-    telemetry::export(
-        "evenkeel_scrubber",
-        "Comparison of replicas with each other.",
-        move || exported.numbers(),
-    );
+    telemetry::export("evenkeel_scrubber", WORDS, move || exported.numbers());
     let health = Health::default();
     let http = match settings.http {
         None => None,

@@ -36,7 +36,7 @@ use telemetry::traces::{self, Appended, Applied, Record};
 
 use crate::env::Env;
 use crate::group::archive::LogAge;
-use crate::group::election::Election;
+use crate::group::election::{Election, HandOver, hand_over_context};
 use crate::group::healing::Healing;
 use crate::group::split::SplitWatch;
 pub(crate) use crate::group::store::Store;
@@ -62,6 +62,8 @@ pub(crate) struct Group {
     operations: Vec<PersistOp>,
     token: Option<Token>,
     election: Election,
+    /// At a leader: that it is handing over.
+    hand_over: Option<HandOver>,
     /// At a leader: what it does about the others.
     healing: Healing,
     split_watch: SplitWatch,
@@ -93,6 +95,7 @@ impl Group {
             operations: Vec::new(),
             token: None,
             election: Election::default(),
+            hand_over: None,
             healing: Healing::new(id, now),
             split_watch: SplitWatch::default(),
             stalled_at: now,
@@ -316,9 +319,7 @@ impl Group {
                 Standing::Leader { serving: true } => metrics.elections_won.inc(),
                 Standing::Leader { serving: false } | Standing::Follower => {}
             }
-            if let Some(flow) = self.election.changed(standing, env.unix_ns) {
-                env.node.flows.end(flow.of_partition(self.id.0), Ok(()));
-            }
+            self.trace_standing(env, standing);
             self.push_due = true;
             env.directory_changed = true;
         }
@@ -326,6 +327,62 @@ impl Group {
             env.retired.push(self.id);
         }
         Ok(())
+    }
+
+    /// Its standing has changed: notes that for the traces of elections and hand-overs.
+    fn trace_standing(&mut self, env: &Env, standing: Standing) {
+        if let Some(released) = self.replica.handed_over() {
+            let members = &self.replica.configuration().members;
+            let leader = members.iter().find(|m| m.node == released.node);
+            let incarnation = leader.map_or(0, |member| member.incarnation);
+            let cause = hand_over_context(self.id, released, incarnation);
+            self.election.because(cause);
+        }
+        if let Some(flow) = self.election.changed(standing, env.unix_ns) {
+            env.node.flows.end(flow.of_partition(self.id.0), Ok(()));
+        }
+        let ended = self.hand_over.as_ref().map(|hand| hand.ended(standing));
+        if let Some(result) = ended.flatten()
+            && let Some(hand) = self.hand_over.take()
+        {
+            let flow = hand.flow().of_partition(self.id.0);
+            env.node.flows.end(flow, result);
+        }
+    }
+
+    /// Stands for election now, because of this.
+    pub(crate) fn campaign_because(
+        &mut self,
+        env: &mut Env,
+        cause: TraceContext,
+    ) -> Result<(), PartitionError> {
+        self.election.because(cause);
+        let stepped = self.step(env, Input::Campaign);
+        self.election.unless_begun();
+        stepped
+    }
+
+    /// Hands leadership over to this member, for this reason and because of this.
+    pub(crate) fn give_away(
+        &mut self,
+        env: &mut Env,
+        to: NodeId,
+        reason: &'static str,
+        cause: TraceContext,
+    ) -> Result<(), PartitionError> {
+        if self.leads() {
+            let incarnation = self.replica.identity().incarnation;
+            let ballot = self.replica.status().promised;
+            let context = hand_over_context(self.id, ballot, incarnation);
+            let hand = HandOver::begin(context, to, reason, cause, env.unix_ns);
+            self.hand_over = Some(hand);
+        }
+        let stepped = self.step(env, Input::TransferLeadership { to });
+        if self.leads() {
+            // It was not taken on.
+            self.hand_over = None;
+        }
+        stepped
     }
 
     /// Nobody who waits gets a certain answer any more.

@@ -183,8 +183,8 @@ pub(crate) struct InstallJob {
     pub(crate) member: Member,
     /// Children of which there is another replica on this node.
     pub(crate) others: [bool; 2],
-    /// The parent is led here.
-    pub(crate) campaigns: bool,
+    /// The parent is led here: what its split is part of.
+    pub(crate) campaign: Option<TraceContext>,
     pub(crate) node: Arc<Node>,
 }
 
@@ -206,7 +206,7 @@ impl InstallJob {
         let state = noted.map_err(|error| error.to_string())?;
         for made in made {
             let inbox = self.node.inbox(made.group);
-            inbox.event(Event::Begin(Box::new(made), self.campaigns));
+            inbox.event(Event::Begin(Box::new(made), self.campaign));
         }
         Ok(Box::new(state))
     }

@@ -271,7 +271,8 @@ impl Shard {
             },
             Event::Campaign(id, caller) => {
                 if self.groups.contains_key(&id) {
-                    self.with_group(id, |group, env| group.step(env, paxos::Input::Campaign));
+                    let cause = caller.cause();
+                    self.with_group(id, |group, env| group.campaign_because(env, cause));
                     caller.done();
                 } else {
                     caller.refused("no such replica");
@@ -316,7 +317,7 @@ impl Shard {
                 answer,
             } => self.reserved(parent, child, answer),
             Event::Release(child) => self.release(child),
-            Event::Begin(made, campaigns) => self.begin(*made, campaigns),
+            Event::Begin(made, campaign) => self.begin(*made, campaign),
             Event::Installed(id, result) => {
                 self.with_group(id, |group, env| group.children_installed(env, result));
             }

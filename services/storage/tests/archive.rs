@@ -203,6 +203,8 @@ async fn a_log_that_waits_for_the_archive_grows_to_its_limit_and_reads_go_on() {
         archived(settings);
         settings.limits.wal_segment_bytes = 128 << 10;
         settings.limits.wal_bytes_max = 256 << 10;
+        // Nodes look at their logs once a second, each at a moment of its own: where followers find theirs too full first, a write that
+        // the leader has let in meanwhile waits for the archive.
         settings.limits.wal_full_bytes = 2 << 20;
     })
     .await;

@@ -203,6 +203,17 @@ impl Update {
         Ok(())
     }
 
+    /// The attributes that it sets to values of the request, as those are.
+    pub fn set_values(&self) -> impl Iterator<Item = (&str, &AttributeValue)> {
+        self.actions.iter().filter_map(|action| match action {
+            Action::Set(path, program) if !path.is_nested() => match program.as_slice() {
+                [Instruction::Value(value)] => Some((path.head(), value)),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Whether the update makes an item where there is none: one that only removes leaves an absent item absent (and then its paths do
     /// not matter: do not `apply` it).
     pub fn creates_item(&self) -> bool {

@@ -54,6 +54,90 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// What each of the `values` is, by name.
+    pub const WORDS: &[(&str, &str)] = &[
+        (
+            "frames_sent_total",
+            "Frames (calls, answers, casts) handed over for sending.",
+        ),
+        (
+            "messages_sent_total",
+            "Messages sent on the bus; fewer than frames under load, which share them.",
+        ),
+        ("bytes_sent_total", "Bytes of messages sent on the bus."),
+        (
+            "frames_received_total",
+            "Frames received, those that are dropped afterwards included.",
+        ),
+        ("messages_received_total", "Messages received from the bus."),
+        (
+            "bytes_received_total",
+            "Bytes of messages received from the bus.",
+        ),
+        (
+            "calls_timed_out_total",
+            "Calls that ended at their deadline, without an answer.",
+        ),
+        (
+            "calls_without_responder_total",
+            "Calls refused because nobody serves their subject.",
+        ),
+        (
+            "overloaded_total",
+            "Calls and casts refused here because a queue was full.",
+        ),
+        (
+            "replies_late_total",
+            "Answers that came when their call had ended.",
+        ),
+        (
+            "replies_dropped_total",
+            "Answers that were not sent: out of time, or the way to the asker was full.",
+        ),
+        (
+            "expired_dropped_total",
+            "Frames dropped unread, because their deadline had passed.",
+        ),
+        (
+            "stale_dropped_total",
+            "Frames given up because they had waited too long for a connection.",
+        ),
+        (
+            "malformed_dropped_total",
+            "Frames or messages that could not be read.",
+        ),
+        (
+            "corrupt_dropped_total",
+            "Frames or messages dropped because they were changed on their way: their checksum does not hold.",
+        ),
+        (
+            "unserved_dropped_total",
+            "Messages that came when their subscription had ended.",
+        ),
+        (
+            "incompatible_refused_total",
+            "Messages of a protocol version that is not known here.",
+        ),
+        (
+            "slow_consumer_dropped_total",
+            "Messages that the bus's client dropped because this process was too slow to take them (at least so many).",
+        ),
+        (
+            "reassembly_dropped_total",
+            "Frames in several pieces that were given up: too late, too large, or too many at once.",
+        ),
+        (
+            "handler_panics_total",
+            "Panics of handlers that were caught.",
+        ),
+        (
+            "disconnects_total",
+            "Connections to the bus that were lost.",
+        ),
+        ("calls_in_flight", "Calls that wait for an answer."),
+        ("bytes_queued", "Bytes that wait to be sent on the bus."),
+    ];
+
     /// Names (without prefix) and values, for export. Levels have names without `_total`.
     pub fn values(&self) -> Vec<(&'static str, u64)> {
         vec![

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::texts;
 use crate::table::{KeyAttribute, KeySchema, ScalarType};
-use crate::{ApiError, AttributeValue, IndexId, Item, TableDefinition, TableId};
+use crate::{ApiError, AttributeValue, IndexId, Item, TableDefinition, TableId, size};
 
 /// An encoded key or key-range bound.
 pub type EncodedKey = Bytes;
@@ -115,6 +115,19 @@ pub fn check_key_value(
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses an item, or a `Key`, with a key attribute that is an empty string or binary, whatever else is wrong with it.
+pub fn check_keys_not_empty(table: &TableDefinition, item: &Item) -> Result<(), ApiError> {
+    for (attribute, role) in key_attributes(&table.keys) {
+        match item.get(&attribute.name) {
+            Some(value) if has_key_type(attribute, value) && size::value_size(value) == 0 => {
+                check_key_value(attribute, role, value)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether a value has the type of a key attribute.

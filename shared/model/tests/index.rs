@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use model::codec::encode_item;
+use model::error::texts;
 use model::index::{
-    FIRST_GLOBAL, GlobalIndex, IndexDefinition, IndexKeys, IndexProjection, IndexScope,
-    item_key_of, local_value, put_delimited,
+    FIRST_GLOBAL, GlobalIndex, IndexDefinition, IndexKeyFault, IndexKeys, IndexProjection,
+    IndexScope, item_key_of, local_value, put_delimited,
 };
 use model::key::{SortBound, key_from_item};
 use model::table::{KeyAttribute, KeySchema, ScalarType, TableStatus};
-use model::{AttributeValue, IndexId, Item, Number, TableDefinition, TableId, Units};
+use model::{ApiError, AttributeValue, IndexId, Item, Number, TableDefinition, TableId, Units};
 use proptest::prelude::*;
 
 fn attribute(name: &str, kind: ScalarType) -> KeyAttribute {
@@ -73,13 +74,13 @@ fn delimited(value: &AttributeValue) -> Vec<u8> {
     key
 }
 
-fn texts() -> impl Strategy<Value = String> {
+fn some_texts() -> impl Strategy<Value = String> {
     prop_oneof!["[\u{0}a]{1,20}", "[\u{0}a\u{1}]{7,9}", ".{1,20}"]
 }
 
 proptest! {
     #[test]
-    fn delimited_values_keep_their_order_and_none_begins_with_another(a in texts(), b in texts()) {
+    fn delimited_values_keep_their_order_and_none_begins_with_another(a in some_texts(), b in some_texts()) {
         let (ka, kb) = (delimited(&text(&a)), delimited(&text(&b)));
         prop_assert_eq!(ka.cmp(&kb), a.as_bytes().cmp(b.as_bytes()));
         prop_assert!(a == b || !kb.starts_with(&ka));
@@ -88,7 +89,7 @@ proptest! {
 
     #[test]
     fn ranges_hold_what_the_condition_says(
-        s in texts(), low in texts(), high in texts(), n in -5..5i64, pk in "[ab]", sk in texts(),
+        s in some_texts(), low in some_texts(), high in some_texts(), n in -5..5i64, pk in "[ab]", sk in some_texts(),
     ) {
         let table = table();
         let index = &table.indexes[1];
@@ -116,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn a_local_entry_leads_to_its_item(pk in ".{1,9}", sk in texts(), l in texts()) {
+    fn a_local_entry_leads_to_its_item(pk in ".{1,9}", sk in some_texts(), l in some_texts()) {
         let table = table();
         let item = Item::from([
             ("pk".to_owned(), text(&pk)),
@@ -207,5 +208,55 @@ fn writes_cost_what_they_change() {
     assert_eq!(
         cost(Some(&large), Some(&item(Some("g"), "t", "x", "y"))),
         Units::new(4)
+    );
+}
+
+#[test]
+fn what_an_index_cannot_take_is_told_with_the_first_one_by_name() {
+    let table = table();
+    let item = |g: AttributeValue, l: AttributeValue| -> Item {
+        let attributes = [("pk", text("p")), ("sk", text("s")), ("g", g), ("l", l)];
+        let named = attributes.map(|(name, value)| (name.to_owned(), value));
+        Item::from_iter(named)
+    };
+    let both = item(number(1), number(2));
+    let error = table.check_index_keys(&both, |fault| fault.of_item());
+    assert_eq!(
+        error.unwrap_err().message,
+        "One or more parameter values were invalid: Type mismatch for Index Key g Expected: S Actual: N IndexName: global"
+    );
+    // That one is empty is told before the types of others.
+    table.check_index_keys_not_empty(&both).unwrap();
+    let empty = table.check_index_keys_not_empty(&item(number(1), text("")));
+    assert!(
+        empty
+            .unwrap_err()
+            .message
+            .ends_with("IndexName: local, IndexKey: l")
+    );
+    // An update is told otherwise, but for types within transactions.
+    let of = |told: fn(&IndexKeyFault<'_>) -> ApiError, g, l| {
+        table
+            .check_index_keys(&item(g, l), told)
+            .unwrap_err()
+            .message
+    };
+    assert_eq!(
+        of(|f| f.of_update(), number(1), text("l")),
+        texts::INDEX_KEY_UPDATE_TYPE
+    );
+    assert!(of(|f| f.of_transaction(), number(1), text("l")).ends_with("IndexName: global"));
+    let long = || text(&"l".repeat(1025));
+    assert_eq!(
+        of(|f| f.of_update(), text("g"), long()),
+        texts::INDEX_KEY_UPDATE_SIZE
+    );
+    assert_eq!(of(|f| f.of_item(), text("g"), long()), texts::SORT_KEY_SIZE);
+    table.check_set_not_empty("l", &text("l")).unwrap();
+    table.check_set_not_empty("x", &text("")).unwrap();
+    let set = table.check_set_not_empty("l", &text(""));
+    assert_eq!(
+        set.unwrap_err().message,
+        texts::index_key_update_empty("string")
     );
 }

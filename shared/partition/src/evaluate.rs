@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use model::codec::{decode_item, encode_item, encoded_item_size};
 use model::error::texts;
-use model::index::IndexWrites;
+use model::index::{IndexKeyFault, IndexWrites};
 use model::size::{ITEM_BYTES_MAX, item_size};
 use model::table::TableStatus;
 use model::{ApiError, ErrorKind, IndexId, Item, TableDefinition, Units};
@@ -90,7 +90,9 @@ impl<C> Partition<C> {
             }
         };
         let mut before = Before::of(bytes)?;
-        match plan(&self.state.table, write, &mut before)? {
+        match plan(&self.state.table, write, &mut before, |fault| {
+            fault.of_update()
+        })? {
             Err(fault) => {
                 let reply = ItemReply::Fault(fault);
                 let Some(number) = flight else {
@@ -224,11 +226,13 @@ pub(crate) fn refuse_at(status: TableStatus, write: &Write) -> Option<ItemReply>
     Some(ItemReply::Fault(ItemFault::Api(error)))
 }
 
-/// What the write comes to. The inner error is an answer that changes nothing.
+/// What the write comes to. The inner error is an answer that changes nothing. `index_key_error` words what is wrong with an index's key
+/// attribute that an update makes.
 pub(crate) fn plan(
     table: &TableDefinition,
     write: &Write,
     before: &mut Before,
+    index_key_error: fn(&IndexKeyFault<'_>) -> ApiError,
 ) -> Result<Result<Plan, ItemFault>, PartitionError> {
     if let Some(condition) = &write.condition {
         match condition.evaluate(before.item()?) {
@@ -330,7 +334,7 @@ pub(crate) fn plan(
                 ))));
             }
             if !table.indexes.is_empty()
-                && let Err(error) = table.check_updated_index_keys(&updated.item)
+                && let Err(error) = table.check_index_keys(&updated.item, index_key_error)
             {
                 return Ok(Err(ItemFault::Api(error)));
             }

@@ -98,7 +98,9 @@ impl<C> Partition<C> {
             return Ok(Transacted::Answer(caller, untimely));
         }
         let mut before = Before::of(bytes)?;
-        let plan = match crate::evaluate::plan(&self.state.table, write, &mut before)? {
+        let plan = match crate::evaluate::plan(&self.state.table, write, &mut before, |fault| {
+            fault.of_transaction()
+        })? {
             Ok(plan) => plan,
             Err(fault) => {
                 let reply = ItemReply::Fault(fault);

@@ -13,7 +13,7 @@ pub(crate) struct Candidate {
     /// The attempt ends unless it gets on before.
     pub deadline: Millis,
     /// Ballot whose leader handed over to this node.
-    released: Option<Ballot>,
+    pub released: Option<Ballot>,
     /// Promises of members (and this replica's own), with the node's incarnation and the time of receipt.
     promises: Vec<Received>,
 }

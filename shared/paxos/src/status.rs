@@ -75,6 +75,14 @@ impl Replica {
         }
     }
 
+    /// Candidate: the ballot whose leader handed over to it; none: it stands for another reason.
+    pub fn handed_over(&self) -> Option<Ballot> {
+        match &self.part {
+            Part::Candidate(candidate) => candidate.released,
+            Part::Leader(_) | Part::Follower => None,
+        }
+    }
+
     /// Ballot of the log's entry at `index`, if it is there.
     pub fn ballot_at(&self, index: Index) -> Option<Ballot> {
         self.log.ballot_at(index)

@@ -9,19 +9,26 @@ use prometheus::{IntCounter, IntGauge};
 /// Names without prefix and their values. Always the same names; those that end in `_total` only ever grow.
 pub type Values = Vec<(&'static str, u64)>;
 
+/// What each of them is, in a sentence, by the same names.
+pub type Words = &'static [(&'static str, &'static str)];
+
 struct Exported<F> {
     prefix: String,
-    help: String,
+    words: Words,
     read: F,
     descriptions: BTreeMap<String, Desc>,
 }
 
 /// Exports what `read` gives as `<prefix>_<name>`: counters if the name ends in `_total`, gauges otherwise. Gives `false`, and
 /// changes nothing, if there are such metrics already (several participants in one process count together).
-pub fn export(prefix: &str, help: &str, read: impl Fn() -> Values + Send + Sync + 'static) -> bool {
+pub fn export(
+    prefix: &str,
+    words: Words,
+    read: impl Fn() -> Values + Send + Sync + 'static,
+) -> bool {
     let mut exported = Exported {
         prefix: prefix.to_owned(),
-        help: help.to_owned(),
+        words,
         read,
         descriptions: BTreeMap::new(),
     };
@@ -40,12 +47,14 @@ impl<F: Fn() -> Values> Exported<F> {
         let mut metrics: Vec<Box<dyn Collector>> = Vec::new();
         for (name, value) in (self.read)() {
             let full = format!("{}_{name}", self.prefix);
+            let known = self.words.iter().find(|(known, _)| *known == name);
+            let help = known.map_or("", |(_, words)| words);
             if name.ends_with("_total") {
-                if let Ok(counter) = IntCounter::new(full, self.help.as_str()) {
+                if let Ok(counter) = IntCounter::new(full, help) {
                     counter.inc_by(value);
                     metrics.push(Box::new(counter));
                 }
-            } else if let Ok(gauge) = IntGauge::new(full, self.help.as_str()) {
+            } else if let Ok(gauge) = IntGauge::new(full, help) {
                 gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
                 metrics.push(Box::new(gauge));
             }
@@ -85,8 +94,9 @@ mod tests {
                 vec![("sent_total", value), ("queued", value + 1)]
             }
         };
-        assert!(export("evenkeel_sample", "A sample.", read.clone()));
-        assert!(!export("evenkeel_sample", "A sample.", read));
+        let words: Words = &[("sent_total", "What was sent."), ("queued", "What waits.")];
+        assert!(export("evenkeel_sample", words, read.clone()));
+        assert!(!export("evenkeel_sample", words, read));
         number.store(7, Ordering::Relaxed);
         let mut text = Vec::new();
         TextEncoder::new()
@@ -94,6 +104,8 @@ mod tests {
             .unwrap();
         let text = String::from_utf8(text).unwrap();
         for line in [
+            "# HELP evenkeel_sample_sent_total What was sent.",
+            "# HELP evenkeel_sample_queued What waits.",
             "# TYPE evenkeel_sample_sent_total counter",
             "evenkeel_sample_sent_total 7",
             "# TYPE evenkeel_sample_queued gauge",

@@ -9,7 +9,7 @@ mod process;
 mod settings;
 pub mod traces;
 
-pub use counters::{Values, export};
+pub use counters::{Values, Words, export};
 pub use families::{Families, Name, Sample, Samples, export_families};
 pub use http::{Health, HttpServer, serve_http, serve_http_with};
 pub use logs::{init, init_at, levels, set_levels};

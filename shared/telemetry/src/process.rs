@@ -63,9 +63,7 @@ pub async fn connect(
     };
     let mesh = Mesh::connect(bus, identity).await?;
     let stats = mesh.stats().clone();
-    crate::export("evenkeel_mesh", "Messages between services.", move || {
-        stats.values()
-    });
+    crate::export("evenkeel_mesh", mesh::Stats::WORDS, move || stats.values());
     Ok(mesh)
 }
 

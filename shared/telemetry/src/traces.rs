@@ -19,10 +19,13 @@ mod recorder;
 mod sampling;
 mod settings;
 mod span;
+mod words;
 
 pub use current::{Entered, Within, current, enter, within};
 pub use flows::{Flow, Flows, flows};
-pub use ids::{amazon_trace, new_trace_id, random_u64, request_id, trace_of_request_id};
+pub use ids::{
+    amazon_trace, context_named, new_trace_id, random_u64, request_id, trace_of_request_id,
+};
 pub use record::{Answered, Appended, Applied, Call, Lookup, Record, Served};
 pub use recorder::{Recorder, init, join, of, shut_down};
 pub use sampling::{Outcome, Reason};

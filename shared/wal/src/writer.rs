@@ -26,6 +26,10 @@ const MARK_AFTER: Duration = Duration::from_millis(20);
 const SYNC_MARK_AFTER: Duration = Duration::from_secs(1);
 /// The longest rest between two syncs.
 const REST_MAX: Duration = Duration::from_millis(1);
+/// Pages of the page cache.
+const PAGE_BYTES: usize = 4 << 10;
+/// Memory for pages that is kept from write to write.
+const PAGES_KEPT_BYTES: usize = 256 << 10;
 /// A checkpoint is split into records of about this size.
 const CHECKPOINT_BYTES: usize = 1 << 20;
 
@@ -41,6 +45,8 @@ struct Open {
     start: usize,
     /// The file's blocks were written before: syncs need no journal of the file system.
     prepared: bool,
+    /// What was written of the last page.
+    page: Vec<u8>,
     /// A mark says that everything before it is durable.
     marked: bool,
     /// The mark is durable itself.
@@ -55,6 +61,23 @@ impl Open {
             bytes: self.len as u64,
             sound: true,
         }
+    }
+
+    /// Writes at the end. Whole pages, if the file was prepared: of a part, the kernel would first have to read the rest, since a prepared file is
+    /// rarely in the page cache.
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<()> {
+        if !self.prepared {
+            return self.file.write_all_at(buffer, self.len as u64);
+        }
+        let start = (self.len - self.page.len()) as u64;
+        self.page.extend_from_slice(buffer);
+        let end = self.page.len();
+        self.page.resize(end.next_multiple_of(PAGE_BYTES), 0);
+        self.file.write_all_at(&self.page, start)?;
+        self.page.truncate(end);
+        self.page.drain(..end - end % PAGE_BYTES);
+        self.page.shrink_to(PAGES_KEPT_BYTES);
+        Ok(())
     }
 }
 
@@ -108,7 +131,7 @@ impl Writer {
             witness,
             open,
         };
-        writer.write(&buffer, 0)?;
+        writer.write(&buffer)?;
         writer.open.len = buffer.len();
         writer.open.durable = buffer.len();
         segment::sync_dir(&writer.shared.dir)?;
@@ -165,13 +188,17 @@ impl Writer {
                 Err(error) => return Err(self.fail(jobs.into_iter().map(|job| job.done), error)),
             };
         }
+        // A log that gets so far will fill the segment, and its next one is not to grow.
+        if self.open.prepared && self.open.len >= self.options.segment_bytes as usize / 2 {
+            self.spare.fill();
+        }
         let at = self.open.len;
         let written = self.encode(jobs, &mut buffer);
         let (started, began_ns) = (Instant::now(), unix_ns());
         let mut result = if buffer.is_empty() {
             Ok(())
         } else {
-            self.write(&buffer, at)
+            self.write(&buffer)
         };
         if rotate && result.is_ok() {
             let durable = at + buffer.len();
@@ -383,7 +410,7 @@ impl Writer {
         };
         let mut buffer = Vec::new();
         header.write(&[], &mut buffer);
-        self.write_unsynced(&buffer, self.open.len)?;
+        self.write_unsynced(&buffer)?;
         self.open.len += buffer.len();
         self.open.marked = true;
         self.open.mark_synced = false;
@@ -405,19 +432,18 @@ impl Writer {
         })
     }
 
-    fn write(&self, buffer: &[u8], at: usize) -> Result<(), WalError> {
-        self.write_unsynced(buffer, at)?;
+    fn write(&mut self, buffer: &[u8]) -> Result<(), WalError> {
+        self.write_unsynced(buffer)?;
         self.sync()
     }
 
-    fn write_unsynced(&self, buffer: &[u8], at: usize) -> Result<(), WalError> {
-        let path = || segment::path(&self.shared.dir, self.open.number);
-        self.shared
-            .faults
-            .write()
-            .map_err(|e| WalError::io("write", path(), &e))?;
-        let written = self.open.file.write_all_at(buffer, at as u64);
-        written.map_err(|e| WalError::io("write", path(), &e))
+    /// Writes behind what is written.
+    fn write_unsynced(&mut self, buffer: &[u8]) -> Result<(), WalError> {
+        let written = self.shared.faults.write();
+        written.and_then(|()| self.open.write(buffer)).map_err(|e| {
+            let path = segment::path(&self.shared.dir, self.open.number);
+            WalError::io("write", path, &e)
+        })
     }
 
     fn sync(&self) -> Result<(), WalError> {
@@ -474,6 +500,7 @@ fn open_segment(
         durable: 0,
         start: buffer.len(),
         prepared,
+        page: Vec::new(),
         marked: false,
         mark_synced: false,
     })

@@ -1,8 +1,9 @@
 // Drives an endpoint with the AWS SDK for JavaScript (v3) and says what it saw, as one line of JSON.
 // Usage: node client.mjs http://127.0.0.1:8000
 import {
-  BatchGetItemCommand, BatchWriteItemCommand, CreateTableCommand, DeleteTableCommand, DynamoDBClient, GetItemCommand,
-  ListTablesCommand, PutItemCommand, QueryCommand, UpdateItemCommand, paginateScan, waitUntilTableExists,
+  BatchExecuteStatementCommand, BatchGetItemCommand, BatchWriteItemCommand, CreateTableCommand, DeleteTableCommand,
+  DescribeTableCommand, DynamoDBClient, ExecuteStatementCommand, GetItemCommand, ListTablesCommand, PutItemCommand, QueryCommand,
+  UpdateItemCommand, UpdateTimeToLiveCommand, paginateScan, waitUntilTableExists,
 } from "@aws-sdk/client-dynamodb";
 
 const client = new DynamoDBClient({
@@ -18,6 +19,7 @@ await client.send(new CreateTableCommand({
   BillingMode: "PAY_PER_REQUEST",
   AttributeDefinitions: [{ AttributeName: "pk", AttributeType: "S" }, { AttributeName: "sk", AttributeType: "N" }],
   KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }, { AttributeName: "sk", KeyType: "RANGE" }],
+  StreamSpecification: { StreamEnabled: true, StreamViewType: "KEYS_ONLY" },
 }));
 await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1, maxDelay: 2 }, { TableName });
 seen.listed = (await client.send(new ListTablesCommand({}))).TableNames.includes(TableName);
@@ -62,5 +64,30 @@ const page = await client.send(new QueryCommand({
 seen.query = page.Items.map((item) => Number(item.sk.N));
 seen.scanned = 0;
 for await (const part of paginateScan({ client, pageSize: 7 }, { TableName, ConsistentRead: true })) seen.scanned += part.Count;
+
+// Statements, to the last page.
+seen.statements = [];
+for (let NextToken; ;) {
+  const part = await client.send(new ExecuteStatementCommand({
+    Statement: `SELECT v FROM "${TableName}" WHERE pk = ? AND sk > ?`, Parameters: [{ S: "batch" }, { N: "20" }],
+    ConsistentRead: true, Limit: 3, NextToken,
+  }));
+  seen.statements.push(part.Items.map((item) => item.v.S));
+  NextToken = part.NextToken;
+  if (!NextToken) break;
+}
+const several = await client.send(new BatchExecuteStatementCommand({
+  Statements: [
+    { Statement: `DELETE FROM "${TableName}" WHERE pk = 'batch' AND sk = 3` },
+    { Statement: `UPDATE "${TableName}" SET v = 'x' WHERE pk = 'batch'` },
+  ],
+}));
+seen.statementErrors = several.Responses.map((response) => response.Error?.Code ?? null);
+const { Table } = await client.send(new DescribeTableCommand({ TableName }));
+seen.stream = [Table.StreamSpecification.StreamViewType, Table.LatestStreamArn.endsWith(Table.LatestStreamLabel)];
+const expires = { AttributeName: "expires", Enabled: true };
+seen.timeToLive = (await client.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification: expires })))
+  .TimeToLiveSpecification;
+await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1, maxDelay: 2 }, { TableName });
 await client.send(new DeleteTableCommand({ TableName }));
 console.log(JSON.stringify(seen));

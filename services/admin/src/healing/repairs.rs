@@ -243,10 +243,10 @@ impl Repairs {
         self.pending.get(&partition).map(Pending::words)
     }
 
-    /// Why a partition's replica is built anew, in words; none = it is not.
-    pub(crate) fn reason(&self, partition: GroupId) -> Option<&'static str> {
+    /// Why a partition's replica is built anew; none = it is not.
+    pub(crate) fn reason(&self, partition: GroupId) -> Option<Reason> {
         let pending = self.pending.get(&partition)?;
-        Some(pending.ailment.reason.words())
+        Some(pending.ailment.reason)
     }
 
     /// What ended with the last step, and whether it was done.

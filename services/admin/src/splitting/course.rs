@@ -47,6 +47,14 @@ pub(crate) enum OrderKind {
 }
 
 impl OrderKind {
+    /// Left child of the split that it is about.
+    pub(crate) fn left(&self) -> GroupId {
+        match self {
+            Self::Split { split, .. } => split.left,
+            Self::Abandon { left } => *left,
+        }
+    }
+
     /// As it goes to the node.
     pub(crate) fn order(&self, partition: GroupId) -> Order {
         match self.clone() {
@@ -218,6 +226,7 @@ impl Courses {
                 right: progress.right,
                 cause: SplitCause::Found,
                 phase: SplitPhase::Ordered,
+                traceparent: String::new(),
             });
             Some(next)
         })

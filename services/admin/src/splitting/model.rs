@@ -118,6 +118,7 @@ impl Mesh {
             right,
             cause: wish.cause,
             phase: SplitPhase::Ordered,
+            traceparent: String::new(),
         });
     }
 

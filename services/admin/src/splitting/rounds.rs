@@ -11,7 +11,7 @@ use model::{ApiError, EncodedKey};
 use parking_lot::Mutex;
 use paxos::{GroupId, NodeId};
 use protocol::control::{Order, OrderReply};
-use telemetry::traces::now_ns;
+use telemetry::traces::{self, now_ns};
 
 use super::course::Act;
 use super::watch::Watch;
@@ -324,6 +324,11 @@ impl Admin {
                 right,
                 cause,
                 phase: SplitPhase::Ordered,
+                traceparent: match cause {
+                    SplitCause::Throughput => record.throughput_traceparent.clone(),
+                    // Whoever ordered it; what the planner wants by itself has no trace.
+                    _ => traces::current().traceparent(),
+                },
             });
             match self.put_table(&record, &stored.token).await {
                 Ok(_) => {
@@ -367,7 +372,11 @@ impl Admin {
     async fn act(&self, stored: &mut Stored<TableRecord>, act: &Act) -> Result<Outcome, ApiError> {
         let before = stored.value.clone();
         let outcome = match act {
-            Act::Order { to, parent, order } => self.order(*to, &order.order(*parent)).await,
+            Act::Order { to, parent, order } => {
+                let part_of = self.splits.watch.lock().context(order.left());
+                let order = order.order(*parent);
+                traces::within(part_of, std::pin::pin!(self.order(*to, &order))).await
+            }
             Act::RecordPartition(record) => self.record_child(record).await?,
             Act::RecordTable(record) => match self.put_table(record, &stored.token).await {
                 Ok(token) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mesh::TraceContext;
 use paxos::GroupId;
 use telemetry::traces::Flow;
 
@@ -10,11 +11,37 @@ use crate::records::{SplitPhase, SplitRecord, TableRecord};
 /// Splits watched at a time; more are not traced.
 const WATCHED_MAX: usize = 10_000;
 
-/// What was seen of the splits that are under way: by their left children, when they were first seen and when they were settled, Unix nanoseconds; 0 = not
-/// yet.
+/// A split that is under way.
+#[derive(Debug)]
+struct Seen {
+    flow: Flow,
+    /// When it was first seen, and when it was settled, Unix nanoseconds; 0 = not yet.
+    seen_ns: u64,
+    settled_ns: u64,
+}
+
+impl Seen {
+    fn new(split: &SplitRecord, table: &str, now_ns: u64) -> Self {
+        let child = |child: GroupId| i64::try_from(child.0).unwrap_or(i64::MAX);
+        let flow = Flow::since("split", now_ns)
+            .of_partition(split.parent.0)
+            .with("db.collection.name", table.to_owned())
+            .with("evenkeel.split.cause", split.cause.words())
+            .with("evenkeel.split.left", child(split.left))
+            .with("evenkeel.split.right", child(split.right))
+            .caused_by(TraceContext::new(&split.traceparent));
+        Self {
+            flow,
+            seen_ns: now_ns,
+            settled_ns: 0,
+        }
+    }
+}
+
+/// What was seen of the splits that are under way, by their left children.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    seen: BTreeMap<GroupId, (u64, u64)>,
+    seen: BTreeMap<GroupId, Seen>,
 }
 
 impl Watch {
@@ -24,11 +51,19 @@ impl Watch {
             if self.seen.len() >= WATCHED_MAX && !self.seen.contains_key(&split.left) {
                 continue;
             }
-            let (_, settled_ns) = self.seen.entry(split.left).or_insert((now_ns, 0));
-            if split.phase == SplitPhase::Settled && *settled_ns == 0 {
-                *settled_ns = now_ns;
+            let table = &record.definition.name;
+            let seen =
+                (self.seen.entry(split.left)).or_insert_with(|| Seen::new(split, table, now_ns));
+            if split.phase == SplitPhase::Settled && seen.settled_ns == 0 {
+                seen.settled_ns = now_ns;
             }
         }
+    }
+
+    /// For what is done about the split with this left child; none: it is not traced.
+    pub(crate) fn context(&self, left: GroupId) -> TraceContext {
+        let seen = self.seen.get(&left);
+        seen.map(|seen| seen.flow.context()).unwrap_or_default()
     }
 
     /// A table's record was written: gives the flows of the splits that ended with that, and how.
@@ -41,16 +76,13 @@ impl Watch {
         let gone = |split: &&SplitRecord| !after.splits.iter().any(|s| s.left == split.left);
         let ended = before.splits.iter().filter(gone);
         let ended = ended.filter_map(|split| Some((split, self.seen.remove(&split.left)?)));
-        let flow = |(split, (seen_ns, settled_ns)): (&SplitRecord, (u64, u64))| {
-            let settled_ns = if settled_ns == 0 { now_ns } else { settled_ns };
-            let child = |child: GroupId| i64::try_from(child.0).unwrap_or(i64::MAX);
-            let flow = Flow::since("split", seen_ns)
-                .of_partition(split.parent.0)
-                .with("db.collection.name", before.definition.name.clone())
-                .with("evenkeel.split.cause", split.cause.words())
-                .with("evenkeel.split.left", child(split.left))
-                .with("evenkeel.split.right", child(split.right))
-                .step("fill the children", (seen_ns, settled_ns))
+        let flow = |(split, seen): (&SplitRecord, Seen)| {
+            let settled_ns = match seen.settled_ns {
+                0 => now_ns,
+                settled_ns => settled_ns,
+            };
+            let flow = (seen.flow)
+                .step("fill the children", (seen.seen_ns, settled_ns))
                 .step("children catch up", (settled_ns, now_ns));
             let result = match split.phase {
                 SplitPhase::Settled => Ok(()),
@@ -77,6 +109,7 @@ mod tests {
             right: GroupId(10 * parent + 1),
             cause: SplitCause::Operator,
             phase,
+            traceparent: String::new(),
         }
     }
 
@@ -112,5 +145,25 @@ mod tests {
         }
         assert_eq!(result, &Ok(()));
         assert!(watch.changed(&settled, &none, 10).is_empty());
+    }
+
+    #[test]
+    fn a_split_is_linked_to_the_order_for_it_and_gives_its_context_to_what_is_done_about_it() {
+        let order = Flow::since("order split", 1).context();
+        let ordered = SplitRecord {
+            traceparent: order.traceparent(),
+            ..split(1, SplitPhase::Ordered)
+        };
+        let before = table_with_splits(vec![ordered, split(2, SplitPhase::Ordered)]);
+        let mut watch = Watch::default();
+        assert!(!watch.context(GroupId(10)).is_some());
+        watch.seen(&before, 5);
+        let context = watch.context(GroupId(10));
+        assert!(context.is_some() && context != watch.context(GroupId(20)));
+        let ended = watch.changed(&before, &table_with_splits(Vec::new()), 7);
+        let texts: Vec<String> = ended.iter().map(|(flow, _)| format!("{flow:?}")).collect();
+        assert_eq!(ended[0].0.context(), context);
+        assert!(texts[0].contains(&order.traceparent()));
+        assert!(!texts[1].contains(&order.traceparent()));
     }
 }

@@ -27,10 +27,36 @@ pub(super) fn print<T: Serialize>(
     value: &T,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    let text = match output {
+    write(&match output {
         Output::Table => text(),
         Output::Json => serde_json::to_string_pretty(value)?,
-    };
+    })
+}
+
+/// As `print`, for what is shown again and again: JSON is one line each time.
+pub(super) fn print_line<T: Serialize>(
+    output: Output,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    write(&match output {
+        Output::Table => text(),
+        Output::Json => serde_json::to_string(value)?,
+    })
+}
+
+/// Says that a command is done, or why not.
+pub(super) fn said(output: Output, done: bool, message: &str) -> anyhow::Result<()> {
+    match (output, done) {
+        (Output::Table, false) => {
+            eprintln!("refused: {message}");
+            Ok(())
+        }
+        _ => print(output, &Said { done, message }, || message.to_owned()),
+    }
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // The reader (`| head`) has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -43,6 +69,8 @@ pub(super) struct Desk {
     pub(super) mesh: Mesh,
     pub(super) patience: Duration,
     pub(super) output: Output,
+    /// What its commands are part of.
+    pub(super) trace: TraceContext,
 }
 
 #[derive(Serialize)]
@@ -60,10 +88,10 @@ impl Desk {
     ) -> anyhow::Result<Answer> {
         let started = Instant::now();
         loop {
-            let (deadline, trace) = (Deadline::after(ANSWER_MAX), TraceContext::default());
+            let (deadline, trace) = (Deadline::after(ANSWER_MAX), &self.trace);
             let asked =
                 self.mesh
-                    .call::<_, Answer>(subjects::ADMIN_OPERATE, command, deadline, &trace);
+                    .call::<_, Answer>(subjects::ADMIN_OPERATE, command, deadline, trace);
             match asked.await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if started.elapsed() >= patience => {
@@ -86,10 +114,7 @@ impl Desk {
     }
 
     pub(super) fn said(&self, done: bool, message: &str) -> anyhow::Result<ExitCode> {
-        match (self.output, done) {
-            (Output::Table, false) => eprintln!("refused: {message}"),
-            _ => self.print(&Said { done, message }, || message.to_owned())?,
-        }
+        said(self.output, done, message)?;
         Ok(ExitCode::from(if done { 0 } else { REFUSED }))
     }
 

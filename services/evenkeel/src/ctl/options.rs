@@ -11,7 +11,8 @@ use crate::recover;
 #[derive(Args)]
 #[command(
     after_help = "Exit codes: 0 done (health: all is well), 1 refused (health: something is wrong or being healed), \
-2 wrong usage, 3 no answer.\n\nExamples:\n  evenkeel ctl health\n  evenkeel ctl --nats nats://10.0.0.1:4222 nodes\n  \
+2 wrong usage, 3 no answer.\n\nWith --output json, standard output is one JSON document, whatever becomes of the command: an order, and whatever is refused or comes to \
+nothing, says {\"done\": …, \"message\": …}. Options that are wrong are told on standard error alone; `top` without --once prints one document a line.\n\nExamples:\n  evenkeel ctl health\n  evenkeel ctl --nats nats://10.0.0.1:4222 nodes\n  \
 evenkeel ctl drain 4 --wait\n  evenkeel ctl --output json partitions --table music"
 )]
 pub struct Options {
@@ -27,6 +28,9 @@ pub struct Options {
     /// How long to wait for an answer, seconds: a change of the active admin takes some.
     #[arg(long, default_value_t = 15, global = true)]
     pub(super) timeout: u64,
+    /// The trace that this is part of, as a W3C traceparent: the trace of what is ordered is linked to it.
+    #[arg(long, env = "TRACEPARENT", hide_env_values = true, global = true)]
+    pub(super) traceparent: Option<String>,
     #[command(subcommand)]
     pub(super) action: Action,
 }
@@ -35,7 +39,7 @@ pub struct Options {
 pub(super) enum Output {
     /// Aligned columns.
     Table,
-    /// One JSON document.
+    /// One JSON document; `top` without --once: one a line.
     Json,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use protocol::operate::{Answer, Command, MeshHealth, PartitionStatus, TableSums, table_sums};
 use serde::Serialize;
 
-use super::desk::Desk;
+use super::desk::{Desk, print, print_line};
 use super::options::Output;
 use super::screens;
 use super::table::{Side, bytes, table};
@@ -127,10 +127,14 @@ impl Desk {
         loop {
             match self.look().await {
                 Ok(look) => {
-                    self.print(&look, || {
+                    let text = || {
                         let clear = !once && std::io::stdout().is_terminal();
                         format!("{}{}", if clear { CLEAR } else { "" }, screen(&look))
-                    })?;
+                    };
+                    match once {
+                        true => print(self.output, &look, text)?,
+                        false => print_line(self.output, &look, text)?,
+                    }
                 }
                 Err(error) if once => return Err(error),
                 Err(error) => eprintln!("{error:#}"),

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+use super::desk::{print, said};
+use super::options::Output;
+
 /// Characters of the bars.
 const BAR: usize = 40;
 /// A trace's spans come within so long after its request, the exporters' batches included.
@@ -90,24 +93,25 @@ pub async fn show(
     url: &str,
     request_id: &str,
     patience: Duration,
-    print: impl FnOnce(&Waterfall, String) -> anyhow::Result<()>,
+    output: Output,
 ) -> anyhow::Result<ExitCode> {
     let Some(trace_id) = telemetry::traces::trace_of_request_id(request_id) else {
-        eprintln!(
+        let why = format!(
             "'{request_id}' is not a request id: 52 characters, from the header x-amzn-RequestId"
         );
+        said(output, false, &why)?;
         return Ok(ExitCode::from(super::USAGE));
     };
     let trace_id = format!("{trace_id:032x}");
     let until = Instant::now() + patience;
     loop {
         if let Some(waterfall) = fetch(url, &trace_id).await? {
-            let text = text(&waterfall);
-            print(&waterfall, text)?;
+            print(output, &waterfall, || text(&waterfall))?;
             return Ok(ExitCode::SUCCESS);
         }
         if Instant::now() >= until {
-            eprintln!("no trace {trace_id} at {url}: it was not kept, or is gone");
+            let why = format!("no trace {trace_id} at {url}: it was not kept, or is gone");
+            said(output, false, &why)?;
             return Ok(ExitCode::from(super::REFUSED));
         }
         tokio::time::sleep(AGAIN).await;

@@ -133,8 +133,12 @@ impl Desk {
         }
     }
 
-    /// Shows how a drain goes until the node holds nothing.
+    /// Orders a drain, and shows how it goes until the node holds nothing.
     pub(super) async fn watch_drain(&self, node: NodeId) -> anyhow::Result<ExitCode> {
+        match self.ask(&Command::Drain { node }, self.patience).await? {
+            Answer::Done(message) => eprintln!("{message}"),
+            other => return self.unexpected(other),
+        }
         let mut shown = String::new();
         let mut first = None;
         loop {

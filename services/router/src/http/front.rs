@@ -136,12 +136,12 @@ pub(crate) async fn handle<B: Backend>(
     match result {
         Ok(body) => {
             app.metrics.count(operation, None, start.elapsed());
-            traced.end(operation, 200, None);
+            traced.end(&request, operation, 200, None);
             response::api(Ok(body), style)
         }
         Err(Refusal::Api(error)) => {
             app.metrics.count(operation, Some(&error), start.elapsed());
-            traced.end(operation, error.http_status(), Some(&error));
+            traced.end(&request, operation, error.http_status(), Some(&error));
             if error.http_status() >= 500 {
                 let operation = operation.map_or("unknown", Operation::name);
                 tracing::warn!(operation, kind = ?error.kind, message = %error.message, "request failed");
@@ -150,7 +150,7 @@ pub(crate) async fn handle<B: Backend>(
             response::api(Err(&error), style)
         }
         Err(Refusal::Http(status, text)) => {
-            traced.end(operation, status.as_u16(), None);
+            traced.end(&request, operation, status.as_u16(), None);
             let close = status != StatusCode::NOT_FOUND;
             response::plain(
                 status,

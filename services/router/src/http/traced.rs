@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell};
 
 use actix_web::HttpRequest;
+use actix_web::http::header::{HOST, USER_AGENT};
 use mesh::TraceContext;
 use model::ApiError;
 use telemetry::traces::{self, Outcome, Recorder, Span, SpanKind};
@@ -78,7 +79,13 @@ impl Traced {
     }
 
     /// At its end: keeps the trace if it is worth it.
-    pub(super) fn end(&self, operation: Option<Operation>, status: u16, error: Option<&ApiError>) {
+    pub(super) fn end(
+        &self,
+        request: &HttpRequest,
+        operation: Option<Operation>,
+        status: u16,
+        error: Option<&ApiError>,
+    ) {
         if !self.recorder.is_on() {
             return;
         }
@@ -92,8 +99,7 @@ impl Traced {
         let Some(reason) = (self.recorder).decide(self.context.sampled, took_ns, outcome) else {
             return;
         };
-        let mut root = self
-            .root(operation, end_ns)
+        let mut root = between(self.root(operation, end_ns), request)
             .with("http.response.status_code", i64::from(status))
             .with("evenkeel.kept", reason.name());
         if let Some(error) = error {
@@ -148,5 +154,69 @@ impl Traced {
             Span::new(self.context, name, SpanKind::Internal, times)
         })
         .collect()
+    }
+}
+
+/// Bytes of a client's name for itself that are kept.
+const AGENT_BYTES_MAX: usize = 256;
+
+/// With who asked whom, by OpenTelemetry's conventions for HTTP servers.
+fn between(mut root: Span, request: &HttpRequest) -> Span {
+    let header = |name| {
+        let value = request.headers().get(name);
+        value.and_then(|value| value.to_str().ok())
+    };
+    if let Some(host) = header(HOST) {
+        let (address, port) = host.rsplit_once(':').unwrap_or((host, ""));
+        root = match port.parse::<u16>() {
+            Ok(port) => root
+                .with("server.address", address.to_owned())
+                .with("server.port", i64::from(port)),
+            Err(_) => root.with("server.address", host.to_owned()),
+        };
+    }
+    if let Some(client) = request.peer_addr() {
+        root = root.with("client.address", client.ip().to_string());
+    }
+    if let Some(agent) = header(USER_AGENT) {
+        let agent: String = agent.chars().take(AGENT_BYTES_MAX).collect();
+        root = root.with("user_agent.original", agent);
+    }
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_request_says_who_asked_whom() {
+        let of = |host: &str, agent: &str| {
+            let request = TestRequest::post()
+                .insert_header((HOST, host))
+                .insert_header((USER_AGENT, agent))
+                .peer_addr(([10, 0, 0, 7], 4_711).into())
+                .to_http_request();
+            let root = Span::new(TraceContext::default(), "a", SpanKind::Server, (1, 2));
+            let root = between(root, &request);
+            let told = root.attributes.iter();
+            told.map(|told| format!("{}={}", told.key, told.value))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of("db.example:8000", "Boto3/1.40"),
+            [
+                "server.address=db.example",
+                "server.port=8000",
+                "client.address=10.0.0.7",
+                "user_agent.original=Boto3/1.40"
+            ]
+        );
+        assert_eq!(of("db.example", "x")[0], "server.address=db.example");
+        assert_eq!(of("[::1]", "x")[0], "server.address=[::1]");
+        let longest = format!("user_agent.original={}", "x".repeat(AGENT_BYTES_MAX));
+        assert_eq!(of("a:1", &"x".repeat(5_000))[3], longest);
     }
 }

@@ -86,7 +86,7 @@ pub(super) async fn execute<B: Backend>(
             }
             Change::Put(item) => {
                 let key = key::key_from_item(&definition, item)?;
-                definition.check_index_keys(item)?;
+                definition.check_index_keys(item, |fault| fault.of_item())?;
                 key
             }
             Change::Delete(key) => key::key_from_key(&definition, key)?,

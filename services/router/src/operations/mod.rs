@@ -8,6 +8,7 @@ mod pages;
 mod partiql;
 mod put;
 mod query;
+mod refusal;
 mod scan;
 mod target;
 mod transact_get;

@@ -68,7 +68,7 @@ pub(super) async fn execute<B: Backend>(
     let name = owned_table_of(request.table_name.unwrap_or_default());
     let table = usable_table(backend, &name, context).await?;
     let key = key::key_from_item(&table, &item)?;
-    table.check_index_keys(&item)?;
+    table.check_index_keys(&item, |fault| fault.of_item())?;
     parameters::check_key_paths(&table, condition.as_ref(), None)?;
     let write = Write {
         key: key.clone(),

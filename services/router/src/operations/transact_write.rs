@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use expression::{ConditionKind, parse_update};
 use model::error::CancellationReason;
-use model::error::texts::ITEM_SIZE;
 use model::{ApiError, EncodedKey, Item, TableDefinition, Units, capacity, codec, key, size};
 use protocol::item::{ReturnValues, Write, WriteAction};
 
+use super::refusal::{Refusal, check_before};
 use super::{encode, usable_table_for};
 use crate::answer::Answer;
 use crate::backend::{Backend, Context};
@@ -113,11 +113,7 @@ pub(super) async fn execute<B: Backend>(
                 let write = write_of(operation, key);
                 parts.push(Part { table, write });
             }
-            // What is wrong with an item cancels the transaction; its reason says which.
-            Err(error) => {
-                let reason = CancellationReason::of(&error).ok_or(error)?;
-                reasons.push(reason);
-            }
+            Err(refusal) => reasons.push(refusal.reason()?),
         }
     }
     if bytes > BYTES_MAX {
@@ -262,13 +258,12 @@ fn read(request: TransactWriteItem) -> Result<Operation, ApiError> {
 }
 
 /// The encoded key, if the operation fits its table.
-fn placed(table: &TableDefinition, operation: &Operation) -> Result<EncodedKey, ApiError> {
+fn placed(table: &TableDefinition, operation: &Operation) -> Result<EncodedKey, Refusal> {
+    let puts = operation.kind == Kind::Put;
+    check_before(table, &operation.item, puts, operation.update.as_ref())?;
     let key = match operation.kind {
         Kind::Put => {
-            if size::item_size(&operation.item) > size::ITEM_BYTES_MAX {
-                return Err(ApiError::validation(ITEM_SIZE));
-            }
-            table.check_index_keys(&operation.item)?;
+            table.check_index_keys(&operation.item, |fault| fault.of_item())?;
             key::key_from_item(table, &operation.item)?
         }
         _ => key::key_from_key(table, &operation.item)?,

@@ -125,6 +125,46 @@ impl TableLine {
     }
 }
 
+/// What the numbers for the metrics are, by name.
+pub(crate) const WORDS: telemetry::Words = &[
+    (
+        "gac_instances",
+        "Instances of global admission control that are heard.",
+    ),
+    (
+        "read_consumed_units",
+        "Read units consumed since the start, of the tables that this router keeps count of.",
+    ),
+    (
+        "read_refused_units",
+        "Read units refused since the start, of the tables that this router keeps count of.",
+    ),
+    (
+        "write_consumed_units",
+        "Write units consumed since the start, of the tables that this router keeps count of.",
+    ),
+    (
+        "write_refused_units",
+        "Write units refused since the start, of the tables that this router keeps count of.",
+    ),
+    (
+        "reads_refused_total",
+        "Reads refused for want of their table's throughput.",
+    ),
+    (
+        "writes_refused_total",
+        "Writes refused for want of their table's throughput.",
+    ),
+    (
+        "answers_taken_total",
+        "Answers of global admission control that were taken.",
+    ),
+    (
+        "answers_unasked_total",
+        "Answers that were late, repeated or not asked for.",
+    ),
+];
+
 impl Shared {
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)

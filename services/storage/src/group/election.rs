@@ -1,7 +1,9 @@
-//! The trace of an election that a replica wins: from when it stands in it until it serves. Pure; decides nothing.
+//! The traces of a change of leaders: of an election that a replica wins, from when it stands in it until it serves, and of a hand-over, from when the
+//! leader takes it on until it leads no more. Pure; decides nothing.
 
-use paxos::Standing;
-use telemetry::traces::Flow;
+use mesh::TraceContext;
+use paxos::{Ballot, GroupId, NodeId, Standing};
+use telemetry::traces::{Flow, context_named};
 
 /// What is known of the election under way, Unix nanoseconds; 0 = not yet.
 #[derive(Debug, Default)]
@@ -9,9 +11,23 @@ pub(super) struct Election {
     stood_ns: u64,
     won_ns: u64,
     tries: i64,
+    /// What the next one, or the one under way, comes about because of; none: its leader fell silent.
+    cause: TraceContext,
 }
 
 impl Election {
+    /// The one that is to come, or that has just begun, is because of this.
+    pub(super) fn because(&mut self, cause: TraceContext) {
+        self.cause = cause;
+    }
+
+    /// Nothing came of what was to bring one about.
+    pub(super) fn unless_begun(&mut self) {
+        if self.tries == 0 {
+            self.cause = TraceContext::default();
+        }
+    }
+
     /// The replica's standing is this from now on. Gives the flow of an election that ends with that: it serves.
     pub(super) fn changed(&mut self, standing: Standing, now_ns: u64) -> Option<Flow> {
         match standing {
@@ -28,12 +44,14 @@ impl Election {
                     stood_ns,
                     won_ns,
                     tries,
+                    cause,
                 } = std::mem::take(self);
                 // One that never stood took over what it had led before.
                 if tries > 0 {
                     let won_ns = if won_ns == 0 { now_ns } else { won_ns };
                     let flow = Flow::since("election", stood_ns)
                         .with("evenkeel.election.tries", tries)
+                        .caused_by(cause)
                         .step("stand", (stood_ns, won_ns))
                         .step("wait for leases", (won_ns, now_ns));
                     return Some(flow);
@@ -41,6 +59,53 @@ impl Election {
             }
         }
         None
+    }
+}
+
+/// The context of the hand-over with which this leader (its ballot, and the incarnation of its replica) gives the group away: known to its successor
+/// without a word.
+pub(super) fn hand_over_context(group: GroupId, ballot: Ballot, incarnation: u64) -> TraceContext {
+    context_named([group.0, ballot.round, ballot.node.0, incarnation])
+}
+
+/// Why a hand-over failed.
+const LEADS_ON: &str = "the successor did not get in step in time: this replica leads on";
+
+/// A hand-over that this leader is at.
+#[derive(Debug)]
+pub(super) struct HandOver {
+    flow: Flow,
+}
+
+impl HandOver {
+    /// One that begins now, Unix nanoseconds.
+    pub(super) fn begin(
+        context: TraceContext,
+        to: NodeId,
+        reason: &'static str,
+        cause: TraceContext,
+        now_ns: u64,
+    ) -> Self {
+        let to = i64::try_from(to.0).unwrap_or(i64::MAX);
+        let flow = Flow::known_as(context, "transfer leadership", now_ns)
+            .with("evenkeel.transfer.reason", reason)
+            .with("evenkeel.transfer.to_node", to)
+            .caused_by(cause);
+        Self { flow }
+    }
+
+    /// How it ended with this standing of its replica; none: it goes on.
+    pub(super) fn ended(&self, standing: Standing) -> Option<Result<(), String>> {
+        match standing {
+            Standing::Leader { serving: false } => None,
+            Standing::Leader { serving: true } => Some(Err(LEADS_ON.to_owned())),
+            Standing::Follower | Standing::Candidate => Some(Ok(())),
+        }
+    }
+
+    /// Its flow.
+    pub(super) fn flow(self) -> Flow {
+        self.flow
     }
 }
 
@@ -72,5 +137,50 @@ mod tests {
             assert!(flow.contains(part), "{part} is not in {flow}");
         }
         assert!(election.changed(SERVES, 10).is_none());
+    }
+
+    #[test]
+    fn an_election_is_linked_to_what_brought_it_about_and_to_nothing_else() {
+        let cause = context_named([7; 4]);
+        let linked = |flow: Option<Flow>| format!("{flow:?}").contains(&cause.traceparent());
+        let mut election = Election::default();
+        election.because(cause);
+        assert!(election.changed(Standing::Candidate, 1).is_none());
+        election.unless_begun();
+        assert!(linked(election.changed(SERVES, 2)));
+        // The next one is not.
+        assert!(election.changed(Standing::Candidate, 3).is_none());
+        assert!(!linked(election.changed(SERVES, 4)));
+        // Of what came to nothing nothing is left: nobody stood, or somebody else won.
+        election.because(cause);
+        election.unless_begun();
+        assert!(election.changed(Standing::Candidate, 5).is_none());
+        election.because(cause);
+        assert!(election.changed(Standing::Follower, 6).is_none());
+        assert!(election.changed(Standing::Candidate, 7).is_none());
+        assert!(!linked(election.changed(SERVES, 8)));
+    }
+
+    #[test]
+    fn a_hand_over_ends_when_its_replica_leads_no_more_or_leads_on() {
+        let ballot = Ballot::from((4, 2));
+        let context = hand_over_context(GroupId(17), ballot, 99);
+        assert_eq!(context, hand_over_context(GroupId(17), ballot, 99));
+        assert_ne!(context, hand_over_context(GroupId(17), ballot, 98));
+        let begin = || HandOver::begin(context, NodeId(3), "ordered", context_named([1; 4]), 5);
+        assert_eq!(begin().ended(Standing::Follower), Some(Ok(())));
+        let flow = begin().flow();
+        assert_eq!(flow.context(), context);
+        let text = format!("{flow:?}");
+        for part in [
+            "transfer leadership",
+            "start_ns: 5",
+            "ordered",
+            &context_named([1; 4]).traceparent(),
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert_eq!(begin().ended(Standing::Leader { serving: false }), None);
+        assert_eq!(begin().ended(SERVES), Some(Err(LEADS_ON.to_owned())));
     }
 }

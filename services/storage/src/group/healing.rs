@@ -254,7 +254,8 @@ impl Group {
             caller.refused("the successor is not a storage member in step with the log");
             return Ok(());
         }
+        let cause = caller.cause();
         caller.done();
-        self.step(env, Input::TransferLeadership { to })
+        self.give_away(env, to, "ordered", cause)
     }
 }

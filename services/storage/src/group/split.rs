@@ -6,6 +6,7 @@ mod lead;
 
 use std::sync::Arc;
 
+use mesh::TraceContext;
 use partition::PartitionError;
 use partition::split::{self, Filling, Local, Reports, SIDES, Task};
 use paxos::{Ballot, GroupId, Input, Member, Millis, Standing};
@@ -77,6 +78,8 @@ pub(super) struct SplitWatch {
     report_at: Millis,
     /// A child that was just begun where the parent was led: since when it stands for election, and when it does next.
     campaign: Option<(Millis, Millis)>,
+    /// What the split is part of, of a parent and of its children; none: it was ordered at another replica.
+    cause: TraceContext,
 }
 
 impl Group {
@@ -245,7 +248,12 @@ impl Group {
     }
 
     /// A child that begins where the parent was led: it stands for election until somebody leads.
-    pub(crate) fn stand_for_election(&mut self, env: &mut Env) -> Result<(), PartitionError> {
+    pub(crate) fn stand_for_election(
+        &mut self,
+        env: &mut Env,
+        cause: TraceContext,
+    ) -> Result<(), PartitionError> {
+        self.split_watch.cause = cause;
         self.split_watch.campaign = Some((env.now, env.now));
         self.campaign(env)
     }
@@ -268,7 +276,7 @@ impl Group {
             // Nobody has answered its probe: where the others were not there yet, it is lost.
             self.step(env, Input::StepDown)?;
         }
-        self.step(env, Input::Campaign)
+        self.campaign_because(env, self.split_watch.cause)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of a shard's work in good order: leadership handed over, overlays flushed.
 
-use paxos::{FollowerStatus, Input, NodeId, Role, Standing};
+use mesh::TraceContext;
+use paxos::{FollowerStatus, NodeId, Role, Standing};
 use tokio::sync::oneshot;
 
 use super::Shard;
@@ -51,7 +52,9 @@ impl Shard {
                 continue;
             }
             let to = others[(attempt / 10 + group.id.0 as usize) % others.len()];
-            if let Err(error) = group.step(&mut self.env, Input::TransferLeadership { to }) {
+            if let Err(error) =
+                group.give_away(&mut self.env, to, "the node stops", TraceContext::default())
+            {
                 failed.push((group.id, error.into()));
             }
         }

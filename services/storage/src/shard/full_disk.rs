@@ -1,7 +1,8 @@
 //! What a shard does while the node's disk is nearly full, or its log as large as it may be: it leads nothing that somebody else could
 //! lead. Writes are refused, and entries of leaders not taken, by the groups themselves (`Node::is_full`, `Node::refuses_entries`); reads, votes and flushes go on.
 
-use paxos::{Input, NodeId, Role, Standing};
+use mesh::TraceContext;
+use paxos::{NodeId, Role, Standing};
 
 use super::Shard;
 
@@ -40,7 +41,12 @@ impl Shard {
                 continue;
             };
             let to = others[at as usize];
-            if let Err(error) = group.step(&mut self.env, Input::TransferLeadership { to }) {
+            if let Err(error) = group.give_away(
+                &mut self.env,
+                to,
+                "the disk is full",
+                TraceContext::default(),
+            ) {
                 failed.push((group.id, error.into()));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use mesh::TraceContext;
 use partition::{Partition, PartitionState};
 use paxos::{GroupId, Identity, Input, Replica, Restored, Role};
 use protocol::control::{CreateReplica, JoinReplica};
@@ -141,7 +142,7 @@ impl Shard {
     }
 
     /// A child begins.
-    pub(super) fn begin(&mut self, made: Made, campaigns: bool) {
+    pub(super) fn begin(&mut self, made: Made, campaign: Option<TraceContext>) {
         let Made {
             group: id,
             tree,
@@ -151,8 +152,8 @@ impl Shard {
         self.creating.remove(&id);
         let partition = Partition::new(state, self.env.node.partition_limits());
         self.found(id, restored, Some(Store::new(partition, tree)), None);
-        if campaigns {
-            self.with_group(id, Group::stand_for_election);
+        if let Some(cause) = campaign {
+            self.with_group(id, |group, env| group.stand_for_election(env, cause));
         }
     }
 

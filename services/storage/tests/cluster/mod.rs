@@ -219,7 +219,8 @@ impl Cluster {
             .await
     }
 
-    /// A request to whoever leads, tried again as long as it was certainly not executed.
+    /// A request to whoever leads, tried again as long as it was certainly not executed. No answer in time is an unknown outcome,
+    /// as a router would report it.
     pub async fn lead(&self, partition: GroupId, operation: ItemOperation) -> ItemReply {
         let started = Instant::now();
         let mut hint = None;
@@ -235,6 +236,7 @@ impl Cluster {
                     Ok(ItemReply::Fault(ItemFault::NotReady)) => {}
                     Ok(reply) => return reply,
                     Err(error) if error.certainly_not_executed() => {}
+                    Err(CallError::TimedOut) => return ItemReply::Fault(ItemFault::Unknown),
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -191,11 +191,14 @@ pub fn index_key_empty(what: &str, index: &str, name: &str) -> String {
 /// An update that gives a key attribute of an index a wrong type.
 pub const INDEX_KEY_UPDATE_TYPE: &str =
     "The update expression attempted to update the secondary index key to unsupported type";
-/// An update that makes a key attribute of an index empty.
+/// An update that makes a key attribute of an index too long.
+pub const INDEX_KEY_UPDATE_SIZE: &str =
+    "The update expression attempted to update the secondary index key beyond allowed size limits";
+/// An update that makes a key attribute of an index empty. `what` is `string` or `binary`.
 pub fn index_key_update_empty(what: &str) -> String {
     format!(
-        "The update expression attempted to update the secondary index key to a value that is not supported. The \
-         AttributeValue for a key attribute cannot contain an empty {what} value."
+        "One or more parameter values are not valid. The update expression attempted to update a secondary index key to \
+         a value that is not supported. The AttributeValue for a key attribute cannot contain an empty {what} value."
     )
 }
 /// An item collection of a table with local secondary indexes has 10 GB.

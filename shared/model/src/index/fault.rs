@@ -46,7 +46,15 @@ impl IndexKeyFault<'_> {
         match self.fault {
             KeyFault::Type(_) => ApiError::validation(texts::INDEX_KEY_UPDATE_TYPE),
             KeyFault::Empty(kind) => ApiError::validation(texts::index_key_update_empty(kind)),
-            KeyFault::Length(_) => self.of_item(),
+            KeyFault::Length(_) => ApiError::validation(texts::INDEX_KEY_UPDATE_SIZE),
+        }
+    }
+
+    /// The error of an item that an update makes within a transaction: a wrong type is told as of an item that is put.
+    pub fn of_transaction(&self) -> ApiError {
+        match self.fault {
+            KeyFault::Type(_) => self.of_item(),
+            KeyFault::Empty(_) | KeyFault::Length(_) => self.of_update(),
         }
     }
 }
@@ -91,33 +99,57 @@ pub(super) fn length_of(value: &AttributeValue) -> usize {
 }
 
 impl IndexDefinition {
-    /// What an item with this key attribute value is refused for; none: nothing.
-    pub fn fault_of(&self, item: &Item) -> Option<IndexKeyFault<'_>> {
-        for (key, role) in self.keys.all() {
-            if let Some(value) = item.get(&key.name)
-                && let Some(fault) = key_fault(key, role, value)
-            {
-                return Some(IndexKeyFault {
-                    index: &self.name,
-                    key,
-                    fault,
-                });
-            }
-        }
-        None
+    /// What it cannot take among attributes of an item.
+    fn faults_of<'i>(
+        &self,
+        attribute: impl Fn(&str) -> Option<&'i AttributeValue>,
+    ) -> impl Iterator<Item = IndexKeyFault<'_>> {
+        self.keys.all().filter_map(move |(key, role)| {
+            let fault = key_fault(key, role, attribute(&key.name)?)?;
+            Some(IndexKeyFault {
+                index: &self.name,
+                key,
+                fault,
+            })
+        })
     }
 }
 
 impl TableDefinition {
-    /// Refuses an item that has a key attribute of an index with a value that cannot be one.
-    pub fn check_index_keys(&self, item: &Item) -> Result<(), ApiError> {
-        let mut faults = self.indexes.iter().filter_map(|index| index.fault_of(item));
-        faults.next().map_or(Ok(()), |fault| Err(fault.of_item()))
+    /// The fault of the first index by name, as DynamoDB tells it.
+    fn first_fault<'i>(
+        &self,
+        attribute: impl Fn(&str) -> Option<&'i AttributeValue> + Copy,
+        counts: impl Fn(KeyFault) -> bool + Copy,
+    ) -> Option<IndexKeyFault<'_>> {
+        let faults = self.indexes.iter().filter_map(|index| {
+            let mut faults = index.faults_of(attribute);
+            faults.find(|fault| counts(fault.fault))
+        });
+        faults.min_by_key(|fault| fault.index)
     }
 
-    /// Same, of an item that an update makes.
-    pub fn check_updated_index_keys(&self, item: &Item) -> Result<(), ApiError> {
-        let mut faults = self.indexes.iter().filter_map(|index| index.fault_of(item));
-        faults.next().map_or(Ok(()), |fault| Err(fault.of_update()))
+    /// Refuses an item that has a key attribute of an index with a value that cannot be one; `told` says in which words.
+    pub fn check_index_keys(
+        &self,
+        item: &Item,
+        told: fn(&IndexKeyFault<'_>) -> ApiError,
+    ) -> Result<(), ApiError> {
+        let fault = self.first_fault(|name| item.get(name), |_| true);
+        fault.map_or(Ok(()), |fault| Err(told(&fault)))
+    }
+
+    /// Refuses an item that is put with an empty key attribute of an index, whatever else is wrong with it.
+    pub fn check_index_keys_not_empty(&self, item: &Item) -> Result<(), ApiError> {
+        let empty = |fault| matches!(fault, KeyFault::Empty(_));
+        let fault = self.first_fault(|name| item.get(name), empty);
+        fault.map_or(Ok(()), |fault| Err(fault.of_item()))
+    }
+
+    /// Refuses an update that sets a key attribute of an index to this value, which is empty.
+    pub fn check_set_not_empty(&self, name: &str, value: &AttributeValue) -> Result<(), ApiError> {
+        let empty = |fault| matches!(fault, KeyFault::Empty(_));
+        let fault = self.first_fault(|key| (key == name).then_some(value), empty);
+        fault.map_or(Ok(()), |fault| Err(fault.of_update()))
     }
 }

@@ -34,13 +34,19 @@ impl Flow {
 
     /// One that began then, Unix nanoseconds. It has a trace of its own.
     pub fn since(name: &'static str, start_ns: u64) -> Self {
-        let root = TraceContext {
+        let context = TraceContext {
             trace_id: new_trace_id(),
-            span_id: 0,
+            span_id: random_u64(),
             sampled: true,
         };
-        let mut whole = Span::new(root, name, SpanKind::Internal, (start_ns, start_ns));
-        whole.span_id = random_u64();
+        Self::known_as(context, name, start_ns)
+    }
+
+    /// One that began then, Unix nanoseconds, and has this context, which others know.
+    pub fn known_as(context: TraceContext, name: &'static str, start_ns: u64) -> Self {
+        let times = (start_ns, start_ns);
+        let mut whole = Span::new(context.within(0), name, SpanKind::Internal, times);
+        whole.span_id = context.span_id;
         Self {
             name,
             whole,

@@ -20,17 +20,35 @@ thread_local! {
 /// A number for an id: unique, not secret. Never 0.
 pub fn random_u64() -> u64 {
     STATE.with(|state| {
-        let value = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state.set(value);
-        let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (value ^ (value >> 31)).max(1)
+        let value = state.get();
+        state.set(value.wrapping_add(0x9e37_79b9_7f4a_7c15));
+        mixed(value)
     })
+}
+
+/// A step of splitmix64. Never 0.
+fn mixed(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (value ^ (value >> 31)).max(1)
 }
 
 /// The id of a new trace.
 pub fn new_trace_id() -> u128 {
     u128::from(random_u64()) << 64 | u128::from(random_u64())
+}
+
+/// The context of a trace that is known by what it is about, so that whoever knows that can link to it without being told: the same words give the
+/// same context.
+pub fn context_named(words: [u64; 4]) -> TraceContext {
+    let digest =
+        |seed: u64| (words.iter()).fold(mixed(seed), |digest, word| mixed(digest ^ mixed(*word)));
+    TraceContext {
+        trace_id: u128::from(digest(1)) << 64 | u128::from(digest(2)),
+        span_id: digest(3),
+        sampled: true,
+    }
 }
 
 /// The request id of the request that is this span of this trace: 52 characters.
@@ -123,6 +141,21 @@ mod tests {
         let too_large = format!("8{}", "0".repeat(51));
         for wrong in ["", "ABC", &of_another_service, &too_large, &"0".repeat(52)] {
             assert_eq!(trace_of_request_id(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn whoever_knows_what_a_trace_is_about_knows_its_context() {
+        let context = context_named([1, 2, 3, 4]);
+        assert_eq!(context, context_named([1, 2, 3, 4]));
+        assert!(context.is_some() && context.span_id != 0 && context.sampled);
+        for others in [[1, 2, 4, 3], [0, 2, 3, 4], [1, 2, 3, 5], [0; 4]] {
+            let other = context_named(others);
+            assert_ne!(
+                (context.trace_id, context.span_id),
+                (other.trace_id, other.span_id)
+            );
+            assert!(other.is_some());
         }
     }
 

@@ -84,9 +84,7 @@ fn recorders() -> &'static Recorders {
 /// Says how this process traces, once, before its services start. Without it, or without an endpoint, nothing is traced.
 pub fn init(settings: &TraceSettings) {
     // Where nothing is traced as well: what an alert rule asks for is there, and zero.
-    crate::export("evenkeel_traces", "Traces of this process.", || {
-        COUNTS.values()
-    });
+    crate::export("evenkeel_traces", super::words::WORDS, || COUNTS.values());
     if !settings.endpoint.is_empty() {
         // The first word counts.
         let _ = SETTINGS.set(settings.clone());

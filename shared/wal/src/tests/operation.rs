@@ -261,8 +261,8 @@ fn a_growing_segment_is_left_for_a_prepared_one() {
         append_now(&wal, 1, vec![append(last, &[100])]).unwrap();
         assert!(last < 10_000, "still in the first segment");
     }
-    let first = std::fs::metadata(segment::path(dir.path(), 1)).unwrap();
-    assert!(first.len() < u64::from(SEGMENT_BYTES) / 2, "it became full");
+    let written = wal.metrics().bytes;
+    assert!(written < u64::from(SEGMENT_BYTES) / 2, "it became full");
     let prepared = std::fs::metadata(&second).unwrap();
     assert_eq!(prepared.len(), u64::from(SEGMENT_BYTES));
     for index in last + 1..=last + 10 {
@@ -277,6 +277,42 @@ fn a_growing_segment_is_left_for_a_prepared_one() {
     let entries = &recovery.groups[&GroupId(1)].entries;
     assert_eq!(entries.len() as u64, last + 10);
     assert_eq!((recovery.damaged.len(), recovery.torn_bytes), (0, 0));
+}
+
+/// Once a prepared segment is half full, the next one is prepared: a busy log never goes back to a file that grows.
+#[test]
+fn the_next_segment_is_prepared_in_time() {
+    const SEGMENT_BYTES: u32 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options = crate::WalOptions {
+        spare: true,
+        ..model::options(SEGMENT_BYTES)
+    };
+    let (wal, _) = Wal::open(dir.path(), options).unwrap();
+    append_now(&wal, 1, vec![install(0)]).unwrap();
+    let (second, third) = (segment::path(dir.path(), 2), segment::path(dir.path(), 3));
+    let mut last = 0;
+    let mut append_until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            last += 1;
+            append_now(&wal, 1, vec![append(last, &[1_000])]).unwrap();
+            assert!(last < 10_000, "it never comes");
+        }
+    };
+    append_until(&|| second.exists());
+    let spare = dir.path().join(segment::SPARE);
+    assert!(!spare.exists(), "the second segment was made of it");
+    let before = wal.metrics().bytes;
+    append_until(&|| wal.metrics().bytes - before > u64::from(SEGMENT_BYTES) * 3 / 4);
+    let started = std::time::Instant::now();
+    while !spare.exists() {
+        assert!(started.elapsed().as_secs() < 60, "no spare is made");
+        std::thread::yield_now();
+    }
+    append_until(&|| third.exists());
+    assert!(!spare.exists());
+    let prepared = std::fs::metadata(&third).unwrap().len();
+    assert!(prepared >= u64::from(SEGMENT_BYTES), "{prepared}");
 }
 
 /// Readers race with floors, collection and recycling: what they get is right, or they are told that it is gone.

@@ -25,13 +25,25 @@ function svg(tag, attributes, ...children) {
   made.append(...children);
   return made;
 }
-// Keeps the focus where it was: a redraw every two seconds must not take the keyboard away.
+// Keeps the focus and what was scrolled to where they were: a redraw every two seconds must not take the keyboard away. So whatever can have the
+// focus has an id.
 function draw(id, ...children) {
   const place = byId(id);
   const held = place.contains(document.activeElement) ? document.activeElement.id : "";
   const open = new Set([...place.querySelectorAll("details[open]")].map((d) => d.id));
+  const scrolled = [...place.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
   place.replaceChildren(...children.flat().filter((child) => child));
   for (const details of place.querySelectorAll("details")) if (open.has(details.id)) details.open = true;
+  place.querySelectorAll(".scroll").forEach((box, at) => {
+    box.id = `${id}-scroll-${at}`;
+    // What is wider than the window can be scrolled with the keyboard, too.
+    if (box.scrollWidth > box.clientWidth) {
+      box.tabIndex = 0;
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", `${place.closest("section").querySelector("h2").textContent}: scrolls sideways`);
+    }
+    box.scrollLeft = scrolled[at] || 0;
+  });
   if (held && byId(held)) byId(held).focus({ preventScroll: true });
 }
 const number = (n) => (n >= 100 ? Math.round(n).toLocaleString("en") : (Math.round(n * 10) / 10).toLocaleString("en"));
@@ -62,11 +74,13 @@ function rows(head, body, empty) {
 async function act(path, body, question) {
   if (question && !window.confirm(question)) return;
   const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
-  const answer = await fetch(`/console/api/${path}`, { method: "POST", headers, body: JSON.stringify(body || {}) });
+  const answer = await asked(fetch(`/console/api/${path}`, { method: "POST", headers, body: JSON.stringify(body || {}) }));
   const text = answer.status === 204 ? "" : (await answer.json().catch(() => ({}))).message || answer.statusText;
   byId("said").textContent = answer.ok ? text : `Refused: ${text}`;
   return { ok: answer.ok, text };
 }
+// An admin that is gone refuses everything.
+const asked = (answer) => answer.catch((error) => ({ ok: false, status: 0, statusText: `this admin does not answer (${error.message})`, json: async () => ({}) }));
 const button = (id, text, click) => (token ? el("button", { id, type: "button", onclick: click }, text) : null);
 
 function nodeState(node) {
@@ -143,7 +157,7 @@ function strip(shown) {
   const last = Math.floor(state.now_ms / length) * length;
   const by = new Map(shown.bars.map((bar) => [bar.at_ms, bar]));
   const art = svg("svg", { width: windows * width, height, role: "img" });
-  let good = 0, bad = 0;
+  let good = 0, bad = 0, worst = null;
   for (let i = 0; i < windows; i += 1) {
     const at = last - (windows - 1 - i) * length, bar = by.get(at), x = i * width;
     const served = bar ? bar.good / Math.max(1, bar.good + bar.bad) : 1;
@@ -153,6 +167,7 @@ function strip(shown) {
     const rect = svg("rect", { x, y: height - tall, width: width - 1, height: tall, class: `bar-${kind}` });
     if (bar) {
       good += bar.good; bad += bar.bad;
+      if (bar.bad && (!worst || served < worst.served)) worst = { served, at };
       rect.append(svg("title", {}, document.createTextNode(`${clock(at)}: ${(100 * served).toFixed(3)} % of ${bar.good + bar.bad}, ${bar.throttled} throttled, p99 ${bar.p99_ms} ms`)));
     }
     art.append(rect);
@@ -160,16 +175,17 @@ function strip(shown) {
   }
   const share = good + bad ? `${(100 * good / (good + bad)).toFixed(3)} %` : "–";
   art.setAttribute("aria-label", `${scopeOf(shown.scope)}, ${CLASSES[shown.class]}: ${share} over six hours`);
-  return [art, share];
+  return [art, share, worst ? `${clock(worst.at).slice(0, 5)} ${(100 * worst.served).toFixed(1)} %` : "–"];
 }
 function strips() {
   const all = state.availability.strips;
   const group = (title, some, open) => {
     const body = some.map((shown) => {
-      const [art, share] = strip(shown);
-      return [`${scopeOf(shown.scope)}${shown.from_zone ? ` from ${shown.from_zone}` : ""}`, CLASSES[shown.class], art, share, `${shown.p50_ms} ms`, `${shown.p99_ms} ms`];
+      const [art, share, worst] = strip(shown);
+      return [`${scopeOf(shown.scope)}${shown.from_zone ? ` from ${shown.from_zone}` : ""}`, CLASSES[shown.class], art, share, worst, `${shown.p50_ms} ms`, `${shown.p99_ms} ms`];
     });
-    const details = el("details", { class: "strips", id: `strips-${title.replace(/\W/g, "")}` }, el("summary", {}, `${title} (${some.length})`), rows(["Of", "Requests", "Six hours", "#Availability", "#p50 ≤", "#p99 ≤"], body, "nothing yet"));
+    const id = `strips-${title.replace(/\W/g, "")}`;
+    const details = el("details", { class: "strips", id }, el("summary", { id: `${id}-title` }, `${title} (${some.length})`), rows(["Of", "Requests", "Six hours", "#Availability", "#Worst bar", "#p50 ≤", "#p99 ≤"], body, "nothing yet"));
     if (open && !byId(details.id)) details.open = true;
     return details;
   };
@@ -185,7 +201,7 @@ function strips() {
 const heat = (permille) => el("span", {}, el("meter", { min: 0, max: 1000, high: 800, value: Math.min(1000, permille), "aria-label": "heat" }), ` ${Math.round(permille / 10)} %`);
 function tables() {
   const body = state.tables.map((t) => [
-    el("a", { href: "#partitions", onclick: () => { choose(t.name); } }, t.name), number(t.partitions), number(t.items), bytes(t.bytes), number(t.read_units_s), number(t.write_units_s), number(t.refused_units_s), heat(t.heat_permille),
+    el("a", { id: `table-${t.name}`, href: "#partitions", onclick: () => { choose(t.name); } }, t.name), number(t.partitions), number(t.items), bytes(t.bytes), number(t.read_units_s), number(t.write_units_s), number(t.refused_units_s), heat(t.heat_permille),
     [t.without_leader ? `✖ ${t.without_leader} without leader ` : "", t.endangered ? `▲ ${t.endangered} with fewer than three copies` : ""].join("") || "● all right"]);
   draw("table-list", rows(["Table", "#Partitions", "#Items", "#Size", "#Read units/s", "#Write units/s", "#Refused units/s", "Hottest partition", "~State"], body, "no tables"));
   const names = ["", ...state.tables.map((t) => t.name)];
@@ -299,7 +315,7 @@ byId("sign-in").addEventListener("submit", async (event) => {
 byId("trace").addEventListener("submit", async (event) => {
   event.preventDefault();
   const id = byId("request-id").value.trim();
-  const answer = await fetch(`/console/api/trace?request_id=${encodeURIComponent(id)}`);
+  const answer = await asked(fetch(`/console/api/trace?request_id=${encodeURIComponent(id)}`));
   const found = await answer.json().catch(() => ({}));
   if (!answer.ok) { byId("trace-said").textContent = found.message || answer.statusText; return; }
   // A link, not a window: browsers may refuse to open those, and this one can be copied.
@@ -312,6 +328,18 @@ byId("more").addEventListener("click", async () => {
   pages += 1;
   await refreshTable();
   if (state) partitions();
+});
+// Escape puts away what was said, or closes the list that the focus is in.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const details = document.activeElement.closest("details[open]");
+  if (details) {
+    details.open = false;
+    details.querySelector("summary").focus();
+    return;
+  }
+  if (byId("trace-said").contains(document.activeElement)) byId("request-id").focus();
+  for (const id of ["said", "trace-said"]) byId(id).replaceChildren();
 });
 document.addEventListener("visibilitychange", refresh);
 setInterval(refresh, 2000);

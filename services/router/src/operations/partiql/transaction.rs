@@ -7,6 +7,7 @@ use model::error::CancellationReason;
 use model::{ApiError, EncodedKey, ErrorKind, key, size};
 use protocol::item::{ReturnValues, Write, WriteAction};
 
+use super::super::refusal::{Refusal, check_before};
 use super::super::transact_get::{self, Place};
 use super::super::transact_write::{BYTES_MAX, OPERATIONS_MAX, TOKEN_MAX, add_capacity};
 use super::super::{Limits, usable_table_for};
@@ -136,7 +137,7 @@ struct Items {
 
 impl Items {
     /// Notes the item of the next statement.
-    fn add(&mut self, key: Result<&EncodedKey, &ApiError>) -> Result<(), ApiError> {
+    fn add(&mut self, key: Result<&EncodedKey, &Refusal>) -> Result<(), ApiError> {
         match key {
             Ok(key) => {
                 // Encoded keys hold the table's number.
@@ -145,10 +146,8 @@ impl Items {
                 }
                 self.reasons.push(CancellationReason::none());
             }
-            // A table that is not there, or not allowed, is no reason but the answer.
-            Err(error) => {
-                let reason = CancellationReason::of(error).ok_or_else(|| error.clone())?;
-                self.reasons.push(reason);
+            Err(refusal) => {
+                self.reasons.push(refusal.clone().reason()?);
                 self.cancelled = true;
             }
         }
@@ -205,14 +204,15 @@ async fn check<B: Backend>(
     return_on_failure: bool,
     backend: &B,
     context: &Context,
-) -> Result<write::Planned, ApiError> {
+) -> Result<write::Planned, Refusal> {
     let target = exists.target();
     let table =
         usable_table_for("PartiQLSelect", backend, table_of(&target.table), context).await?;
     if let Some(index) = &target.index {
-        return Err(texts::write_to_index(index));
+        return Err(texts::write_to_index(index).into());
     }
     let keyed = exists.keyed(&table.keys)?;
+    check_before(&table, &keyed.key, false, None)?;
     let key = key::key_from_key(&table, &keyed.key)?;
     if let Some(condition) = &keyed.condition {
         condition.check_key_paths(&table.keys)?;
@@ -256,14 +256,14 @@ async fn place<B: Backend>(
     select: Select,
     backend: &B,
     context: &Context,
-) -> Result<Place, ApiError> {
+) -> Result<Place, Refusal> {
     let name = table_of(&select.target.table);
     let table = usable_table_for("PartiQLSelect", backend, name, context).await?;
     let keyed = select
         .single_key(&table.keys)
         .map_err(|_| texts::transaction_needs_key())?;
     if keyed.condition.is_some() {
-        return Err(texts::transaction_needs_key());
+        return Err(texts::transaction_needs_key().into());
     }
     if let Some(projection) = &select.projection {
         projection.check_key_paths(&table.keys)?;
@@ -316,12 +316,15 @@ mod tests {
     #[test]
     fn a_statement_that_does_not_fit_cancels_all() {
         let key = EncodedKey::from_static(b"a");
-        let wrong = ApiError::validation("wrong");
+        let wrong = Refusal::Operation(ApiError::validation("wrong"));
+        let absent = Refusal::Operation(ApiError::resource_not_found());
+        let told_at_once = Refusal::Request(ApiError::validation("empty"));
         let mut items = Items::default();
         items.add(Ok(&key)).expect("the first of its item");
         items.add(Err(&wrong)).expect("a reason");
         assert!(items.add(Ok(&key)).is_err(), "the same item");
-        assert!(items.add(Err(&ApiError::resource_not_found())).is_err());
+        assert!(items.add(Err(&absent)).is_err());
+        assert!(items.add(Err(&told_at_once)).is_err());
         let error = items.finish().expect_err("one does not fit");
         assert_eq!(error.cancellation_reasons.len(), 2);
         assert_eq!(error.cancellation_reasons[1].code, "ValidationError");

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use expression::partiql::{Insert, Statement, WriteReturn};
-use model::error::texts::ITEM_SIZE;
-use model::{ApiError, EncodedKey, ErrorKind, TableDefinition, Units, codec, key, size};
+use model::{ApiError, EncodedKey, ErrorKind, TableDefinition, Units, codec, key};
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
+use super::super::refusal::{Refusal, check_before};
 use super::super::{encode, usable_table_for, written};
 use crate::backend::{Backend, Context};
 use crate::constraints::table_of;
@@ -36,7 +36,7 @@ pub(super) async fn plan<B: Backend>(
     return_on_failure: bool,
     backend: &B,
     context: &Context,
-) -> Result<Planned, ApiError> {
+) -> Result<Planned, Refusal> {
     let target = statement.target();
     let action = match &statement {
         Statement::Insert(_) => "PartiQLInsert",
@@ -46,22 +46,21 @@ pub(super) async fn plan<B: Backend>(
     };
     let table = usable_table_for(action, backend, table_of(&target.table), context).await?;
     if let Some(index) = &target.index {
-        return Err(texts::write_to_index(index));
+        return Err(texts::write_to_index(index).into());
     }
     let keys = &table.keys;
     let (key, action, condition, return_values, inserts) = match statement {
         Statement::Insert(insert) => {
-            if size::item_size(&insert.item) > size::ITEM_BYTES_MAX {
-                return Err(ApiError::validation(ITEM_SIZE));
-            }
+            check_before(&table, &insert.item, true, None)?;
             let key = key::key_from_item(&table, &insert.item)?;
-            table.check_index_keys(&insert.item)?;
+            table.check_index_keys(&insert.item, |fault| fault.of_item())?;
             let action = WriteAction::Put(codec::encode_item(&insert.item));
             let condition = Insert::condition(keys);
             (key, action, condition, ReturnValues::None, true)
         }
         Statement::Update(update) => {
             let keyed = update.keyed(keys)?;
+            check_before(&table, &keyed.key, false, Some(&update.update))?;
             let key = key::key_from_key(&table, &keyed.key)?;
             update.update.check_keys(keys)?;
             let action = WriteAction::Update {
@@ -73,12 +72,13 @@ pub(super) async fn plan<B: Backend>(
         }
         Statement::Delete(delete) => {
             let keyed = delete.keyed(keys)?;
+            check_before(&table, &keyed.key, false, None)?;
             let key = key::key_from_key(&table, &keyed.key)?;
             let values = return_values(delete.returning);
             (key, WriteAction::Delete, keyed.condition, values, false)
         }
-        Statement::Exists(_) => return Err(texts::exists_outside()),
-        Statement::Select(_) => return Err(texts::internal("a SELECT was to be written")),
+        Statement::Exists(_) => return Err(texts::exists_outside().into()),
+        Statement::Select(_) => return Err(texts::internal("a SELECT was to be written").into()),
     };
     if let Some(condition) = &condition {
         condition.check_key_paths(keys)?;
@@ -131,7 +131,9 @@ pub(super) async fn execute<B: Backend>(
     backend: &B,
     context: &Context,
 ) -> Result<Done, ApiError> {
-    let planned = plan(statement, return_on_failure, backend, context).await?;
+    let planned = plan(statement, return_on_failure, backend, context)
+        .await
+        .map_err(Refusal::into_error)?;
     carry_out(planned, backend, context).await
 }
 
