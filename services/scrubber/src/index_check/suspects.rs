@@ -188,7 +188,7 @@ mod tests {
         let it = suspect("a", None);
         suspects.first(0, it.clone(), differs(1));
         assert_eq!(suspects.due(SETTLE_MS - 1), []);
-        assert_eq!(suspects.due(SETTLE_MS), [it.clone()]);
+        assert_eq!(suspects.due(SETTLE_MS), vec![it.clone()]);
         suspects.again(SETTLE_MS, &it, differs(1));
         assert_eq!((suspects.waiting(), suspects.settled().len()), (0, 1));
         // The same item's stale entry is no second one.
