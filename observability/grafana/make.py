@@ -95,6 +95,7 @@ DASHBOARDS = {
         ("Partitions", "short", [("all", "max(evenkeel_scrubber_partitions)"), ("never clean", "max(evenkeel_scrubber_partitions_never_clean)"), ("with findings", "max(evenkeel_scrubber_partitions_with_findings)")]),
         ("Scrubs", "ops", [("done", "sum(rate(evenkeel_scrubber_scrubs_total[$__rate_interval]))"), ("clean", "sum(rate(evenkeel_scrubber_clean_total[$__rate_interval]))"), ("void", "sum(rate(evenkeel_scrubber_void_total[$__rate_interval]))")]),
         ("Digested", "Bps", [("bytes", "sum(rate(evenkeel_scrubber_digested_bytes_total[$__rate_interval]))")]),
+        ("Global indexes", "short", [("all", "max(evenkeel_scrubber_indexes)"), ("that differ from their tables", "max(evenkeel_scrubber_indexes_with_findings)")]),
     ]),
     "admin": ("Control plane", [
         ("Who gives the orders", "short", [("{{instance}}", "evenkeel_admin_active")]),

@@ -228,3 +228,58 @@ def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(m
     harness.wait_until("compared with the archive", lambda: scrubber_metric(mesh, "archive_clean_total") >= 3, timeout_s=60)
     assert scrubber_metric(mesh, "archive_differences_total") == 0
     assert not (mesh.state / "data" / "scrubber-1" / "evidence").exists()
+
+
+def files_with(dev, text):
+    """The partitions whose B-trees hold this text at all three nodes."""
+
+    def at(node):
+        files = (dev.data / f"storage-{node}" / "replicas").glob("*/data.mdb")
+        return {file.parent.name for file in files if text.encode() in file.read_bytes()}
+
+    return at(1) & at(2) & at(3)
+
+
+def test_an_index_that_differs_from_its_table_is_found_and_named():
+    """All replicas of the index are changed alike, so that they agree with each other."""
+    port = harness.free_port()
+    dev = harness.Dev(harness.UNTHROTTLED, "--http", f"127.0.0.1:{port}")
+    number = lambda name: harness.metric(harness.http_get(f"http://127.0.0.1:{port}/metrics"), f"evenkeel_scrubber_{name}")
+    evidence = lambda: list((dev.data / "scrubber" / "evidence").glob("*-index-*.json"))
+    index = {"IndexName": "by-kind", "KeySchema": [{"AttributeName": "kind", "KeyType": "HASH"}], "Projection": {"ProjectionType": "ALL"}}
+    kinds = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "kind")]
+    try:
+        ddb = harness.client(dev.start().url, retries=4)
+        table = "music"
+        ddb.create_table(
+            TableName=table, AttributeDefinitions=kinds, KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            GlobalSecondaryIndexes=[index], BillingMode="PAY_PER_REQUEST",
+        )
+        harness.wait_until("it is active", lambda: ddb.describe_table(TableName=table)["Table"]["TableStatus"] == "ACTIVE")
+        item = lambda pk, text: {"pk": {"S": pk}, "kind": {"S": "all"}, "text": {"S": text}}
+        for n in range(20):
+            ddb.put_item(TableName=table, Item=item(f"item-{n}", f"{TEXT}-{n:03}"))
+        entries = lambda: ddb.scan(TableName=table, IndexName="by-kind")["Count"]
+        harness.wait_until("the index has them", lambda: entries() == 20, timeout_s=60)
+        # Of table and index; which of them is changed makes no difference.
+        wrong = f"{TEXT}-007"
+        changed = min(harness.wait_until("it is in the B-trees", lambda: len(files_with(dev, wrong)) == 2 and files_with(dev, wrong), timeout_s=60))
+        dev.stop()
+        for node in (1, 2, 3):
+            file = dev.data / f"storage-{node}" / "replicas" / changed / "data.mdb"
+            subprocess.run([harness.ROOT / "infra/drills/flip-value", file, wrong], check=True, capture_output=True)
+        assert not evidence()
+        soon = {"FIRST_AFTER_MS": "0", "AGAIN_AFTER_MS": "500", "SETTLE_MS": "1000", "ITEMS_PER_SECOND": "1000"}
+        dev.environment |= {f"EVENKEEL_SCRUBBER__INDEX_{name}": value for name, value in soon.items()}
+        dev.start()
+        harness.wait_until("it is found", evidence, timeout_s=60)
+        found = evidence()[0].read_text()
+        assert "music/index/by-kind" in found and "differs from its table in 1 items" in found and "item-7" in found, found
+        assert TEXT not in found, "evidence holds keys, not values"
+        assert number("indexes_with_findings") == 1 and number("index_differences_total") >= 1
+        assert "SCRUB: an index differs from its table" in dev.output()
+        # Written anew, it is entered anew.
+        ddb.put_item(TableName=table, Item=item("item-7", "new"))
+        harness.wait_until("they are equal again", lambda: number("indexes_with_findings") == 0, timeout_s=60)
+    finally:
+        dev.close()

@@ -90,6 +90,7 @@ async fn table_names(mesh: &Mesh, map: &SharedMap, call_max: Duration) -> Option
         let call = ItemCall {
             partition: SYSTEM,
             forward_to: None,
+            uncharged: false,
             operation: ItemOperation::Page(Box::new(Page {
                 range: system.range.clone(),
                 after,

@@ -1,11 +1,15 @@
 //! The operator's desk: what is scrubbed, how it goes, when it was last clean. Owns the answers' shapes and words.
 
-use protocol::scrub::{Overview, PartitionScrub, Question};
+use protocol::scrub::{IndexScrub, Overview, PartitionScrub, Question};
 
+use crate::index_cycle::is_of;
 use crate::service::{Shared, unix_ms};
 
 /// Partitions in one answer.
 const PARTITIONS_MAX: usize = 1_000;
+
+/// Global indexes in one answer.
+const INDEXES_MAX: usize = 2_000;
 
 /// The answer of the active scrubber.
 pub(crate) fn answer(shared: &Shared, question: &Question) -> Overview {
@@ -61,5 +65,38 @@ pub(crate) fn answer(shared: &Shared, question: &Question) -> Overview {
         },
         partitions,
         next,
+        indexes: indexes(shared, question),
     }
+}
+
+/// The global indexes that are meant, with the first answer only.
+fn indexes(shared: &Shared, question: &Question) -> Vec<IndexScrub> {
+    if question.after.0 > 0 {
+        return Vec::new();
+    }
+    let table = question.table.as_deref();
+    let mut cycle = shared.indexes.lock();
+    if question.now {
+        cycle.wish(table);
+    }
+    let meant = cycle
+        .records()
+        .iter()
+        .filter(|(name, _)| is_of(name, table));
+    let of = |(name, record): (&String, &crate::index_cycle::Record)| IndexScrub {
+        table: name.clone(),
+        state: match cycle.running() == Some(name) {
+            true => {
+                let looked = &shared.index_counts.looked;
+                let looked = looked.load(std::sync::atomic::Ordering::Relaxed);
+                format!("being compared, {looked} items and entries so far")
+            }
+            false if record.state.is_empty() => "not compared yet".to_owned(),
+            false => record.state.clone(),
+        },
+        clean_ms: record.clean_ms,
+        compared_ms: record.compared_ms,
+        finding: record.finding.clone(),
+    };
+    meant.take(INDEXES_MAX).map(of).collect()
 }

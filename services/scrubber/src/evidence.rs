@@ -8,7 +8,7 @@ use bytes::Bytes;
 use paxos::{GroupId, NodeId};
 use serde::Serialize;
 
-use crate::memory;
+use crate::{ScrubberSettings, memory};
 
 /// Where it lies in the scrubber's folder.
 pub(crate) const FOLDER: &str = "evidence";
@@ -81,11 +81,31 @@ pub(crate) fn name(time_ms: u64, partition: GroupId, node: Option<NodeId>) -> St
     format!("{time_ms:020}-{}-{node}.json", partition.0)
 }
 
+/// Name of the object and the file of an index's.
+pub(crate) fn name_of_index(time_ms: u64, entries_table: u64) -> String {
+    format!("{time_ms:020}-index-{entries_table}.json")
+}
+
+/// Writes it into the scrubber's folder; whatever becomes of it is logged.
+pub(crate) async fn write(settings: &ScrubberSettings, name: String, evidence: &Evidence) {
+    let json = match serde_json::to_vec_pretty(evidence) {
+        Ok(json) => json,
+        Err(error) => return tracing::error!(%error, "evidence can't be written"),
+    };
+    let (folder, most) = (settings.data_dir.clone(), settings.evidence_max);
+    let kept = tokio::task::spawn_blocking(move || keep(&folder, &name, &json, most));
+    match kept.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "evidence can't be written"),
+        Err(error) => tracing::error!(%error, "evidence can't be written"),
+    }
+}
+
 /// Writes it into the folder, durably; of older ones, the newest `keep` stay. Blocks.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub(crate) fn keep(folder: &Path, name: &str, json: &[u8], keep: usize) -> io::Result<()> {
+fn keep(folder: &Path, name: &str, json: &[u8], keep: usize) -> io::Result<()> {
     let folder = folder.join(FOLDER);
     fs::create_dir_all(&folder)?;
     memory::replace(&folder.join(name), json)?;

@@ -439,27 +439,15 @@ pub(crate) async fn alarm(
     partition: GroupId,
     node: Option<NodeId>,
 ) {
-    {
-        tracing::error!(
-            partition = evidence.partition,
-            table = evidence.table,
-            finding = evidence.finding,
-            done = evidence.done.join("; "),
-            "SCRUB: copies of a partition differ"
-        );
-        let name = evidence::name(evidence.time_ms, partition, node);
-        let json = match serde_json::to_vec_pretty(&evidence) {
-            Ok(json) => json,
-            Err(error) => return tracing::error!(%error, "evidence can't be written"),
-        };
-        let (folder, keep) = (settings.data_dir.clone(), settings.evidence_max);
-        let kept = tokio::task::spawn_blocking(move || evidence::keep(&folder, &name, &json, keep));
-        match kept.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "evidence can't be written"),
-            Err(error) => tracing::error!(%error, "evidence can't be written"),
-        }
-    }
+    tracing::error!(
+        partition = evidence.partition,
+        table = evidence.table,
+        finding = evidence.finding,
+        done = evidence.done.join("; "),
+        "SCRUB: copies of a partition differ"
+    );
+    let name = evidence::name(evidence.time_ms, partition, node);
+    evidence::write(settings, name, &evidence).await;
 }
 
 /// Why too few replicas could be compared, in words.

@@ -22,9 +22,11 @@ use tracing::{info, warn};
 use crate::ScrubberSettings;
 use crate::cycle::{Cycle, Known};
 use crate::evidence::{self, Evidence};
+use crate::index_cycle::IndexCycle;
+use crate::indexes::IndexCounts;
 use crate::reference::{Archive, Compared, Wanted};
 use crate::round::{Round, alarm};
-use crate::{desk, ledger, memory, nodes};
+use crate::{desk, indexes, ledger, memory, nodes};
 
 /// Time between heartbeats.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -78,7 +80,9 @@ pub(crate) struct Shared {
     /// None: there is no archive.
     pub(crate) archive: Option<Archive>,
     counts: Arc<Counts>,
-    flows: Flows,
+    pub(crate) indexes: Mutex<IndexCycle>,
+    pub(crate) index_counts: IndexCounts,
+    pub(crate) flows: Flows,
     started: Instant,
     /// When the other scrubbers were last heard.
     others: Mutex<BTreeMap<u64, Instant>>,
@@ -132,7 +136,12 @@ impl Shared {
             let finding = record.findings();
             (!finding.is_empty()).then(|| format!("partition {}: {finding}", known.partition.0))
         });
-        found.take(FINDINGS_MAX).collect()
+        let indexes = self.indexes.lock();
+        let differ = indexes.records().iter().filter_map(|(name, record)| {
+            let finding = &record.finding;
+            (!finding.is_empty()).then(|| format!("index {name} {finding}"))
+        });
+        found.chain(differ).take(FINDINGS_MAX).collect()
     }
 
     fn numbers(&self) -> telemetry::Values {
@@ -148,6 +157,11 @@ impl Shared {
         let clean = known.iter().filter_map(|k| of(k)?.clean_ms).min();
         let age = clean.map_or(0, |clean| unix_ms().saturating_sub(clean) / 1_000);
         let counts = &self.counts;
+        let (indexes, differ) = {
+            let cycle = self.indexes.lock();
+            let differ = cycle.records().values().filter(|r| !r.finding.is_empty());
+            (cycle.records().len() as u64, differ.count() as u64)
+        };
         vec![
             ("active", u64::from(self.is_active())),
             ("partitions", known.len() as u64),
@@ -172,6 +186,14 @@ impl Shared {
                 self.archive.as_ref().map_or(0, Archive::waiting) as u64,
             ),
             ("digested_bytes_total", counts.bytes.load(Relaxed)),
+            ("indexes", indexes),
+            ("indexes_with_findings", differ),
+            ("index_checks_total", self.index_counts.checks.load(Relaxed)),
+            (
+                "index_differences_total",
+                self.index_counts.differences.load(Relaxed),
+            ),
+            ("index_void_total", self.index_counts.void.load(Relaxed)),
         ]
     }
 }
@@ -193,6 +215,23 @@ const WORDS: telemetry::Words = &[
         "Time since the partition that was found clean longest ago was.",
     ),
     ("running", "Scrubs under way."),
+    (
+        "index_checks_total",
+        "Comparisons of a global index with its table that came to an end.",
+    ),
+    (
+        "index_differences_total",
+        "Items in which a comparison found a global index to differ from its table.",
+    ),
+    (
+        "index_void_total",
+        "Comparisons of a global index with its table that came to nothing.",
+    ),
+    ("indexes", "Global indexes that are known."),
+    (
+        "indexes_with_findings",
+        "Global indexes that were found to differ from their tables.",
+    ),
     ("scrubs_total", "Scrubs that ended, however."),
     ("clean_total", "Scrubs that found all replicas equal."),
     (
@@ -320,12 +359,14 @@ pub async fn start(
         {
             warn!(%error, "old references stay");
         }
-        anyhow::Ok(memory::load(&folder))
+        anyhow::Ok((memory::load(&folder), indexes::load(&folder)))
     });
-    let records = records.await??;
+    let (records, of_indexes) = records.await??;
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared {
         cycle: Mutex::new(Cycle::new(settings.limits(), records)),
+        indexes: Mutex::new(IndexCycle::new(settings.index_limits(), of_indexes)),
+        index_counts: IndexCounts::default(),
         settings: settings.clone(),
         known: Mutex::default(),
         running: Mutex::default(),
@@ -381,6 +422,7 @@ pub async fn start(
     health.ready.store(true, Relaxed);
     actix::spawn(compare_with_archive(shared.clone()));
     actix::spawn(ledger::keep(shared.clone()));
+    actix::spawn(indexes::compare(shared.clone(), mesh.clone()));
     Ok(Running {
         keeper,
         shared,

@@ -36,6 +36,14 @@ pub struct ScrubberSettings {
     pub keys_named_max: usize,
     /// Files of evidence that are kept.
     pub evidence_max: usize,
+    /// A global secondary index is compared with its table again so long after the last time, milliseconds.
+    pub index_again_after_ms: u64,
+    /// … and for the first time so long after it was first seen, milliseconds: what is made and deleted at once is left alone.
+    pub index_first_after_ms: u64,
+    /// Items and entries a second that are looked at for that, over all indexes: each is a page's part and a strong read.
+    pub index_items_per_second: u64,
+    /// A difference between an index and its table counts if it stays the same for so long, milliseconds: far longer than an index may be behind.
+    pub index_settle_ms: u64,
 }
 
 impl Default for ScrubberSettings {
@@ -53,6 +61,10 @@ impl Default for ScrubberSettings {
             archive_wait_ms_max: 1_800_000,
             keys_named_max: 100,
             evidence_max: 1_000,
+            index_again_after_ms: 86_400_000,
+            index_first_after_ms: 60_000,
+            index_items_per_second: 200,
+            index_settle_ms: 60_000,
         }
     }
 }
@@ -71,8 +83,19 @@ impl ScrubberSettings {
             self.bytes_per_second > 0,
             "scrubber.bytes_per_second must not be 0"
         );
+        anyhow::ensure!(
+            self.index_items_per_second > 0,
+            "scrubber.index_items_per_second must not be 0"
+        );
         anyhow::ensure!(self.scrubs_max > 0, "scrubber.scrubs_max must not be 0");
         Ok(())
+    }
+
+    pub(crate) fn index_limits(&self) -> crate::index_cycle::Limits {
+        crate::index_cycle::Limits {
+            again_after_ms: self.index_again_after_ms,
+            first_after_ms: self.index_first_after_ms,
+        }
     }
 
     pub(crate) fn limits(&self) -> Limits {

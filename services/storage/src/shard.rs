@@ -381,8 +381,9 @@ impl Shard {
             self.env.answers.push((caller, ItemReply::Fault(fault)));
             return;
         };
-        if let Err(error) = group.request(&mut self.env, call.operation, caller) {
-            self.fence(call.partition, error.into());
+        let partition = call.partition;
+        if let Err(error) = group.request(&mut self.env, call, caller) {
+            self.fence(partition, error.into());
         }
     }
 

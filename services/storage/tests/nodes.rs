@@ -653,6 +653,7 @@ async fn a_node_passes_on_what_its_sender_cannot_bring_to_another() {
             projection: None,
         }),
         forward_to: Some(NodeId(to)),
+        uncharged: false,
     };
     let reply = cluster.pass(follower, &call(leader)).await;
     assert!(

@@ -33,6 +33,13 @@ pub(crate) struct Head<'a> {
     /// Subject for answers.
     #[serde(rename = "r", default, borrow)]
     pub reply: Option<&'a str>,
+    /// CRC32C of the encoded head before the four bytes of this number, with which it ends. Only written: it is read by its place.
+    #[serde(
+        rename = "x",
+        skip_deserializing,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub checksum: Option<u32>,
 }
 
 /// What a frame is.
@@ -103,7 +110,22 @@ pub(crate) struct Envelope<'a> {
     /// Of a chunk: which part, of how many, of how many bytes in all.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<(u32, u32, u64)>,
+    /// CRC32C of the encoded envelope before the four bytes of this number, with which it ends, and of the body. Only written: it is read by its
+    /// place.
+    #[serde(
+        rename = "x",
+        skip_deserializing,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub checksum: Option<u32>,
 }
+
+/// Keeps the place of a checksum: the largest number, which takes all five bytes of the encoding.
+const PLACE: Option<u32> = Some(u32::MAX);
+/// What precedes a checksum: its name, and that it is a number of four bytes.
+const CHECKSUM_NAME: [u8; 3] = [0xa1, b'x', 0xce];
+/// Bytes of a checksum.
+const CHECKSUM_BYTES: usize = 4;
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
@@ -150,7 +172,11 @@ fn encode_frame_parts(
 ) -> Result<(), String> {
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX_BYTES]);
-    rmp_serde::encode::write_named(out, envelope).map_err(|error| error.to_string())?;
+    let envelope = Envelope {
+        checksum: PLACE,
+        ..*envelope
+    };
+    rmp_serde::encode::write_named(out, &envelope).map_err(|error| error.to_string())?;
     let envelope_end = out.len();
     body(out)?;
     if out.len() - start > FRAME_BYTES_MAX {
@@ -165,12 +191,35 @@ fn encode_frame_parts(
         u32::try_from(out.len() - envelope_end).map_err(|_| "the body is too large".to_owned())?;
     out[start..start + 2].copy_from_slice(&envelope_bytes.to_be_bytes());
     out[start + 2..start + PREFIX_BYTES].copy_from_slice(&body_bytes.to_be_bytes());
+    let place = envelope_end - CHECKSUM_BYTES;
+    let checksum = checksum(&out[start + PREFIX_BYTES..place], &out[envelope_end..]);
+    out[place..envelope_end].copy_from_slice(&checksum.to_be_bytes());
     Ok(())
+}
+
+fn checksum(before: &[u8], behind: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(before), behind)
+}
+
+/// Whether what was encoded, and the body behind it, is what its sender encoded, as far as that can be told. The checksum is found by its place, without
+/// going by anything that it covers.
+fn is_intact(encoded: &[u8], body: &[u8]) -> bool {
+    let Some((before, wanted)) = encoded.split_last_chunk::<CHECKSUM_BYTES>() else {
+        return true;
+    };
+    !before.ends_with(&CHECKSUM_NAME) || checksum(before, body) == u32::from_be_bytes(*wanted)
 }
 
 /// A head, ready to be put before the frames of every message of one sender.
 pub(crate) fn encode_head(head: &Head<'_>) -> Result<Bytes, String> {
-    let encoded = rmp_serde::to_vec_named(head).map_err(|error| error.to_string())?;
+    let head = Head {
+        checksum: PLACE,
+        ..*head
+    };
+    let mut encoded = rmp_serde::to_vec_named(&head).map_err(|error| error.to_string())?;
+    let place = encoded.len() - CHECKSUM_BYTES;
+    let sum = checksum(&encoded[..place], &[]);
+    encoded[place..].copy_from_slice(&sum.to_be_bytes());
     let length = u16::try_from(encoded.len()).map_err(|_| "the head is too large".to_owned())?;
     let mut out = Vec::with_capacity(encoded.len() + 2);
     out.extend_from_slice(&length.to_be_bytes());
@@ -191,9 +240,18 @@ pub(crate) fn split_message(mut message: Bytes) -> Result<(Bytes, Frames), Malfo
     Ok((head, Frames { rest: message }))
 }
 
+/// Why a head or a frame is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It is not laid out as it has to be.
+    Malformed,
+    /// It was changed on its way.
+    Corrupt,
+}
+
 /// Decode a head.
-pub(crate) fn decode_head(encoded: &[u8]) -> Result<Head<'_>, Malformed> {
-    rmp_serde::from_slice(encoded).map_err(|_| Malformed)
+pub(crate) fn decode_head(encoded: &[u8]) -> Result<Head<'_>, Unreadable> {
+    read(encoded, &[])
 }
 
 /// The frames of a bus message; ends at the first malformed one.
@@ -228,9 +286,19 @@ impl Frames {
     }
 }
 
-/// Decode an envelope.
-pub(crate) fn decode_envelope(encoded: &[u8]) -> Result<Envelope<'_>, Malformed> {
-    rmp_serde::from_slice(encoded).map_err(|_| Malformed)
+/// Decode the envelope of a body.
+pub(crate) fn decode_envelope<'a>(
+    encoded: &'a [u8],
+    body: &[u8],
+) -> Result<Envelope<'a>, Unreadable> {
+    read(encoded, body)
+}
+
+fn read<'a, T: Deserialize<'a>>(encoded: &'a [u8], body: &[u8]) -> Result<T, Unreadable> {
+    match is_intact(encoded, body) {
+        true => rmp_serde::from_slice(encoded).map_err(|_| Unreadable::Malformed),
+        false => Err(Unreadable::Corrupt),
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +311,7 @@ mod tests {
             instance: 7,
             incarnation: 9,
             reply: Some("_mesh.x.r"),
+            ..Head::default()
         };
         let mut out = encode_head(&head).expect("a head").to_vec();
         out.extend_from_slice(frames);
@@ -273,11 +342,20 @@ mod tests {
             (7, 9, Some("_mesh.x.r"))
         );
         let (envelope, body) = frames.next().expect("one").expect("well formed");
-        assert_eq!(decode_envelope(&envelope), Ok(first));
+        let sealed = |encoded: &Bytes, body: &Bytes| {
+            let envelope = decode_envelope(encoded, body).expect("intact");
+            assert!(encoded[..encoded.len() - CHECKSUM_BYTES].ends_with(&CHECKSUM_NAME));
+            (
+                envelope.kind,
+                envelope.correlation,
+                envelope.deadline_unix_ms,
+            )
+        };
+        assert_eq!(sealed(&envelope, &body), (first.kind, 77, 123_456));
         let decoded: (String, u8) = rmp_serde::from_slice(&body).expect("a body");
         assert_eq!(decoded, ("hello".to_owned(), 5));
         let (envelope, body) = frames.next().expect("two").expect("well formed");
-        assert_eq!(decode_envelope(&envelope), Ok(second));
+        assert_eq!(sealed(&envelope, &body), (second.kind, 0, 0));
         assert_eq!(&body[..], b"raw");
         assert!(frames.next().is_none());
     }
@@ -296,7 +374,8 @@ mod tests {
             zz: "later",
         })
         .expect("ok");
-        let envelope = decode_envelope(&encoded).expect("readable");
+        // Nor has it a checksum: it is of an older version.
+        let envelope = decode_envelope(&encoded, b"body").expect("readable");
         assert_eq!(
             (
                 envelope.kind,
@@ -305,6 +384,51 @@ mod tests {
             ),
             (1, 3, 0)
         );
+    }
+
+    /// Version, sender, reply subject, and of each frame kind, correlation and body: what a receiver goes by.
+    type Read = (u16, u64, u64, Option<String>, Vec<(u8, u64, Vec<u8>)>);
+
+    /// What is made of a message; none: some of it is refused.
+    fn understand(message: Bytes) -> Option<Read> {
+        let (head, mut frames) = split_message(message).ok()?;
+        let head = decode_head(&head).ok()?;
+        let mut all = Vec::new();
+        while let Some(frame) = frames.next() {
+            let (envelope, body) = frame.ok()?;
+            let envelope = decode_envelope(&envelope, &body).ok()?;
+            all.push((envelope.kind, envelope.correlation, body.to_vec()));
+        }
+        let reply = head.reply.map(str::to_owned);
+        Some((head.version, head.instance, head.incarnation, reply, all))
+    }
+
+    #[test]
+    fn no_flipped_bit_changes_what_is_read() {
+        let mut frames = Vec::new();
+        let envelope = Envelope {
+            kind: Kind::Call.code(),
+            correlation: 77,
+            deadline_unix_ms: 123_456,
+            ..Envelope::default()
+        };
+        encode_frame(&mut frames, &envelope, &("an item", 5_u8)).expect("encodes");
+        encode_frame(&mut frames, &Envelope::default(), &"another").expect("encodes");
+        let whole = message(1, &frames);
+        let sent = understand(whole.clone()).expect("intact");
+        let mut refused = 0;
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match understand(flipped.into()) {
+                None => refused += 1,
+                // The name of a checksum: it takes that for none, and nothing else is changed.
+                Some(read) => assert_eq!(read, sent, "bit {bit}"),
+            }
+        }
+        // The names of three checksums.
+        let named = 3 * CHECKSUM_NAME.len() * 8;
+        assert!(refused >= whole.len() * 8 - named, "{refused}");
     }
 
     #[test]

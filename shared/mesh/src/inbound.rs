@@ -12,8 +12,8 @@ use crate::chunk::{Assembled, Assembler};
 use crate::deadline::{Deadline, now_unix_ms};
 use crate::delivery::{Delivery, Handler, ReplyTo, Responder, refused, run_handler};
 use crate::envelope::{
-    Envelope, Frames, Head, Kind, PROTOCOL_VERSION, decode_envelope, decode_head, refusal,
-    split_message,
+    Envelope, Frames, Head, Kind, PROTOCOL_VERSION, Unreadable, decode_envelope, decode_head,
+    refusal, split_message,
 };
 use crate::outbox::{Outbox, Outgoing};
 use crate::stats::Stats;
@@ -50,9 +50,9 @@ impl Inbound {
             self.stats.malformed_dropped.one();
             return;
         };
-        let Ok(head) = decode_head(&head) else {
-            self.stats.malformed_dropped.one();
-            return;
+        let head = match decode_head(&head) {
+            Ok(head) => head,
+            Err(why) => return self.drop_unread(why, None),
         };
         if head.version > PROTOCOL_VERSION {
             self.stats.incompatible_refused.one();
@@ -84,9 +84,9 @@ impl Inbound {
         body: Bytes,
         may_be_chunk: bool,
     ) {
-        let Ok(envelope) = decode_envelope(encoded) else {
-            self.stats.malformed_dropped.one();
-            return;
+        let envelope = match decode_envelope(encoded, &body) {
+            Ok(envelope) => envelope,
+            Err(why) => return self.drop_unread(why, Some(context.sender)),
         };
         if envelope.deadline_unix_ms != 0 && envelope.deadline_unix_ms <= context.now_unix_ms {
             self.stats.expired_dropped.one();
@@ -109,6 +109,24 @@ impl Inbound {
             Some(Kind::Call | Kind::Cast) => self.deliver(context, &envelope, body),
             Some(Kind::Chunk) if may_be_chunk => self.assemble(context, &envelope, body),
             Some(Kind::Chunk) | None => self.stats.malformed_dropped.one(),
+        }
+    }
+
+    /// Counts what is dropped. Nobody is answered: whose it was can't be told. It is lost, and sent again as what is lost is.
+    fn drop_unread(&self, why: Unreadable, sender: Option<SenderId>) {
+        if why == Unreadable::Malformed {
+            return self.stats.malformed_dropped.one();
+        }
+        self.stats.corrupt_dropped.one();
+        let so_far = self.stats.corrupt_dropped.get();
+        // A line that breaks must not fill the log.
+        if so_far.is_power_of_two() {
+            let instance = sender.map(|sender| sender.instance);
+            tracing::error!(
+                so_far,
+                instance,
+                "a message was changed on its way: dropped (its checksum does not hold)"
+            );
         }
     }
 
@@ -198,4 +216,45 @@ pub(crate) fn is_subject(subject: &str) -> bool {
                     .bytes()
                     .all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{encode_frame, encode_head};
+
+    #[tokio::test]
+    async fn a_message_with_a_flipped_bit_is_dropped_and_counted_and_the_next_one_is_delivered() {
+        let stats = Arc::new(Stats::default());
+        let inbound = Inbound {
+            calls: Calls::start(stats.clone()),
+            outgoing: Outgoing::new(Bytes::from_static(&[0, 0]), stats.clone()),
+            stats: stats.clone(),
+            assembler: Mutex::new(Assembler::default()),
+        };
+        let mut message = encode_head(&Head::default()).expect("a head").to_vec();
+        let head_bytes = message.len();
+        let cast = Envelope {
+            kind: Kind::Cast.code(),
+            ..Envelope::default()
+        };
+        encode_frame(&mut message, &cast, &"an entry of a log").expect("encodes");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = heard.clone();
+        let handler: Handler = Arc::new(move |delivery: Delivery| {
+            hears.lock().push(delivery.decode::<String>().ok());
+        });
+        // In the head's version, and in the body.
+        for at in [5, message.len() - 4] {
+            let mut flipped = message.clone();
+            flipped[at] ^= 1;
+            inbound.receive(flipped.into(), Some(&handler));
+            assert!(heard.lock().is_empty(), "{at} of {head_bytes}");
+        }
+        assert_eq!(stats.corrupt_dropped.get(), 2);
+        inbound.receive(message.into(), Some(&handler));
+        let all = [Some("an entry of a log".to_owned())];
+        assert_eq!(heard.lock()[..], all);
+        assert_eq!(stats.malformed_dropped.get(), 0);
+    }
 }

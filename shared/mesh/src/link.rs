@@ -111,6 +111,7 @@ impl Link {
             instance: identity.instance,
             incarnation: identity.incarnation,
             reply: Some(&reply),
+            ..Head::default()
         })
         .map_err(MeshError::Settings)?;
         let outgoing = Outgoing::new(head, stats.clone());

@@ -403,7 +403,7 @@ mod tests {
             let (_, mut frames) = split_message(payload).expect("well formed");
             let (envelope, body) = frames.next().expect("one").expect("well formed");
             assert_eq!(
-                decode_envelope(&envelope).expect("one").kind,
+                decode_envelope(&envelope, &body).expect("one").kind,
                 Kind::Chunk.code()
             );
             whole.extend_from_slice(&body);

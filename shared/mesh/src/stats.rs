@@ -33,6 +33,8 @@ pub struct Stats {
     pub stale_dropped: Counter,
     /// Frames or messages that could not be parsed.
     pub malformed_dropped: Counter,
+    /// Frames or messages whose checksum does not hold.
+    pub corrupt_dropped: Counter,
     /// Messages that arrived after their subscription had ended (calls are refused).
     pub unserved_dropped: Counter,
     /// Messages of an unknown protocol version.
@@ -105,6 +107,10 @@ impl Stats {
             "Frames or messages that could not be read.",
         ),
         (
+            "corrupt_dropped_total",
+            "Frames or messages dropped because they were changed on their way: their checksum does not hold.",
+        ),
+        (
             "unserved_dropped_total",
             "Messages that came when their subscription had ended.",
         ),
@@ -152,6 +158,7 @@ impl Stats {
             ("expired_dropped_total", self.expired_dropped.get()),
             ("stale_dropped_total", self.stale_dropped.get()),
             ("malformed_dropped_total", self.malformed_dropped.get()),
+            ("corrupt_dropped_total", self.corrupt_dropped.get()),
             ("unserved_dropped_total", self.unserved_dropped.get()),
             (
                 "incompatible_refused_total",

@@ -24,6 +24,9 @@ pub struct ItemCall {
     /// The storage node that shall answer, if the sender cannot reach it: the receiver passes the call on, without this.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pub forward_to: Option<NodeId>,
+    /// A read of the mesh's own (a scrub's): nobody pays for it, and it is no demand. Writes are charged all the same.
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncharged: bool,
 }
 
 /// What is asked for.

@@ -189,6 +189,25 @@ pub struct Overview {
     pub partitions: Vec<PartitionScrub>,
     /// Where to continue; none = complete.
     pub next: Option<GroupId>,
+    /// Global secondary indexes, compared with their tables; in the first answer, at most 2,000.
+    #[serde(default)]
+    pub indexes: Vec<IndexScrub>,
+}
+
+/// The comparisons of a global secondary index with its table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IndexScrub {
+    /// Name of the table that holds its entries: `TABLE/index/INDEX`.
+    pub table: String,
+    /// What goes on, or how the last comparison ended, in words.
+    pub state: String,
+    /// When one that found no difference began, milliseconds since the epoch; none: never, as far as is known.
+    pub clean_ms: Option<u64>,
+    /// When one last came to its end, whatever came of it.
+    pub compared_ms: Option<u64>,
+    /// What was found, in words; empty = nothing.
+    pub finding: String,
 }
 
 /// The scrubs of one partition.

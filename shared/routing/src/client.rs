@@ -42,6 +42,8 @@ pub struct ClientSettings {
     pub read_try: Duration,
     /// Bounds of the route cache.
     pub routes: RoutesLimits,
+    /// Reads are the mesh's own: no table is charged for them.
+    pub uncharged: bool,
 }
 
 impl ClientSettings {
@@ -54,6 +56,7 @@ impl ClientSettings {
             // Far above a slow disk's p99.9, and several tries fit into a client's patience.
             read_try: Duration::from_millis(800),
             routes: RoutesLimits::default(),
+            uncharged: false,
         }
     }
 }

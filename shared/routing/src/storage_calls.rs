@@ -61,6 +61,7 @@ impl Client {
             partition: info.partition,
             operation,
             forward_to: None,
+            uncharged: self.shared.settings.uncharged,
         };
         loop {
             call.partition = info.partition;

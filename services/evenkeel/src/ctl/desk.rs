@@ -254,9 +254,12 @@ impl Desk {
                 Ok(answer) => {
                     let mut all = std::mem::take(&mut overview.partitions);
                     all.extend(answer.partitions);
+                    let mut indexes = std::mem::take(&mut overview.indexes);
+                    indexes.extend(answer.indexes);
                     let next = answer.next.filter(|next| *next > after);
                     overview = Overview {
                         partitions: all,
+                        indexes,
                         next: None,
                         ..answer
                     };

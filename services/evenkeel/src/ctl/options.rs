@@ -122,8 +122,8 @@ pub(super) enum Action {
         /// Node of the one that comes.
         to: u64,
     },
-    /// Comparisons of partitions' replicas with each other: how they go, when each was last clean, what was found. Exit code 1 while a
-    /// finding stands.
+    /// Comparisons of partitions' replicas with each other, and of global indexes with their tables: how they go, when each was last clean, what was
+    /// found. Exit code 1 while a finding stands.
     Scrub {
         /// Of this table only.
         #[arg(long)]

@@ -6,7 +6,7 @@ use paxos::{GroupId, Role};
 use protocol::operate::{
     MeshHealth, NodeStatus, PartitionStatus, ReplicaStatus, ThroughputStatus, Vitality,
 };
-use protocol::scrub::{Overview, PartitionScrub};
+use protocol::scrub::{IndexScrub, Overview, PartitionScrub};
 
 use super::table::{Side, bytes, duration, table};
 
@@ -95,7 +95,7 @@ pub fn scrubs(overview: &Overview) -> String {
     };
     let rows: Vec<_> = overview.partitions.iter().map(row).collect();
     let findings = overview.partitions.iter().filter(|p| !p.finding.is_empty());
-    let findings: Vec<String> = findings
+    let mut findings: Vec<String> = findings
         .map(|p| format!("! partition {}: {}", p.partition.0, p.finding))
         .collect();
     let mut text = format!(
@@ -105,6 +105,17 @@ pub fn scrubs(overview: &Overview) -> String {
         overview.archive,
         table(&columns, &rows)
     );
+    if !overview.indexes.is_empty() {
+        let columns = [("GLOBAL INDEX", Left), ("CLEAN", Right), ("STATE", Left)];
+        let row = |index: &IndexScrub| {
+            let (name, state) = (index.table.clone(), index.state.clone());
+            vec![name, ago(index.clean_ms), state]
+        };
+        let rows: Vec<_> = overview.indexes.iter().map(row).collect();
+        text.push_str(&format!("\n\n{}", table(&columns, &rows)));
+    }
+    let differ = overview.indexes.iter().filter(|i| !i.finding.is_empty());
+    findings.extend(differ.map(|i| format!("! index {} {}", i.table, i.finding)));
     if !findings.is_empty() {
         text.push_str("\n\n");
         text.push_str(&findings.join("\n"));
@@ -465,5 +476,34 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn scrubs_show_indexes_and_name_what_differs() {
+        let mut overview = Overview {
+            now_ms: 100_000,
+            ..Overview::default()
+        };
+        assert!(!scrubs(&overview).contains("GLOBAL INDEX"));
+        let clean = IndexScrub {
+            table: "music/index/year".into(),
+            state: "clean: 5 items, 4 entries".into(),
+            clean_ms: Some(40_000),
+            ..IndexScrub::default()
+        };
+        let differs = IndexScrub {
+            table: "music/index/genre".into(),
+            state: "differs".into(),
+            finding: "differs from its table in 1 items: {\"pk\":{\"S\":\"a\"}}".into(),
+            ..IndexScrub::default()
+        };
+        overview.indexes = vec![clean, differs];
+        let text = scrubs(&overview);
+        let shown = "GLOBAL INDEX          CLEAN  STATE
+music/index/year   60 s ago  clean: 5 items, 4 entries
+music/index/genre     never  differs
+
+! index music/index/genre differs from its table in 1 items: {\"pk\":{\"S\":\"a\"}}";
+        assert!(text.ends_with(shown), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use paxos::{GroupId, NodeId};
 use protocol::operate::{Answer, Command, NodeStatus};
-use protocol::scrub::{Overview, PartitionScrub};
+use protocol::scrub::{IndexScrub, Overview, PartitionScrub};
 
 use super::desk::Desk;
 use super::{AGAIN, REFUSED, screens};
@@ -27,15 +27,22 @@ impl Desk {
         if wait {
             let began_ms = overview.now_ms;
             let behind = |p: &&PartitionScrub| p.compared_ms.is_none_or(|at| at < began_ms);
+            let late = |i: &&IndexScrub| i.compared_ms.is_none_or(|at| at < began_ms);
             let mut shown = String::new();
             loop {
                 let total = overview.partitions.len();
+                let indexes = overview.indexes.len();
+                let uncompared = overview.indexes.iter().filter(late).count();
                 let left = overview.partitions.iter().filter(behind).count();
                 // Before its first look at them the scrubber knows of no partitions.
-                if left == 0 && total > 0 {
+                if left + uncompared == 0 && total > 0 {
                     break;
                 }
-                let line = format!("{} of {total} partitions compared", total - left);
+                let mut line = format!("{} of {total} partitions compared", total - left);
+                if indexes > 0 {
+                    let done = indexes - uncompared;
+                    line.push_str(&format!(", {done} of {indexes} global indexes"));
+                }
                 if line != shown {
                     eprintln!("{line}");
                     shown = line;
@@ -50,7 +57,8 @@ impl Desk {
             }
         }
         self.print(&overview, || screens::scrubs(&overview))?;
-        let found = overview.partitions.iter().any(|p| !p.finding.is_empty());
+        let differ = overview.indexes.iter().any(|i| !i.finding.is_empty());
+        let found = differ || overview.partitions.iter().any(|p| !p.finding.is_empty());
         Ok(ExitCode::from(if found { REFUSED } else { 0 }))
     }
 

@@ -213,7 +213,13 @@ fn has_room(
 
 impl Store {
     /// Admits a request before it is evaluated; none: the partition has nothing left for it, and nothing was charged.
-    pub(super) fn admit(&mut self, env: &Env, operation: &ItemOperation) -> Option<Charge> {
+    /// `uncharged`: as the call says; it counts for reads.
+    pub(super) fn admit(
+        &mut self,
+        env: &Env,
+        operation: &ItemOperation,
+        uncharged: bool,
+    ) -> Option<Charge> {
         let state = self.partition.state();
         let table = &state.table;
         let node = &env.node;
@@ -234,8 +240,8 @@ impl Store {
             )
         };
         let settles = matches!(operation, ItemOperation::Transact(transact) if transact.settles());
-        if settles {
-            // Paid for when it was prepared; and what is pending must never stay so for want of units.
+        if settles || (uncharged && direction == Direction::Read) {
+            // Paid for when it was prepared; and what is pending must never stay so for want of units. Or nobody pays.
             return Some(Charge {
                 direction,
                 sure,

@@ -3,7 +3,7 @@
 use model::{ApiError, ErrorKind, Units};
 use partition::{Evaluated, PartitionError, command};
 use paxos::{Refusal, Standing};
-use protocol::item::{ItemFault, ItemOperation, ItemReply};
+use protocol::item::{ItemCall, ItemFault, ItemOperation, ItemReply};
 use protocol::transact::Transact;
 
 use super::admission::key_of;
@@ -61,9 +61,10 @@ impl Group {
     pub(crate) fn request(
         &mut self,
         env: &mut Env,
-        operation: ItemOperation,
+        call: ItemCall,
         caller: Caller,
     ) -> Result<(), PartitionError> {
+        let (operation, uncharged) = (call.operation, call.uncharged);
         if let Some(ended) = self.ended_fault(env) {
             env.answers.push((caller, ended));
             return Ok(());
@@ -120,7 +121,7 @@ impl Group {
             env.answers.push((caller, ItemReply::Fault(fault)));
             return Ok(());
         };
-        let Some(charge) = store.admit(env, &operation) else {
+        let Some(charge) = store.admit(env, &operation, uncharged) else {
             let (direction, _) = operation.surely();
             let fault = ItemFault::Throttled {
                 direction,
@@ -161,8 +162,10 @@ impl Group {
         };
         match reply {
             Ok(reply) => {
-                let cost = reply.cost(charge.sure(), strong);
-                store.settle(env, key_of(&operation), charge, cost);
+                if !uncharged {
+                    let cost = reply.cost(charge.sure(), strong);
+                    store.settle(env, key_of(&operation), charge, cost);
+                }
                 let reply = self.located(env, reply);
                 env.answers.push((caller, reply));
                 Ok(())

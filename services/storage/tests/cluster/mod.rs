@@ -205,6 +205,7 @@ impl Cluster {
             partition,
             operation,
             forward_to: None,
+            uncharged: false,
         };
         self.pass(node, &call).await
     }
