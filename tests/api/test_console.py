@@ -134,7 +134,7 @@ def test_the_keyboard_is_enough(console, ddb, simple):
         # Past what is on every page, and back.
         assert tab_to(page, "skip") == ["skip"] and page.js("document.activeElement.getBoundingClientRect().left >= 0")
         page.press("Enter")
-        assert page.js(FOCUS) == "main"
+        has("the content has the focus", f"{FOCUS} === 'main'")
         page.press("Tab", shift=True)
         assert page.js("document.activeElement.textContent") == "Alarms"
 
@@ -182,7 +182,7 @@ def test_the_keyboard_is_enough(console, ddb, simple):
         assert page.js(FOCUS) == f"table-{simple}"
         page.press("Enter")
         has("its partitions are shown", f"ofTable && ofTable.table === '{simple}' && ofTable.partitions.length")
-        assert page.js(FOCUS) == "partitions"
+        has("the partitions have the focus", f"{FOCUS} === 'partitions'")
         page.press("Tab")
         assert page.js(FOCUS) == "of-table"
         passed = tab_to(page, next_leader(page))
