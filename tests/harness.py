@@ -346,8 +346,8 @@ class S3:
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="evenkeel-s3-"))
-        # It takes the same ports 10,000 above, too.
-        self.port = wait_until("free ports for S3", self._ports)
+        # Four for HTTP, four for gRPC. By itself it takes ports 10,000 above for those, and an outgoing connection may have one of them when it starts again.
+        self.port = free_port(count=8)
         self.endpoint = f"http://127.0.0.1:{self.port}"
         identity = {
             "name": "tests",
@@ -361,22 +361,6 @@ class S3:
         )
         self.process = None
 
-    @staticmethod
-    def _ports():
-        port = free_port(count=4)
-        probes = []
-        try:
-            for number in range(port + 10_000, port + 10_004):
-                probes.append(socket.socket())
-                probes[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probes[-1].bind(("127.0.0.1", number))
-            return port
-        except OSError:
-            return None
-        finally:
-            for probe in probes:
-                probe.close()
-
     def start(self):
         binary = Path(sys.executable).with_name("weed")
         log = open(self.folder / "log", "ab")
@@ -385,7 +369,8 @@ class S3:
                 os.environ.get("EVENKEEL_WEED", binary), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0",
                 f"-dir={self.folder}", f"-s3.config={self.folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=1000",
                 f"-s3.port={self.port}", f"-master.port={self.port + 1}", f"-volume.port={self.port + 2}",
-                f"-filer.port={self.port + 3}",
+                f"-filer.port={self.port + 3}", f"-s3.port.grpc={self.port + 4}", f"-master.port.grpc={self.port + 5}",
+                f"-volume.port.grpc={self.port + 6}", f"-filer.port.grpc={self.port + 7}",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
