@@ -19,6 +19,7 @@ mod healing;
 mod indexes;
 mod lease;
 mod ledger;
+mod numbers;
 mod operate;
 mod partitions;
 mod placement;

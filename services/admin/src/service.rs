@@ -24,6 +24,7 @@ use crate::api;
 use crate::console::Console;
 use crate::driver::{Admin, Outcome};
 use crate::founding::{create_replica, founded_table, founding};
+use crate::numbers;
 use crate::operate;
 use crate::records::{COUNTERS, Counters, SYSTEM_GROUP, system_table};
 
@@ -139,7 +140,7 @@ pub async fn start(settings: AdminSettings, mesh: Mesh) -> anyhow::Result<Runnin
         .await?;
     admin.ask_for_pushes();
     let exported = admin.clone();
-    telemetry::export("evenkeel_admin", operate::WORDS, move || exported.numbers());
+    telemetry::export("evenkeel_admin", numbers::WORDS, move || exported.numbers());
     let http = match admin.settings.http.as_str() {
         "" => None,
         address => {
