@@ -47,20 +47,15 @@ struct Stored {
 
 /// What an earlier life left in the folder; nothing, if it cannot be read: then all are compared again. Blocks.
 pub(crate) fn load(folder: &Path) -> BTreeMap<String, Record> {
-    let read = match std::fs::read(folder.join(FILE)) {
-        Ok(bytes) => serde_json::from_slice::<Stored>(&bytes).map_err(|error| error.to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeMap::new(),
-        Err(error) => Err(error.to_string()),
-    };
-    match read {
-        Ok(stored) if stored.version == VERSION => return stored.indexes,
-        Ok(stored) => warn!(
-            version = stored.version,
-            "what was remembered of indexes can't be used"
-        ),
-        Err(error) => warn!(error, "what was remembered of indexes can't be read"),
+    memory::read(&folder.join(FILE), decode).unwrap_or_default()
+}
+
+fn decode(bytes: &[u8]) -> Result<BTreeMap<String, Record>, String> {
+    let stored = serde_json::from_slice::<Stored>(bytes).map_err(|error| error.to_string())?;
+    match stored.version {
+        VERSION => Ok(stored.indexes),
+        other => Err(format!("it is of version {other}")),
     }
-    BTreeMap::new()
 }
 
 fn store(folder: &Path, indexes: BTreeMap<String, Record>) -> std::io::Result<()> {

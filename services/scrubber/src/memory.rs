@@ -22,19 +22,19 @@ struct Stored {
 
 /// What an earlier life left in the folder; nothing, if it cannot be read.
 pub(crate) fn load(folder: &Path) -> BTreeMap<GroupId, Record> {
-    let path = folder.join(FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeMap::new(),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what was remembered of scrubs can't be read");
-            return BTreeMap::new();
-        }
+    read(&folder.join(FILE), decode).unwrap_or_default()
+}
+
+/// What a file says; none: there is no such file, or it can't be read or used (that is told). Blocks.
+pub(crate) fn read<T>(path: &Path, decode: impl FnOnce(&[u8]) -> Result<T, String>) -> Option<T> {
+    let decoded = match fs::read(path) {
+        Ok(bytes) => decode(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
     };
-    decode(&bytes).unwrap_or_else(|why| {
-        tracing::warn!(path = %path.display(), why, "what was remembered of scrubs can't be used");
-        BTreeMap::new()
-    })
+    decoded
+        .inspect_err(|why| tracing::warn!(path = %path.display(), why, "what was remembered of scrubs can't be used"))
+        .ok()
 }
 
 /// Reads what `encode` wrote; in words, why it can't.
