@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use btree::{ReplicaTree, TreeError, TreeOptions, remove_folder, sync_dir};
+use mesh::TraceContext;
 use parking_lot::Mutex;
 use partition::change::{belongs, change_keys};
 use partition::split::{self, Filling, SIDES, Side};
 use partition::{Batch, PartitionState};
 use paxos::{GroupId, Member, PersistOp, Restored};
 use protocol::split::{CommittedSplit, Split};
+use telemetry::traces::split_context;
 use wal::Wal;
 
 const SUFFIX: &str = "child";
@@ -47,6 +49,8 @@ pub(crate) struct Made {
     pub(crate) tree: ReplicaTree,
     pub(crate) state: PartitionState,
     pub(crate) restored: Restored,
+    /// The split that it is a child of, as the traces know it.
+    pub(crate) split: TraceContext,
 }
 
 impl Children {
@@ -271,6 +275,7 @@ impl Children {
                 tree,
                 state,
                 restored,
+                split: split_context(self.parent.0, self.split.left.0, self.split.right.0),
             });
         }
         trees.closed = true;

@@ -293,6 +293,8 @@ impl Group {
             self.healing.reconfigured(env.now, self.id, answer);
         }
         if !output.committed.is_empty() {
+            // Somebody leads.
+            self.election.unless_begun();
             self.apply(env, &output.committed)?;
         }
         if output.lost.is_some() {

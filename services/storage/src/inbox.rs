@@ -152,9 +152,8 @@ pub(crate) enum Event {
     },
     /// A reserved number is not needed.
     Release(GroupId),
-    /// A child's replica is on disk, and the parent's has noted it: it begins, and stands for election at once if the parent was led
-    /// here; with what the split is part of.
-    Begin(Box<Made>, Option<TraceContext>),
+    /// A child's replica is on disk, and the parent's has noted it: it begins, and stands for election at once if the parent was led here.
+    Begin(Box<Made>, bool),
     /// The children's replicas are installed and the parent's state says so, or why not.
     Installed(GroupId, Result<Box<PartitionState>, String>),
     /// This group's entries keep old segments of the WAL alive.

@@ -183,8 +183,8 @@ pub(crate) struct InstallJob {
     pub(crate) member: Member,
     /// Children of which there is another replica on this node.
     pub(crate) others: [bool; 2],
-    /// The parent is led here: what its split is part of.
-    pub(crate) campaign: Option<TraceContext>,
+    /// The parent is led here: the children stand for election.
+    pub(crate) campaign: bool,
     pub(crate) node: Arc<Node>,
 }
 

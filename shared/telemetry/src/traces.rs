@@ -24,7 +24,8 @@ mod words;
 pub use current::{Entered, Within, current, enter, within};
 pub use flows::{Flow, Flows, flows};
 pub use ids::{
-    amazon_trace, context_named, new_trace_id, random_u64, request_id, trace_of_request_id,
+    amazon_trace, context_named, new_trace_id, random_u64, request_id, split_context,
+    trace_of_request_id,
 };
 pub use record::{Answered, Appended, Applied, Call, Lookup, Record, Served};
 pub use recorder::{Recorder, init, join, of, shut_down};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mesh::TraceContext;
 use paxos::GroupId;
-use telemetry::traces::Flow;
+use telemetry::traces::{Flow, split_context};
 
 use crate::records::{SplitPhase, SplitRecord, TableRecord};
 
@@ -23,7 +23,8 @@ struct Seen {
 impl Seen {
     fn new(split: &SplitRecord, table: &str, now_ns: u64) -> Self {
         let child = |child: GroupId| i64::try_from(child.0).unwrap_or(i64::MAX);
-        let flow = Flow::since("split", now_ns)
+        let context = split_context(split.parent.0, split.left.0, split.right.0);
+        let flow = Flow::known_as(context, "split", now_ns)
             .of_partition(split.parent.0)
             .with("db.collection.name", table.to_owned())
             .with("evenkeel.split.cause", split.cause.words())
@@ -160,6 +161,8 @@ mod tests {
         watch.seen(&before, 5);
         let context = watch.context(GroupId(10));
         assert!(context.is_some() && context != watch.context(GroupId(20)));
+        // As its children's replicas know it, and an admin that takes over.
+        assert_eq!(context, split_context(1, 10, 11));
         let ended = watch.changed(&before, &table_with_splits(Vec::new()), 7);
         let texts: Vec<String> = ended.iter().map(|(flow, _)| format!("{flow:?}")).collect();
         assert_eq!(ended[0].0.context(), context);

@@ -159,6 +159,14 @@ mod tests {
         assert!(election.changed(Standing::Follower, 6).is_none());
         assert!(election.changed(Standing::Candidate, 7).is_none());
         assert!(!linked(election.changed(SERVES, 8)));
+        // A child of a split: whoever wins links to that, unless somebody led before.
+        election.because(cause);
+        assert!(election.changed(Standing::Candidate, 9).is_none());
+        assert!(linked(election.changed(SERVES, 10)));
+        election.because(cause);
+        election.unless_begun();
+        assert!(election.changed(Standing::Candidate, 11).is_none());
+        assert!(!linked(election.changed(SERVES, 12)));
     }
 
     #[test]

@@ -78,8 +78,8 @@ pub(super) struct SplitWatch {
     report_at: Millis,
     /// A child that was just begun where the parent was led: since when it stands for election, and when it does next.
     campaign: Option<(Millis, Millis)>,
-    /// What the split is part of, of a parent and of its children; none: it was ordered at another replica.
-    cause: TraceContext,
+    /// The split that a child began with.
+    part_of: TraceContext,
 }
 
 impl Group {
@@ -247,14 +247,18 @@ impl Group {
         SIDES.into_iter().map(child).collect()
     }
 
-    /// A child that begins where the parent was led: it stands for election until somebody leads.
-    pub(crate) fn stand_for_election(
+    /// A child that begins, of this split. Where the parent was led it stands for election until somebody leads.
+    pub(crate) fn begin_as_child(
         &mut self,
         env: &mut Env,
-        cause: TraceContext,
+        split: TraceContext,
+        campaign: bool,
     ) -> Result<(), PartitionError> {
-        self.split_watch.cause = cause;
-        self.split_watch.campaign = Some((env.now, env.now));
+        self.split_watch.part_of = split;
+        self.election.because(split);
+        if campaign {
+            self.split_watch.campaign = Some((env.now, env.now));
+        }
         self.campaign(env)
     }
 
@@ -276,7 +280,7 @@ impl Group {
             // Nobody has answered its probe: where the others were not there yet, it is lost.
             self.step(env, Input::StepDown)?;
         }
-        self.campaign_because(env, self.split_watch.cause)
+        self.campaign_because(env, self.split_watch.part_of)
     }
 }
 

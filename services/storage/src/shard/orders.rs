@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use mesh::TraceContext;
 use partition::{Partition, PartitionState};
 use paxos::{GroupId, Identity, Input, Replica, Restored, Role};
 use protocol::control::{CreateReplica, JoinReplica};
@@ -142,19 +141,18 @@ impl Shard {
     }
 
     /// A child begins.
-    pub(super) fn begin(&mut self, made: Made, campaign: Option<TraceContext>) {
+    pub(super) fn begin(&mut self, made: Made, campaign: bool) {
         let Made {
             group: id,
             tree,
             state,
             restored,
+            split,
         } = made;
         self.creating.remove(&id);
         let partition = Partition::new(state, self.env.node.partition_limits());
         self.found(id, restored, Some(Store::new(partition, tree)), None);
-        if let Some(cause) = campaign {
-            self.with_group(id, |group, env| group.stand_for_election(env, cause));
-        }
+        self.with_group(id, |group, env| group.begin_as_child(env, split, campaign));
     }
 
     /// `FindMiddle`.

@@ -17,6 +17,9 @@ use super::recorder::COUNTS;
 use super::settings::{Protocol, TraceSettings};
 use super::span::Span;
 
+/// So often while a batch gathers it is looked whether it is full.
+const LOOKS: u32 = 5;
+
 /// Who the spans are of.
 #[derive(Clone, Debug)]
 pub(crate) struct Who {
@@ -95,19 +98,41 @@ pub(crate) async fn end_all(within: Duration) {
     }
 }
 
-/// The next span. Once the process ends: those that are left, then none.
+/// Waits for spans and gives what came within `gather`, `batch_max` at most; once the process ends, what is left. None: nothing comes any more.
 async fn next(
     spans: &mut mpsc::Receiver<Span>,
     ending: &mut watch::Receiver<bool>,
-) -> Option<Span> {
+    gather: Duration,
+    batch_max: usize,
+) -> Option<Vec<Span>> {
+    let mut batch = Vec::new();
     if !spans.is_closed() {
-        tokio::select! {
-            span = spans.recv() => return span,
-            _ = ending.wait_for(|ends| *ends) => {}
+        // Asleep while more come: nobody who sends one has to wake it for that.
+        let gathered = async {
+            if let Some(first) = spans.recv().await {
+                batch.push(first);
+                for _ in 0..LOOKS {
+                    if spans.len() + 1 >= batch_max {
+                        break;
+                    }
+                    tokio::time::sleep(gather / LOOKS).await;
+                }
+            }
+        };
+        let ends = tokio::select! {
+            () = gathered => false,
+            _ = ending.wait_for(|ends| *ends) => true,
+        };
+        if ends {
+            spans.close();
         }
-        spans.close();
     }
-    spans.recv().await
+    while batch.len() < batch_max
+        && let Ok(span) = spans.try_recv()
+    {
+        batch.push(span);
+    }
+    (!batch.is_empty()).then_some(batch)
 }
 
 /// Sends what comes until nobody can send any more, or the process ends.
@@ -122,15 +147,10 @@ async fn run(
     let gather = Duration::from_millis(settings.batch_ms);
     let batch_max = settings.batch_spans_max.max(1);
     let mut failing = false;
-    while let Some(first) = next(&mut spans, &mut ending).await {
-        let mut batch = vec![first.into_data(&scope)];
-        let until = tokio::time::Instant::now() + gather;
-        while batch.len() < batch_max {
-            match tokio::time::timeout_at(until, next(&mut spans, &mut ending)).await {
-                Ok(Some(span)) => batch.push(span.into_data(&scope)),
-                Ok(None) | Err(_) => break,
-            }
-        }
+    while let Some(batch) = next(&mut spans, &mut ending, gather, batch_max).await {
+        let batch: Vec<_> = (batch.into_iter())
+            .map(|span| span.into_data(&scope))
+            .collect();
         let count = batch.len() as u64;
         let sent = tokio::time::timeout(time, exporter.export(batch)).await;
         let why = match sent {
@@ -163,16 +183,25 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_queued_when_the_process_ends_still_comes_and_then_nothing() {
-        let (sender, mut spans) = mpsc::channel(4);
+        let (sender, mut spans) = mpsc::channel(8);
         let (ends, mut ending) = watch::channel(false);
         let span = || Span::new(TraceContext::default(), "put", SpanKind::Internal, (1, 2));
-        for _ in 0..2 {
-            sender.try_send(span()).expect("room");
-        }
-        assert!(next(&mut spans, &mut ending).await.is_some());
+        let fill = || (0..5).for_each(|_| sender.try_send(span()).expect("room"));
+        fill();
+        // A full batch does not wait.
+        let hour = Duration::from_secs(3_600);
+        let batch = next(&mut spans, &mut ending, hour, 3).await;
+        assert_eq!(batch.expect("a batch").len(), 3);
+        // What is left of it waits for more, or for its time.
+        let batch = next(&mut spans, &mut ending, Duration::from_millis(5), 3).await;
+        assert_eq!(batch.expect("a batch").len(), 2);
+        fill();
         ends.send_replace(true);
-        assert!(next(&mut spans, &mut ending).await.is_some());
-        assert!(next(&mut spans, &mut ending).await.is_none());
+        for left in [3, 2] {
+            let batch = next(&mut spans, &mut ending, hour, 3).await;
+            assert_eq!(batch.expect("what was queued").len(), left);
+        }
+        assert!(next(&mut spans, &mut ending, hour, 3).await.is_none());
         assert!(sender.try_send(span()).is_err(), "nothing more is taken");
     }
 }

@@ -11,6 +11,8 @@ const TRACE_CHARACTERS: usize = 26;
 /// Characters that hold 64 bits.
 const WORD_CHARACTERS: usize = 13;
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHIJKLMNOPQRSTUV";
+/// First word of what splits are known by.
+const SPLITS: u64 = u64::from_be_bytes(*b"split\0\0\0");
 
 thread_local! {
     /// State of a splitmix64 sequence, seeded at random once a thread.
@@ -49,6 +51,11 @@ pub fn context_named(words: [u64; 4]) -> TraceContext {
         span_id: digest(3),
         sampled: true,
     }
+}
+
+/// The context of the split of partition `parent` into `left` and `right`: known to the admin that carries it out and to every replica of a child.
+pub fn split_context(parent: u64, left: u64, right: u64) -> TraceContext {
+    context_named([SPLITS, parent, left, right])
 }
 
 /// The request id of the request that is this span of this trace: 52 characters.

@@ -107,7 +107,8 @@ impl Keep {
 pub(crate) struct Wanted {
     traces: BTreeMap<u128, u64>,
     messages: BTreeMap<u64, Vec<KeptWork>>,
-    entries: BTreeMap<u64, Vec<KeptWork>>,
+    /// By group and index.
+    entries: BTreeMap<(u64, u64), Vec<KeptWork>>,
     /// Of the traces: most records are of none of them, and that is to cost next to nothing.
     names: Filter,
     len: usize,
@@ -137,14 +138,14 @@ impl Wanted {
             self.names.add(Name::Trace(trace.trace.id()));
             self.traces.insert(trace.trace.id(), trace.since_ns);
         }
-        for (works, wanted) in [
-            (&keep.messages, &mut self.messages),
-            (&keep.entries, &mut self.entries),
-        ] {
-            for work in works {
-                self.since_ns = self.since_ns.min(work.since_ns);
-                wanted.entry(work.number).or_default().push(*work);
-            }
+        for work in &keep.messages {
+            self.since_ns = self.since_ns.min(work.since_ns);
+            self.messages.entry(work.number).or_default().push(*work);
+        }
+        for work in &keep.entries {
+            self.since_ns = self.since_ns.min(work.since_ns);
+            let entry = (work.number, work.index);
+            self.entries.entry(entry).or_default().push(*work);
         }
         true
     }
@@ -175,11 +176,11 @@ impl Wanted {
     pub(crate) fn may_be_in(&self, names: &Filter) -> bool {
         let trace = |id: &u128| names.may_have(Name::Trace(*id));
         let message = |number: &u64| names.may_have(Name::Message(*number));
-        let entry = |work: &KeptWork| names.may_have(Name::Entry(work.number, work.index));
+        let entry = |(group, index): &(u64, u64)| names.may_have(Name::Entry(*group, *index));
         self.len > NAMES_MAX
             || self.traces.keys().any(trace)
             || self.messages.keys().any(message)
-            || self.entries.values().flatten().any(entry)
+            || self.entries.keys().any(entry)
     }
 
     /// Looks at one record.
@@ -213,8 +214,8 @@ impl Wanted {
     }
 
     fn entries(&self, group: u64, first: u64, last: u64) -> impl Iterator<Item = &KeptWork> {
-        let works = self.entries.get(&group).into_iter().flatten();
-        works.filter(move |work| (first..=last).contains(&work.index))
+        let works = self.entries.range((group, first)..=(group, last));
+        works.flat_map(|(_, works)| works)
     }
 
     fn lookup(&self, lookup: &Lookup, found: &mut Found) {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::export::{self, Who};
+use super::filter::Filter;
 use super::keeping::{Found, Keep, KeptTrace, WAIT_NS, Wanted};
 use super::now_ns;
 use super::record::{Record, Ring};
@@ -312,8 +313,7 @@ impl Keeper {
             others.push(own);
             // What was asked for before: only what was noted since.
             let until = self.inner.ring.lock().pushed();
-            others.push(self.look(&young, looked, until));
-            others.push(self.look(&old, looked, until));
+            others.push(self.look(&[&young, &old], looked, until));
             looked = until;
             let now = now_ns();
             if now.saturating_sub(aged_ns) >= WAIT_NS {
@@ -332,25 +332,25 @@ impl Keeper {
                 if fresh.is_empty() {
                     break;
                 }
-                others.push(self.look(&fresh, 0, until));
+                others.push(self.look(&[&fresh], 0, until));
             }
         }
     }
 
     /// Exports what is wanted of the records behind the first `behind` and up to the `until`th; tells the others of what led further, and
     /// gives it back.
-    fn look(&self, wanted: &Wanted, behind: u64, until: u64) -> Keep {
-        if wanted.is_empty() || behind == until {
+    fn look(&self, wanted: &[&Wanted], behind: u64, until: u64) -> Keep {
+        let wanted = wanted.iter().filter(|wanted| !wanted.is_empty());
+        let since_ns = wanted.clone().map(|wanted| wanted.since_ns()).min();
+        let Some(since_ns) = since_ns.filter(|_| behind < until) else {
             return Keep::default();
-        }
-        let part = self
-            .inner
-            .ring
-            .lock()
-            .part(behind, until, wanted.since_ns());
+        };
+        let part = self.inner.ring.lock().part(behind, until, since_ns);
         let mut found = Found::default();
-        part.records(|names| wanted.may_be_in(names))
-            .for_each(|record| wanted.look(record, &mut found));
+        let may_be_in = |names: &Filter| wanted.clone().any(|wanted| wanted.may_be_in(names));
+        for record in part.records(may_be_in) {
+            (wanted.clone()).for_each(|wanted| wanted.look(record, &mut found));
+        }
         for span in found.spans {
             if self.inner.spans.try_send(span).is_err() {
                 COUNTS.dropped.fetch_add(1, Ordering::Relaxed);

@@ -61,7 +61,7 @@ impl Group {
             note: store.partition.note_installed(),
             member,
             others: [left, right].map(|r| r == Reservation::Taken),
-            campaign: leads.then_some(self.split_watch.cause),
+            campaign: leads,
             node: env.node.clone(),
         }));
         splitting.installing = true;

@@ -115,7 +115,6 @@ impl Group {
         if current != generation {
             return caller.stale(current);
         }
-        self.split_watch.cause = caller.cause();
         let (id, at) = (self.id, (self.replica.status().promised, env.unix_ms));
         let Some(store) = &mut self.store else { return };
         let evaluated = store
