@@ -7,6 +7,7 @@ mod open_loop;
 mod page;
 mod peak;
 mod power_off;
+mod sink;
 mod table;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Tables(table::TablesOptions),
     /// Serve the floor: an actix-web handler that echoes the request, with or without one NATS request inside.
     Floor(floor::FloorOptions),
+    /// Take spans (OTLP over HTTP) and throw them away.
+    Sink(sink::SinkOptions),
     /// Answer the floor's NATS requests.
     Echo(floor::EchoOptions),
     /// Break a mesh on a schedule while clients use it, and prove that nothing was lost (infra/power-off starts this).
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Peak(options) => block_on(peak::run(options)),
         Command::Tables(options) => block_on(table::create_many(options)),
         Command::Floor(options) => actix_web::rt::System::new().block_on(floor::serve(options)),
+        Command::Sink(options) => actix_web::rt::System::new().block_on(sink::serve(options)),
         Command::Echo(options) => block_on(floor::echo(options)),
     };
     match outcome {

@@ -20,6 +20,8 @@ pub(crate) const WAIT_NS: u64 = 2_000_000_000;
 const CLOCKS_APART_NS: u64 = 1_000_000_000;
 /// What may be looked for at once; more is dropped.
 const WANTED_MAX: usize = 8_192;
+/// Of a record of more entries than this none is asked for by its name: looking for all at once is no dearer.
+const PROBED_MAX: u64 = 16;
 /// Whoever looks for more than this looks at every record: a block has something of it in any case.
 const NAMES_MAX: usize = 64;
 
@@ -109,7 +111,7 @@ pub(crate) struct Wanted {
     messages: BTreeMap<u64, Vec<KeptWork>>,
     /// By group and index.
     entries: BTreeMap<(u64, u64), Vec<KeptWork>>,
-    /// Of the traces: most records are of none of them, and that is to cost next to nothing.
+    /// Of all of these: most records are of none of them, and that is to cost next to nothing.
     names: Filter,
     len: usize,
     since_ns: u64,
@@ -140,11 +142,13 @@ impl Wanted {
         }
         for work in &keep.messages {
             self.since_ns = self.since_ns.min(work.since_ns);
+            self.names.add(Name::Message(work.number));
             self.messages.entry(work.number).or_default().push(*work);
         }
         for work in &keep.entries {
             self.since_ns = self.since_ns.min(work.since_ns);
             let entry = (work.number, work.index);
+            self.names.add(Name::Entry(entry.0, entry.1));
             self.entries.entry(entry).or_default().push(*work);
         }
         true
@@ -190,27 +194,38 @@ impl Wanted {
             Record::Lookup(lookup) if self.has(lookup.context) => self.lookup(lookup, found),
             Record::Served(served) if self.has(served.context) => self.served(served, found),
             Record::Answered(answered) => {
+                if !self.names.may_have(Name::Message(answered.message)) {
+                    return;
+                }
                 let works = self.messages.get(&answered.message).into_iter().flatten();
-                found
-                    .spans
-                    .extend(works.map(|work| of_answered(answered, work)));
+                let spans = works.map(|work| of_answered(answered, work));
+                found.spans.extend(spans);
             }
-            Record::Appended(done) => {
+            Record::Appended(done) if self.may_have_entries(done.group, done.first, done.last) => {
                 for work in self.entries(done.group, done.first, done.last) {
                     of_appended(done, work, &mut found.spans);
                 }
             }
-            Record::Applied(done) => {
+            Record::Applied(done) if self.may_have_entries(done.group, done.first, done.last) => {
                 let works = self.entries(done.group, done.first, done.last);
                 found.spans.extend(works.map(|work| of_applied(done, work)));
             }
-            Record::Call(_) | Record::Lookup(_) | Record::Served(_) => {}
+            Record::Call(_)
+            | Record::Lookup(_)
+            | Record::Served(_)
+            | Record::Appended(_)
+            | Record::Applied(_) => {}
         }
     }
 
     fn has(&self, context: TraceContext) -> bool {
         self.names.may_have(Name::Trace(context.trace_id))
             && self.traces.contains_key(&context.trace_id)
+    }
+
+    fn may_have_entries(&self, group: u64, first: u64, last: u64) -> bool {
+        let may_have = |index| self.names.may_have(Name::Entry(group, index));
+        last.saturating_sub(first) >= PROBED_MAX || (first..=last).any(may_have)
     }
 
     fn entries(&self, group: u64, first: u64, last: u64) -> impl Iterator<Item = &KeptWork> {
