@@ -85,6 +85,13 @@ impl Keep {
         self.traces.len() + self.messages.len() + self.entries.len()
     }
 
+    /// This, too.
+    pub(crate) fn append(&mut self, other: &Keep) {
+        self.traces.extend_from_slice(&other.traces);
+        self.messages.extend_from_slice(&other.messages);
+        self.entries.extend_from_slice(&other.entries);
+    }
+
     /// Takes out the traces that are looked for already: however many requests of a trace are kept, what was found of it once is not looked for
     /// again. Gives those of `old`, which forgets them: they are to be young again.
     pub(crate) fn pass_over_known(&mut self, young: &Wanted, old: &mut Wanted) -> Keep {

@@ -194,7 +194,9 @@ impl Block {
 /// The latest records: the oldest go when there are too many. Readers get whole blocks, so that they hold up nobody.
 pub(crate) struct Ring {
     blocks: VecDeque<Arc<Block>>,
-    blocks_max: usize,
+    records_max: usize,
+    /// Records in `blocks`.
+    closed: usize,
     open: Block,
     /// Records so far.
     pushed: u64,
@@ -214,7 +216,8 @@ impl Ring {
     pub(crate) fn new(records_max: usize) -> Self {
         Self {
             blocks: VecDeque::new(),
-            blocks_max: (records_max / BLOCK).max(1),
+            records_max: records_max.max(BLOCK),
+            closed: 0,
             open: Block::default(),
             pushed: 0,
         }
@@ -224,11 +227,19 @@ impl Ring {
         self.open.push(record);
         self.pushed += 1;
         if self.open.records.len() == BLOCK {
-            self.blocks
-                .push_back(Arc::new(std::mem::take(&mut self.open)));
-            if self.blocks.len() > self.blocks_max {
-                self.blocks.pop_front();
-            }
+            self.close();
+        }
+    }
+
+    /// Closes the open block; the oldest ones go if there are too many records.
+    fn close(&mut self) {
+        let closed = std::mem::take(&mut self.open);
+        self.closed += closed.records.len();
+        self.blocks.push_back(Arc::new(closed));
+        while self.closed > self.records_max
+            && let Some(oldest) = self.blocks.pop_front()
+        {
+            self.closed -= oldest.records.len();
         }
     }
 
@@ -239,7 +250,11 @@ impl Ring {
 
     /// What is left of the records behind the first `behind` and up to the `until`th, of blocks in which something was done at `since_ns` or
     /// later.
-    pub(crate) fn part(&self, behind: u64, until: u64, since_ns: u64) -> Part {
+    pub(crate) fn part(&mut self, behind: u64, until: u64, since_ns: u64) -> Part {
+        // A copy costs more than a block that is not full, but those of a few records would fill the ring.
+        if self.open.records.len() >= BLOCK / 2 {
+            self.close();
+        }
         let mut blocks = Vec::new();
         let mut first = self.pushed - self.open.records.len() as u64;
         if !self.open.records.is_empty() {
@@ -319,6 +334,23 @@ mod tests {
         // Older blocks are passed over.
         let part = ring.part(0, all, all - 5);
         assert_eq!(numbers(&part).len(), 10);
+    }
+
+    #[test]
+    fn a_ring_that_is_read_often_holds_as_much_in_few_blocks() {
+        let mut ring = Ring::new(4 * BLOCK);
+        for step in [7, BLOCK as u64 / 2, BLOCK as u64 - 1] {
+            for _ in 0..1_000 {
+                let before = ring.pushed();
+                (1..=step).for_each(|n| ring.push(record(before + n)));
+                let new: Vec<u64> = (before + 1..=before + step).collect();
+                assert_eq!(numbers(&ring.part(before, u64::MAX, 0)), new);
+            }
+            assert!(ring.blocks.len() <= 8, "{} blocks", ring.blocks.len());
+            let held = numbers(&ring.part(0, u64::MAX, 0));
+            assert_eq!(held.last(), Some(&ring.pushed()));
+            assert!(held.len() > 2 * BLOCK && held.len() <= 5 * BLOCK);
+        }
     }
 
     #[test]

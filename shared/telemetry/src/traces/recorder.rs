@@ -309,11 +309,13 @@ impl Keeper {
             while let Ok(keep) = heard.try_recv() {
                 others.push(keep);
             }
-            self.tell(&own);
+            let mut told = own.clone();
             others.push(own);
             // What was asked for before: only what was noted since.
             let until = self.inner.ring.lock().pushed();
-            others.push(self.look(&[&young, &old], looked, until));
+            let further = self.look(&[&young, &old], looked, until);
+            told.append(&further);
+            others.push(further);
             looked = until;
             let now = now_ns();
             if now.saturating_sub(aged_ns) >= WAIT_NS {
@@ -332,13 +334,15 @@ impl Keeper {
                 if fresh.is_empty() {
                     break;
                 }
-                others.push(self.look(&[&fresh], 0, until));
+                let further = self.look(&[&fresh], 0, until);
+                told.append(&further);
+                others.push(further);
             }
+            self.tell(&told);
         }
     }
 
-    /// Exports what is wanted of the records behind the first `behind` and up to the `until`th; tells the others of what led further, and
-    /// gives it back.
+    /// Exports what is wanted of the records behind the first `behind` and up to the `until`th. Gives what led further.
     fn look(&self, wanted: &[&Wanted], behind: u64, until: u64) -> Keep {
         let wanted = wanted.iter().filter(|wanted| !wanted.is_empty());
         let since_ns = wanted.clone().map(|wanted| wanted.since_ns()).min();
@@ -356,7 +360,6 @@ impl Keeper {
                 COUNTS.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.tell(&found.further);
         found.further
     }
 
