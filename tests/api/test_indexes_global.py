@@ -232,6 +232,23 @@ def test_composite_keys(ddb):
         assert refused(found, condition=condition, **values) == (
             "RANGE key attributes year must have equality conditions specified in the query because a condition is present on key attribute month"
         )
+
+    def selected(more):
+        where = f"country = 'NL' AND city = 'Delft'{more}"
+        answer = ddb.execute_statement(Statement=f'SELECT pk FROM "{name}"."by-place" WHERE {where}')
+        return [item["pk"]["S"] for item in answer["Items"]]
+
+    for more, expected in [
+        ("", all_of_it),
+        (' ORDER BY "year" DESC, "month" DESC', all_of_it[::-1]),
+        (' AND "year" = 2024 ORDER BY "month" DESC', ["2024-11", "2024-2"]),
+        (' AND "month" = 2', ["2023-2", "2024-2"]),
+    ]:
+        harness.wait_until(f"{more} is selected", lambda: selected(more) == expected)
+    for more in (' ORDER BY "month"', ' ORDER BY "year", "month" DESC'):
+        assert refused(selected, more=more) == (
+            "ORDER BY clause must name the attributes of the sort key from the first one on, all in the same direction"
+        )
     ddb.delete_table(TableName=name)
 
 
@@ -257,4 +274,56 @@ def test_throughput_of_indexes(ddb):
         return index["IndexStatus"], throughput["ReadCapacityUnits"], throughput["WriteCapacityUnits"]
 
     harness.wait_until("the index has its new throughput", lambda: shown() == ("ACTIVE", 7, 8))
+    ddb.delete_table(TableName=name)
+
+
+def test_maxima_and_warm_throughput_of_indexes(ddb):
+    def throughput(reads, writes, warm):
+        return {
+            "OnDemandThroughput": {"MaxReadRequestUnits": reads, "MaxWriteRequestUnits": writes},
+            "WarmThroughput": {"ReadUnitsPerSecond": warm, "WriteUnitsPerSecond": 4_000},
+        }
+
+    def shown(table, name):
+        (index,) = [index for index in table["GlobalSecondaryIndexes"] if index["IndexName"] == name]
+        return {member: index[member] for member in ("IndexStatus", "OnDemandThroughput", "WarmThroughput")}
+
+    def settles(table, name, expected):
+        settled = {"IndexStatus": "ACTIVE", **expected}
+        settled["WarmThroughput"] = {**expected["WarmThroughput"], "Status": "ACTIVE"}
+        harness.wait_until(f"{name} is as asked", lambda: shown(described(ddb, table), name) == settled, timeout_s=90)
+        harness.wait_until("the table is settled", lambda: described(ddb, table)["TableStatus"] == "ACTIVE", timeout_s=90)
+
+    made = throughput(9, 8, 12_001)
+    name = make(ddb, "tuned", GlobalSecondaryIndexes=[INDEX | made])
+    settles(name, "by-kind", made)
+    later = INDEX | {"IndexName": "later"} | throughput(7, 6, 12_002)
+    ddb.update_table(TableName=name, AttributeDefinitions=definitions(TYPES), GlobalSecondaryIndexUpdates=[{"Create": later}])
+    settles(name, "later", throughput(7, 6, 12_002))
+
+    def update(index, **options):
+        updates = [{"Update": {"IndexName": index, **options}}]
+        return ddb.update_table(TableName=name, GlobalSecondaryIndexUpdates=updates)["TableDescription"]
+
+    table = update("later", **throughput(-1, 5, 13_000))
+    assert table["TableStatus"] == "ACTIVE"
+    at = shown(table, "later")
+    assert (at["IndexStatus"], at["OnDemandThroughput"]) == ("ACTIVE", {"MaxWriteRequestUnits": 5})
+    expected = throughput(0, 5, 13_000)
+    del expected["OnDemandThroughput"]["MaxReadRequestUnits"]
+    settles(name, "later", expected)
+    assert refused(update, index="later", WarmThroughput={"ReadUnitsPerSecond": 12_999}) == (
+        "One or more parameter values were invalid: Requested ReadUnitsPerSecond for WarmThroughput for table is lower than current "
+        "WarmThroughput, decreasing WarmThroughput is not supported"
+    )
+    both = [{"Update": {"IndexName": "later", **throughput(1, 1, 13_000)}}, {"Delete": {"IndexName": "later"}}]
+    assert refused(ddb.update_table, TableName=name, GlobalSecondaryIndexUpdates=both) == (
+        "One or more parameter values were invalid: Only one global secondary index update per index is allowed simultaneously. "
+        "Index: later"
+    )
+    other = {"Create": INDEX | {"IndexName": "other"}}
+    types = [{**one, "AttributeType": "B"} if one["AttributeName"] == "kind" else one for one in definitions(TYPES)]
+    assert refused(ddb.update_table, TableName=name, AttributeDefinitions=types, GlobalSecondaryIndexUpdates=[other]) == (
+        "One or more parameter values were invalid: Attribute kind is a key of the table or of an index already, with another type"
+    )
     ddb.delete_table(TableName=name)
