@@ -167,7 +167,8 @@ def test_a_throttled_table_is_told_and_a_planned_drain_is_not(mesh, ddb, alertma
         harness.wait_until("the node leads nothing", lambda: node()["draining"] and node()["leading"] == 0, timeout_s=120, every_s=0.5)
         seen = probes(mesh, "canary-1")
         harness.wait_until("the canary has used it", lambda: probes(mesh, "canary-1") > seen + 60, timeout_s=60, every_s=0.5)
-        mesh.ctl("cancel-drain", "3")
+        # Whoever else writes the node's record at this moment comes first.
+        harness.wait_until("the drain is cancelled", lambda: mesh.ctl("cancel-drain", "3"))
         # Who waited for the drain is told, in one document.
         said = json.loads(drain.communicate(timeout=300)[0])
     assert drain.returncode == 1 and "cancelled" in said["message"], said
