@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections import Counter
 
 import pytest
 
@@ -20,6 +21,12 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[item for item in items if elsewhere(item)])
     items[:] = [item for item in items if not elsewhere(item)]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says which requests were sent again because a server's error answered them (`harness.client`): that should be few."""
+    if harness.repeated:
+        terminalreporter.write_line(f"{len(harness.repeated)} requests were repeated: {Counter(harness.repeated).most_common(10)}")
 
 
 @pytest.fixture(scope="session", params=KINDS)

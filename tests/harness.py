@@ -37,8 +37,13 @@ UNTHROTTLED = {
 }
 
 
-def wait_until(what, condition, timeout_s=30.0, every_s=0.05):
-    """Polls `condition` until it is true; fails with `what` and the last exception after `timeout_s`."""
+# No wait is shorter: a busy machine takes its time for a step, and whoever waits for what comes anyway loses nothing by it.
+WAIT_S_MIN = 180.0
+
+
+def wait_until(what, condition, timeout_s=WAIT_S_MIN, every_s=0.05):
+    """Polls `condition` until it is true; fails with `what` and the last exception after `timeout_s` (at least WAIT_S_MIN)."""
+    timeout_s = max(timeout_s, WAIT_S_MIN)
     end = time.monotonic() + timeout_s
     last = None
     while time.monotonic() < end:
@@ -52,18 +57,27 @@ def wait_until(what, condition, timeout_s=30.0, every_s=0.05):
     raise AssertionError(f"not within {timeout_s} s: {what} (last error: {last!r})")
 
 
+# Ports that were given away less than so long ago may be about to be listened on.
+_GIVEN_S = 120
+_given = {}
+
+
 def free_port(count=1):
-    """First of `count` neighbouring ports that nobody listens on. Below the range that outgoing connections draw from, and within
-    EVENKEEL_TEST_PORTS: two runs at a time with ranges of their own can't take what the other is about to use."""
+    """First of `count` neighbouring ports that nobody listens on, nor was told to just now. Below the range that outgoing connections draw
+    from, and within EVENKEEL_TEST_PORTS: two runs at a time with ranges of their own can't take what the other is about to use."""
     low, high = (int(end) for end in os.environ.get("EVENKEEL_TEST_PORTS", "20000-32000").split("-"))
-    for _ in range(200):
+    for _ in range(2_000):
         port = random.randrange(low, high - count)
+        now = time.monotonic()
+        if any(now - _given.get(number, -_GIVEN_S) < _GIVEN_S for number in range(port, port + count)):
+            continue
         probes = []
         try:
             for number in range(port, port + count):
                 probes.append(socket.socket())
                 probes[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probes[-1].bind(("127.0.0.1", number))
+            _given.update(dict.fromkeys(range(port, port + count), now))
             return port
         except OSError:
             continue
@@ -73,9 +87,27 @@ def free_port(count=1):
     raise RuntimeError("no free port range")
 
 
-def client(url, retries=0, read_timeout_s=20, service="dynamodb", **kwargs):
-    """A boto3 DynamoDB client; without retries unless asked, so that tests see every answer."""
-    return boto3.client(
+# Requests that a steady client repeated, as (operation, status): told at the end of a run.
+repeated = []
+
+
+def _again(response=None, operation=None, attempts=1, **_):
+    """For botocore: how long to wait before a request is sent again; none: it is not."""
+    if response is None or attempts > 5:
+        return None
+    status, error = response[0].status_code, response[1].get("Error", {})
+    # What was sent before may still be at work: its token says so.
+    in_progress = attempts > 1 and error.get("Code") == "TransactionInProgressException"
+    if status < 500 and not in_progress:
+        return None
+    repeated.append((operation.name, status))
+    return 0.2 * attempts
+
+
+def client(url, retries=0, read_timeout_s=60, service="dynamodb", steady=True, **kwargs):
+    """A boto3 DynamoDB client; without retries unless asked, so that tests see every answer. A `steady` one sends again what a server's
+    error (5xx) answers, as every SDK does: a machine that stands still for a second costs a leader its lease, and is no test's business."""
+    made = boto3.client(
         service,
         endpoint_url=url,
         region_name="us-east-1",
@@ -84,11 +116,14 @@ def client(url, retries=0, read_timeout_s=20, service="dynamodb", **kwargs):
         config=Config(
             retries={"total_max_attempts": retries + 1, "mode": "standard"},
             read_timeout=read_timeout_s,
-            connect_timeout=3,
+            connect_timeout=10,
             max_pool_connections=64,
             **kwargs,
         ),
     )
+    if steady:
+        made.meta.events.register(f"needs-retry.{made.meta.service_model.service_id.hyphenize()}", _again)
+    return made
 
 
 @contextlib.contextmanager
@@ -130,9 +165,21 @@ def strong_reads(ddb):
             ddb.meta.events.unregister(event, hook)
 
 
+def write_all(ddb, table, requests):
+    """Writes these requests of BatchWriteItem, at most 25, to the last one: what was left unprocessed is sent again."""
+    left = requests
+
+    def written():
+        nonlocal left
+        left = ddb.batch_write_item(RequestItems={table: left})["UnprocessedItems"].get(table)
+        return not left
+
+    wait_until("the batch is written", written)
+
+
 def answers(url):
     """Whether the endpoint serves an API call."""
-    client(url, read_timeout_s=3).list_tables()
+    client(url, read_timeout_s=5, steady=False).list_tables()
     return True
 
 
@@ -177,7 +224,7 @@ class Dev:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, how=signal.SIGTERM, timeout_s=20):
+    def stop(self, how=signal.SIGTERM, timeout_s=120):
         self.process.send_signal(how)
         return self.process.wait(timeout=timeout_s)
 
@@ -205,7 +252,7 @@ class Mounts:
 
     def run(self, *command):
         """Runs a command among these file systems."""
-        done = subprocess.run([*self.enter, *map(str, command)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*self.enter, *map(str, command)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{command}: {done.returncode} {done.stdout} {done.stderr}"
         return done.stdout
 
@@ -242,9 +289,10 @@ class Mesh:
             "EVENKEEL_PORT": str(self.port),
             "EVENKEEL_STATE_DIR": str(self.state),
             "EVENKEEL_BIN_DIR": str(BIN_DIR),
+            "EVENKEEL_READY_SECONDS": "240",
         }
 
-    def run(self, script, *arguments, timeout_s=180):
+    def run(self, script, *arguments, timeout_s=300):
         done = subprocess.run(
             [*(self.mounts.enter if self.mounts else []), ROOT / "infra" / "local" / script, *arguments],
             env=self.environment,
@@ -271,7 +319,7 @@ class Mesh:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode in exit_codes, f"{arguments}: {done.returncode} {done.stdout} {done.stderr}"
         return json.loads(done.stdout)
@@ -279,7 +327,18 @@ class Mesh:
     def ctl_command(self, *arguments):
         """What to run for that."""
         nats = next(p["port"] for p in self.status()["processes"] if p["name"] == "nats")
-        return [BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}", "--output", "json", *arguments]
+        return [BIN_DIR / "evenkeel", "ctl", "--nats", f"nats://127.0.0.1:{nats}", "--output", "json", "--timeout", "60", *arguments]
+
+    def split(self, place, *options):
+        """Splits a partition (`table/number`); returns once its two children have its place. A split that is refused is ordered again: what
+        must be at rest for it comes to rest."""
+        table, number = place.rsplit("/", 1)
+
+        def is_split():
+            now = self.partitions(table)
+            return len([p for p in now if p["parent"] == int(number)]) == 2 and int(number) not in [p["partition"] for p in now]
+
+        wait_until(f"{place} is split", lambda: is_split() or self.ctl("split", place, *options, "--wait", exit_codes=(0, 1))["done"])
 
     def partitions(self, table):
         return self.ctl("partitions", "--table", table)
@@ -396,7 +455,7 @@ class S3:
             region_name="us-east-1",
             aws_access_key_id=self.KEY,
             aws_secret_access_key=self.SECRET,
-            config=Config(retries={"total_max_attempts": 1}, read_timeout=10, connect_timeout=3, s3={"addressing_style": "path"}),
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=30, connect_timeout=10, s3={"addressing_style": "path"}),
         )
 
     def settings(self, prefix="mesh"):
@@ -422,7 +481,7 @@ class S3:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -447,5 +506,5 @@ def metric(text, name):
 
 
 def http_get(url):
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return answer.read().decode()

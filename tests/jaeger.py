@@ -34,7 +34,7 @@ class Trace:
 def fetch(pages, trace_id):
     """The trace as it is by now; None if there is none."""
     try:
-        with urllib.request.urlopen(f"{pages}/api/traces/{trace_id}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{pages}/api/traces/{trace_id}", timeout=60) as answer:
             data = json.load(answer)["data"][0]
     except urllib.error.HTTPError as error:
         assert error.code == 404
@@ -55,7 +55,7 @@ def flow(pages, service, name, cause=None, **tags):
 def flows(pages, service, name, cause=None, **tags):
     """All of them, the newest first."""
     query = urllib.parse.urlencode({"service": service, "operation": name, "limit": 100})
-    with urllib.request.urlopen(f"{pages}/api/traces?{query}", timeout=5) as answer:
+    with urllib.request.urlopen(f"{pages}/api/traces?{query}", timeout=60) as answer:
         found = json.load(answer)["data"] or []
     for data in found:
         trace = Trace(data["spans"], data["processes"])

@@ -60,6 +60,17 @@ class Overload:
             else:
                 self.failed.append(error.response["Error"])
 
+    def settles(self, seconds, least, most):
+        """Returns once, over so many seconds, no more than `most` units a second were admitted, and no less than `least` if more was asked for
+        all the time. Not every window is like that: after a moment in which nobody got any time, what was saved meanwhile is spent."""
+        seen = []
+        for _ in range(10):
+            got, wanting = self.rate_over(seconds)
+            seen.append((round(got, 2), wanting))
+            if got <= most and (got >= least or not wanting):
+                return
+        raise AssertionError(f"between {least} and {most} units a second are wanted: {seen}")
+
     def rate_over(self, seconds):
         """Units a second that were admitted over at least `seconds`, and whether more was asked for in each of them."""
         started, before, wanting = time.monotonic(), self.admitted, True

@@ -165,7 +165,7 @@ start() { # NAME
   echo $! >"$state/$name.pid"
   # until it is recognisable (it is this script for a moment), or has ended already
   local step
-  for ((step = 0; step < 100; step++)); do
+  for ((step = 0; step < 1500; step++)); do
     if alive "$name" || ! [ -d "/proc/$!" ]; then break; fi
     sleep 0.02
   done

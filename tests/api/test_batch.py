@@ -1,5 +1,6 @@
 """BatchWriteItem and BatchGetItem."""
 
+import harness
 from faults import fails, invalid
 
 
@@ -8,9 +9,13 @@ def puts(key, count, **attributes):
 
 
 def test_write_then_get(ddb, simple, key):
-    answer = ddb.batch_write_item(RequestItems={simple: puts(key, 25, v={"N": "1"})})
+    # What a moment's trouble leaves unprocessed is asked for again.
+    all_of = lambda call, left, **request: harness.wait_until(f"no {left}", lambda: not (answer := call(**request))[left] and answer)
+    answer = all_of(ddb.batch_write_item, "UnprocessedItems", RequestItems={simple: puts(key, 25, v={"N": "1"})})
     assert answer["UnprocessedItems"] == {}
-    answer = ddb.batch_get_item(
+    answer = all_of(
+        ddb.batch_get_item,
+        "UnprocessedKeys",
         RequestItems={
             simple: {
                 "Keys": [{"pk": {"S": f"{key}-{i}"}} for i in range(30)],
@@ -23,7 +28,7 @@ def test_write_then_get(ddb, simple, key):
     assert answer["UnprocessedKeys"] == {}
     assert sorted(i["pk"]["S"] for i in answer["Responses"][simple]) == sorted(f"{key}-{i}" for i in range(25))
     assert answer["ConsumedCapacity"] == [{"TableName": simple, "CapacityUnits": 30.0}]
-    ddb.batch_write_item(RequestItems={simple: [{"DeleteRequest": {"Key": {"pk": {"S": f"{key}-{i}"}}}} for i in range(25)]})
+    harness.write_all(ddb, simple, [{"DeleteRequest": {"Key": {"pk": {"S": f"{key}-{i}"}}}} for i in range(25)])
     answer = ddb.batch_get_item(
         RequestItems={simple: {"Keys": [{"pk": {"S": f"{key}-0"}}], "ConsistentRead": True}}
     )
@@ -31,12 +36,8 @@ def test_write_then_get(ddb, simple, key):
 
 
 def test_several_tables(ddb, simple, ranged, key):
-    ddb.batch_write_item(
-        RequestItems={
-            simple: puts(key, 1),
-            ranged: [{"PutRequest": {"Item": {"pk": {"S": key}, "sk": {"S": "x"}}}}],
-        }
-    )
+    writes = {simple: puts(key, 1), ranged: [{"PutRequest": {"Item": {"pk": {"S": key}, "sk": {"S": "x"}}}}]}
+    harness.wait_until("the batch is written", lambda: not ddb.batch_write_item(RequestItems=writes)["UnprocessedItems"])
     answer = ddb.batch_get_item(
         RequestItems={
             simple: {"Keys": [{"pk": {"S": f"{key}-0"}}], "ConsistentRead": True},

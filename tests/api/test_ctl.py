@@ -22,10 +22,11 @@ def nats(endpoint):
 
 def ctl(*arguments):
     """Exit code, standard output, standard error."""
-    command = [harness.BIN_DIR / "evenkeel", "ctl", "--output", "json", *map(str, arguments)]
+    patience = [] if "--timeout" in arguments else ["--timeout", "60"]
+    command = [harness.BIN_DIR / "evenkeel", "ctl", "--output", "json", *patience, *map(str, arguments)]
     # Without what the tests' own environment says of buses and traces.
     environment = {name: value for name, value in os.environ.items() if name not in ("EVENKEEL_NATS", "EVENKEEL_TRACES_URL", "TRACEPARENT")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout, done.stderr
 
 

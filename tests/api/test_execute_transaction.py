@@ -120,8 +120,16 @@ def test_a_token_makes_it_once(ddb, simple, key):
     token = str(uuid.uuid4())
     add = (f'UPDATE "{simple}" SET n = n + 1 WHERE pk = ?', key)
     insert = (f"INSERT INTO \"{simple}\" VALUE {{'pk': ?}}", f"{key}-new")
+
+    def again():
+        """Until the first one is noted as done, it is "in progress"."""
+        try:
+            return run(ddb, add, insert, ClientRequestToken=token)
+        except ddb.exceptions.TransactionInProgressException:
+            return None
+
     for _ in range(3):
-        run(ddb, add, insert, ClientRequestToken=token)
+        harness.wait_until("it is noted as done", again)
     assert read(ddb, simple, key)["n"] == {"N": "2"}
     fails(
         "IdempotentParameterMismatchException",

@@ -180,6 +180,17 @@ def test_writes_cost_what_they_change_in_indexes(ddb, local):
     assert moved["ConsumedCapacity"]["LocalSecondaryIndexes"] == {"by-score": {"CapacityUnits": 2.0}}
 
 
+def test_transactions_tell_of_the_collections_that_they_change(ddb, local, ledger):
+    def put_of(sk):
+        return {"Put": {"TableName": local, "Item": {"pk": {"S": "together"}, "sk": {"S": sk}}}}
+
+    key = {"pk": {"S": "nobody"}, "sk": {"S": "a"}}
+    check = {"ConditionCheck": {"TableName": local, "Key": key, "ConditionExpression": "attribute_not_exists(pk)"}}
+    answer = ddb.transact_write_items(TransactItems=[put_of("a"), check, put_of("b")], ReturnItemCollectionMetrics="SIZE")
+    collection = {"ItemCollectionKey": {"pk": {"S": "together"}}, "SizeEstimateRangeGB": [0.0, 1.0]}
+    assert answer["ItemCollectionMetrics"] == {local: [collection]}
+
+
 def test_index_keys_have_their_types(ddb, local):
     mismatch = refused(put, ddb=ddb, table=local, pk="types", sk="a", score="high")
     assert mismatch == (

@@ -134,7 +134,7 @@ def test_batches(ddb, loose, bare):
     def gets(count):
         return {bare: {"Keys": [{"pk": {"S": "batch"}, "sk": {"S": str(n)}} for n in range(count)], "ConsistentRead": True}}
 
-    ddb.batch_write_item(RequestItems=puts(25))
+    harness.write_all(ddb, bare, puts(25)[bare])
     assert len(ddb.batch_get_item(RequestItems=gets(100))["Responses"][bare]) == 25
     invalid(None, loose.batch_write_item, RequestItems=puts(26))
     invalid(None, loose.batch_get_item, RequestItems=gets(101))

@@ -2,20 +2,15 @@
 
 import pytest
 
+import harness
 from faults import invalid
 
 
 @pytest.fixture(scope="module")
 def books(ddb, numbered):
     for start in range(0, 100, 25):
-        ddb.batch_write_item(
-            RequestItems={
-                numbered: [
-                    {"PutRequest": {"Item": {"pk": {"S": "books"}, "sk": {"N": str(i - 50)}, "even": {"BOOL": i % 2 == 0}}}}
-                    for i in range(start, start + 25)
-                ]
-            }
-        )
+        items = [{"pk": {"S": "books"}, "sk": {"N": str(i - 50)}, "even": {"BOOL": i % 2 == 0}} for i in range(start, start + 25)]
+        harness.write_all(ddb, numbered, [{"PutRequest": {"Item": item}} for item in items])
     return numbered
 
 

@@ -61,7 +61,7 @@ def test_a_policy_is_kept_and_obeyed(ddb, guarded):
     assert error["Message"].endswith(
         f" is not authorized to perform: dynamodb:PutItem on resource: {guarded.arn} with an explicit deny in a resource-based policy"
     )
-    assert ddb.get_item(TableName=guarded.name, Key=item)["Item"] == item
+    assert ddb.get_item(TableName=guarded.name, Key=item, ConsistentRead=True)["Item"] == item
     fails("PolicyNotFoundException", absent, ddb.delete_resource_policy, ResourceArn=guarded.arn, ExpectedRevisionId="1")
     assert ddb.delete_resource_policy(ResourceArn=guarded.arn)["RevisionId"] == revision
     guarded.active()

@@ -2,6 +2,7 @@
 
 import pytest
 
+import harness
 from faults import invalid
 
 
@@ -11,14 +12,8 @@ def stock(ddb):
 
     name = make_table(ddb, range_type="N")
     for start in range(0, 300, 25):
-        ddb.batch_write_item(
-            RequestItems={
-                name: [
-                    {"PutRequest": {"Item": {"pk": {"S": f"p{i % 40}"}, "sk": {"N": str(i)}, "v": {"N": str(i)}}}}
-                    for i in range(start, start + 25)
-                ]
-            }
-        )
+        items = [{"pk": {"S": f"p{i % 40}"}, "sk": {"N": str(i)}, "v": {"N": str(i)}} for i in range(start, start + 25)]
+        harness.write_all(ddb, name, [{"PutRequest": {"Item": item}} for item in items])
     yield name
     ddb.delete_table(TableName=name)
 

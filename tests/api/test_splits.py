@@ -123,15 +123,15 @@ def test_one_partition_becomes_four_by_the_operators_word(endpoint, ddb):
     make(ddb, "ordered")
     for start in range(0, 300, 25):
         items = [{"pk": {"S": "long"}, "sk": {"N": str(n)}} for n in range(start, start + 25)]
-        ddb.batch_write_item(RequestItems={"ordered": [{"PutRequest": {"Item": i}} for i in items]})
+        harness.write_all(ddb, "ordered", [{"PutRequest": {"Item": i}} for i in items])
     clients = Clients(endpoint.url, "ordered")
     [whole] = harness.wait_until("its leader is heard", lambda: [p for p in endpoint.partitions("ordered") if p["leader"]])
     parent = whole["partition"]
     inside = json.dumps({"pk": {"S": "long"}, "sk": {"N": "150"}})
-    assert endpoint.ctl("split", f"ordered/{parent}", "--at", inside, "--wait")["done"]
+    endpoint.split(f"ordered/{parent}", "--at", inside)
     for half in endpoint.partitions("ordered"):
         assert half["parent"] == parent
-        assert endpoint.ctl("split", f"ordered/{half['partition']}", "--wait")["done"]
+        endpoint.split(f"ordered/{half['partition']}")
     clients.rest()
     assert len(endpoint.partitions("ordered")) == 4
     check(ddb, "ordered", clients.acknowledged)

@@ -133,7 +133,7 @@ def test_iterators_stand_where_they_were_asked_to(ddb, streams, table_of):
     latest = iterator(streams, arn, home, "LATEST")
     assert streams.get_records(ShardIterator=latest)["Records"] == []
     put(ddb, table, "a", n={"N": "9"})
-    [record] = streams.get_records(ShardIterator=latest)["Records"]
+    [record] = harness.wait_until("its record is there", lambda: streams.get_records(ShardIterator=latest)["Records"])
     assert record["dynamodb"]["NewImage"]["n"] == {"N": "9"}
 
 
@@ -239,10 +239,17 @@ def test_a_reader_gets_each_change_once_over_splits_and_a_new_leader(endpoint, d
     [whole] = harness.wait_until("its leader is heard", lambda: [p for p in endpoint.partitions(table) if p["leader"]])
     parent = whole["partition"]
     inside = json.dumps({"pk": {"S": "k4"}})
-    assert endpoint.ctl("split", f"{table}/{parent}", "--at", inside, "--wait")["done"]
+    endpoint.split(f"{table}/{parent}", "--at", inside)
     write(2)
-    half = max(endpoint.partitions(table), key=lambda partition: partition["items"])["partition"]
-    assert endpoint.ctl("split", f"{table}/{half}", "--wait")["done"]
+
+    def counted():
+        """Both halves, once what they hold has been heard."""
+        halves = endpoint.partitions(table)
+        return sum(partition["items"] for partition in halves) == 10 and halves
+
+    halves = harness.wait_until("the items of both halves are counted", counted)
+    half = max(halves, key=lambda partition: partition["items"])["partition"]
+    endpoint.split(f"{table}/{half}")
     write(3)
     leaf = endpoint.partitions(table)[0]
     other = next(replica["node"] for replica in leaf["replicas"] if replica["node"] != leaf["leader"])
@@ -250,10 +257,14 @@ def test_a_reader_gets_each_change_once_over_splits_and_a_new_leader(endpoint, d
     reader.round()
     reader.restart()
     write(4)
-    shards = described(streams, arn)["Shards"]
+
+    def lineage():
+        shards = described(streams, arn)["Shards"]
+        closed = [shard for shard in shards if "EndingSequenceNumber" in shard["SequenceNumberRange"]]
+        return (len(shards), len(closed)) == (5, 2) and shards
+
+    shards = harness.wait_until("five shards, two of them closed", lineage)
     names = [shard["ShardId"] for shard in shards]
-    closed = [shard for shard in shards if "EndingSequenceNumber" in shard["SequenceNumberRange"]]
-    assert (len(shards), len(closed)) == (5, 2)
     for shard in shards[1:]:
         assert names.index(shard["ParentShardId"]) < names.index(shard["ShardId"])
     children = streams.describe_stream(StreamArn=arn, ShardFilter={"Type": "CHILD_SHARDS", "ShardId": names[0]})

@@ -21,7 +21,7 @@ def test_life_of_a_table(ddb, key):
     assert made["TableStatus"] in ("CREATING", "ACTIVE")
     assert made["TableArn"].endswith(f":table/{name}")
     assert made["ProvisionedThroughput"]["ReadCapacityUnits"] == 5
-    ddb.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ddb.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 180})
     table = ddb.describe_table(TableName=name)["Table"]
     assert table["KeySchema"] == HASH and table["AttributeDefinitions"] == PK
     assert table["TableStatus"] == "ACTIVE" and table["TableId"] == made["TableId"]
@@ -46,7 +46,7 @@ def test_life_of_a_table(ddb, key):
 
     ddb.put_item(TableName=name, Item={"pk": {"S": "a"}})
     assert ddb.delete_table(TableName=name)["TableDescription"]["TableStatus"] == "DELETING"
-    ddb.get_waiter("table_not_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ddb.get_waiter("table_not_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 180})
     fails("ResourceNotFoundException", f"Requested resource not found: Table: {name} not found", ddb.describe_table, TableName=name)
     fails("ResourceNotFoundException", None, ddb.get_item, TableName=name, Key={"pk": {"S": "a"}})
 
@@ -60,7 +60,7 @@ def test_a_recreated_table_is_empty(ddb, key):
         ddb.put_item(TableName=name, Item={"pk": {"S": "a"}})
         assert ddb.scan(TableName=name, ConsistentRead=True)["Count"] == 1
         ddb.delete_table(TableName=name)
-        ddb.get_waiter("table_not_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+        ddb.get_waiter("table_not_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 180})
 
 
 def test_list_pages(ddb, table_of):

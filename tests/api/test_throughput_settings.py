@@ -135,6 +135,11 @@ def test_maximum_of_on_demand_tables(ddb, table_of):
     )
     name = table_of(OnDemandThroughput={"MaxReadRequestUnits": 100})
     assert settled(ddb, name)["OnDemandThroughput"] == {"MaxReadRequestUnits": 100}
+    shown = ddb.update_table(TableName=name, OnDemandThroughput={"MaxWriteRequestUnits": 50})["TableDescription"]
+    assert shown["TableStatus"] == "ACTIVE"
+    # The table need not be waited for.
+    shown = ddb.update_table(TableName=name, OnDemandThroughput={"MaxWriteRequestUnits": 40})["TableDescription"]
+    assert shown["OnDemandThroughput"] == {"MaxReadRequestUnits": 100, "MaxWriteRequestUnits": 40}
     ddb.update_table(TableName=name, OnDemandThroughput={"MaxWriteRequestUnits": 50})
     assert settled(ddb, name)["OnDemandThroughput"] == {"MaxReadRequestUnits": 100, "MaxWriteRequestUnits": 50}
     ddb.update_table(TableName=name, OnDemandThroughput={"MaxReadRequestUnits": -1, "MaxWriteRequestUnits": -1})
@@ -144,8 +149,10 @@ def test_maximum_of_on_demand_tables(ddb, table_of):
 def test_warm_throughput_never_sinks(ddb, table_of):
     name = table_of(WarmThroughput={"ReadUnitsPerSecond": 12_001})
     assert settled(ddb, name)["WarmThroughput"] == {"ReadUnitsPerSecond": 12_001, "WriteUnitsPerSecond": 4_000, "Status": "ACTIVE"}
-    ddb.update_table(TableName=name, WarmThroughput={"WriteUnitsPerSecond": 5_000})
-    assert settled(ddb, name)["WarmThroughput"]["WriteUnitsPerSecond"] == 5_000
+    shown = ddb.update_table(TableName=name, WarmThroughput={"WriteUnitsPerSecond": 5_000})["TableDescription"]
+    assert (shown["TableStatus"], shown["WarmThroughput"]["Status"]) == ("ACTIVE", "UPDATING")
+    warm = {"ReadUnitsPerSecond": 12_001, "WriteUnitsPerSecond": 5_000, "Status": "ACTIVE"}
+    harness.wait_until("it is warm", lambda: ddb.describe_table(TableName=name)["Table"]["WarmThroughput"] == warm, timeout_s=90)
     invalid(
         "One or more parameter values were invalid: Requested ReadUnitsPerSecond for WarmThroughput for table is lower than "
         "current WarmThroughput, decreasing WarmThroughput is not supported",

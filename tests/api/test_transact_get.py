@@ -3,6 +3,7 @@
 import pytest
 from botocore.exceptions import ClientError
 
+import harness
 from faults import fails, invalid
 
 
@@ -62,10 +63,6 @@ def test_validation(ddb, simple, key):
 
 def test_a_hundred_items(ddb, simple, key):
     for i in range(0, 100, 25):
-        ddb.batch_write_item(
-            RequestItems={
-                simple: [{"PutRequest": {"Item": {"pk": {"S": f"{key}-{n}"}}}} for n in range(i, i + 25)]
-            }
-        )
+        harness.write_all(ddb, simple, [{"PutRequest": {"Item": {"pk": {"S": f"{key}-{n}"}}}} for n in range(i, i + 25)])
     answer = ddb.transact_get_items(TransactItems=[get(simple, f"{key}-{i}") for i in range(100)])
     assert [r["Item"]["pk"]["S"] for r in answer["Responses"]] == [f"{key}-{i}" for i in range(100)]

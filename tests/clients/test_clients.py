@@ -112,6 +112,18 @@ def test_javascript_sdk(endpoint):
 
 
 @pytest.mark.one_kind
+def test_javascript_sdk_streams(endpoint):
+    assert node("streams.mjs", endpoint) == {
+        "stream": [1, "DISABLED", "NEW_AND_OLD_IMAGES", True],
+        "records": [["INSERT", "a", None, "1"], ["MODIFY", "a", "1", "2"], ["REMOVE", "a", "2", None]],
+        "after": ["MODIFY", "REMOVE"],
+        "bytes": [0, 255],
+        "dated": True,
+        "refused": ["ResourceNotFoundException", "ResourceNotFoundException"],
+    }
+
+
+@pytest.mark.one_kind
 def test_electrodb(endpoint, ledger):
     assert node("electro.mjs", endpoint) == {
         "unprocessed": 0,

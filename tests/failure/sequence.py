@@ -17,7 +17,7 @@ import reference
 from operations import Random, Run, tidy
 
 # For how long a read, or a write that was certainly not done, is tried again.
-AGAIN_S = 60
+AGAIN_S = 180
 # The request was refused, and nothing was done: for want of room, or because a dead coordinator's transaction still has the item.
 REFUSED = ("ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "TransactionConflictException")
 
@@ -33,7 +33,7 @@ class Careful:
     READS = ("get_item", "query", "scan", "batch_get_item", "transact_get_items")
 
     def __init__(self, urls):
-        self.clients = [harness.client(url, read_timeout_s=10) for url in urls]
+        self.clients = [harness.client(url, read_timeout_s=10, steady=False) for url in urls]
         self.turn = 0
 
     def __getattr__(self, operation):

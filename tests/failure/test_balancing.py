@@ -35,7 +35,7 @@ class Reader(threading.Thread):
 
     def __init__(self, url, table):
         super().__init__()
-        self.ddb, self.table = harness.client(url, retries=2), table
+        self.ddb, self.table = harness.client(url, retries=8), table
         self.stopping = threading.Event()
         self.reads = 0
         self.errors = []
@@ -81,10 +81,14 @@ def test_tenants_of_a_node_under_pressure_part(mesh):
         harness.wait_until(f"{table} is led", lambda: leader(mesh, table))
     harness.wait_until("leaders are spread", lambda: spread(mesh), timeout_s=60)
     # Of four tables two are led by the same node of the three.
-    led_by = collections.defaultdict(list)
-    for table in tables:
-        led_by[leader(mesh, table)].append(table)
-    node, tenants = next((node, tables[:2]) for node, tables in led_by.items() if len(tables) > 1)
+
+    def shared():
+        led_by = collections.defaultdict(list)
+        for table in tables:
+            led_by[leader(mesh, table)].append(table)
+        return next(((node, tables[:2]) for node, tables in led_by.items() if node and len(tables) > 1), None)
+
+    node, tenants = harness.wait_until("two are led by one node", shared)
     with Reader(mesh.url, tenants[0]) as first, Reader(mesh.second_url, tenants[1]) as second:
         harness.wait_until("one tenant is led elsewhere", lambda: len({leader(mesh, t) for t in tenants} - {None}) == 2, timeout_s=60)
         before = [reader.reads for reader in (first, second)]

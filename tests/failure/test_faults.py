@@ -4,7 +4,6 @@ built anew from its peers.
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -58,10 +57,6 @@ def healthy(mesh):
     return harness.metric(text, "evenkeel_admin_partitions_endangered") == 0
 
 
-def alive(mesh, name=NODE):
-    return Path(f"/proc/{(mesh.state / f'{name}.pid').read_text().strip()}").exists()
-
-
 def new_table(mesh):
     """A table, and the groups of its partitions on the node."""
     before = set(groups(mesh))
@@ -75,7 +70,7 @@ def size(mesh, group):
 
 def test_a_replaced_disk_is_filled_again(mesh):
     """A node comes back with an empty disk, and there is no other one in its zone: all that it held is copied to it."""
-    harness.wait_until("all is well", lambda: healthy(mesh), timeout_s=120)
+    harness.wait_until("all is well", lambda: healthy(mesh), timeout_s=300)
     table, _ = new_table(mesh)
     with Traffic([mesh.url, mesh.second_url], table) as traffic:
         traffic.wait_for_writes(100)
@@ -88,7 +83,7 @@ def test_a_replaced_disk_is_filled_again(mesh):
         def is_filled():
             return (data(mesh) / "replicas").exists() and groups(mesh) == before and healthy(mesh)
 
-        harness.wait_until("it has all of them again", is_filled, timeout_s=120, every_s=0.5)
+        harness.wait_until("it has all of them again", is_filled, timeout_s=300, every_s=0.5)
         # And they count: with another node gone, nothing can be written without them.
         mesh.kill("storage-1")
         traffic.every_key_moves()
@@ -112,6 +107,8 @@ def test_damage_is_fenced_replica_by_replica(mesh):
         ddb.put_item(TableName=running_table, Item={"pk": {"S": "x"}, "filler": {"S": "x" * 200_000}})
         (running,) = harness.wait_until("it is flushed", lambda: [g for g in of_running if size(mesh, g) > 200_000])
         two.wait_for_writes(100)
+        segments = lambda: [s for s in (data(mesh) / "wal").glob("*.wal") if b"needle-in-the-log" in s.read_bytes()]
+        harness.wait_until("the node has it in its log", segments)
 
         # A data file that was cut, and a flipped bit in a record of the log.
         mesh.kill(NODE)
@@ -128,7 +125,7 @@ def test_damage_is_fenced_replica_by_replica(mesh):
         assert hits > 0
         mesh.start_one(NODE)
         until_fenced(mesh, cut, "tree_damaged")
-        flipped = set(fenced(mesh)) - {cut}
+        flipped = harness.wait_until("another one is fenced", lambda: set(fenced(mesh)) - {cut})
         assert len(flipped) == 1 and flipped < of_flipped, "all others are whole"
         until_fenced(mesh, *flipped, "log_damaged")
         one.every_key_moves()
@@ -142,12 +139,12 @@ def test_damage_is_fenced_replica_by_replica(mesh):
             nonlocal number
             number += 1
             ddb.put_item(TableName=running_table, Item={"pk": {"S": "x"}, "n": {"N": str(number)}})
-            return not alive(mesh)
+            return not mesh.alive(NODE)
 
         harness.wait_until("the node meets the missing pages", dead, timeout_s=60)
         mesh.start_one(NODE)
         until_fenced(mesh, running, "crashed")
-        assert set(fenced(mesh)) == {cut, running} | flipped, "all others are whole"
+        harness.wait_until("these three are fenced, all others are whole", lambda: set(fenced(mesh)) == {cut, running} | flipped)
         one.every_key_moves()
 
         # The newest segment of the log is gone: nothing on this node can be trusted.
@@ -159,18 +156,19 @@ def test_damage_is_fenced_replica_by_replica(mesh):
         until_fenced(mesh, min(of_cut), "log_damaged")
         one.every_key_moves()
         two.every_key_moves()
-        # Answers 200, or this raises: a node with fenced replicas serves the others.
-        harness.http_get(f"http://127.0.0.1:{mesh.port + 13}/readyz")
+        # It answers 200: a node with fenced replicas serves the others.
+        readyz = f"http://127.0.0.1:{mesh.port + 13}/readyz"
+        harness.wait_until("the node is ready", lambda: harness.http_get(readyz) is not None)
 
         # An admin has all of them built anew, on the same node: there is no other in its zone.
         damaged = set(groups(mesh))
         mesh.start_one("admin")
-        harness.wait_until("all are healed", lambda: not fenced(mesh) and set(groups(mesh)) == damaged, timeout_s=120)
+        harness.wait_until("all are healed", lambda: not fenced(mesh) and set(groups(mesh)) == damaged, timeout_s=300)
         assert not list((data(mesh) / "replicas").glob("*/fenced")) + list((data(mesh) / "replicas").glob("*/crashed"))
         one.every_key_moves(timeout_s=60)
 
         # They hold everything: with one of the other nodes dead, every write needs them.
-        harness.wait_until("they have a vote and are in step", lambda: healthy(mesh), timeout_s=120)
+        harness.wait_until("they have a vote and are in step", lambda: healthy(mesh), timeout_s=300)
         mesh.kill("storage-1")
         one.every_key_moves(timeout_s=60)
         two.every_key_moves(timeout_s=60)

@@ -9,6 +9,8 @@ import itertools
 import threading
 import time
 
+from botocore.exceptions import ClientError
+
 import harness
 
 
@@ -28,7 +30,9 @@ class Key:
 class Traffic:
     """Writers and strong readers over several endpoints; use as a context manager."""
 
-    def __init__(self, urls, table, writers=6, readers=3):
+    def __init__(self, urls, table, writers=6, readers=3, steady=False):
+        """`steady`: with clients that send again what a server's error answers."""
+        self.steady = steady
         self.table = table
         # Keys of its own: another run's numbers would look like writes from the future.
         run = next(_numbers)
@@ -53,11 +57,11 @@ class Traffic:
     def __exit__(self, *_):
         self.stopping.set()
         for thread in self.threads:
-            thread.join(timeout=60)
+            thread.join(timeout=120)
             assert not thread.is_alive(), "a client thread hangs"
 
     def clients(self):
-        return [harness.client(url, read_timeout_s=10) for url in self.urls]
+        return [harness.client(url, read_timeout_s=10, steady=self.steady) for url in self.urls]
 
     def write(self, key, number):
         clients = self.clients()
@@ -72,7 +76,8 @@ class Traffic:
             except Exception as error:  # ambiguous or refused: either is allowed; the next number follows
                 self.errors.append((time.monotonic(), "write", repr(error)[:200]))
                 number += 1  # the other router
-                self.stopping.wait(0.02)
+                # Without an answer the write may still be on its way: the next one must not overtake it.
+                self.stopping.wait(0.02 if isinstance(error, ClientError) else 1)
                 continue
             with key.lock:
                 key.acknowledged = value
@@ -104,12 +109,12 @@ class Traffic:
                 key.seen = max(key.seen, value)
             number += 1
 
-    def wait_for_writes(self, count, timeout_s=30):
+    def wait_for_writes(self, count, timeout_s=120):
         """Returns once `count` more writes were acknowledged."""
         goal = len(self.acknowledged_at) + count
         harness.wait_until(f"{count} more writes", lambda: len(self.acknowledged_at) >= goal, timeout_s)
 
-    def every_key_moves(self, timeout_s=30):
+    def every_key_moves(self, timeout_s=120):
         """Returns once each key has a newly acknowledged write: every partition serves."""
         before = [key.acknowledged for key in self.keys]
         harness.wait_until(

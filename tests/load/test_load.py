@@ -56,7 +56,7 @@ holds = "ok() + conflicts() == 2 * 100 + 3 * 150 + 2 * 40 + 20 + 80 + 20"
 """
 
 
-def load(*arguments, timeout_s=180, **environment):
+def load(*arguments, timeout_s=600, **environment):
     done = subprocess.run(
         [LOAD, *map(str, arguments)], env={**os.environ, **environment}, capture_output=True, text=True, timeout=timeout_s
     )
@@ -146,6 +146,7 @@ def test_the_mesh_is_started_for_a_scenario_and_its_caches_are_emptied(tmp_path)
         EVENKEEL_PORT=str(harness.free_port(count=40)),
         EVENKEEL_STATE_DIR=str(tmp_path / "state"),
         EVENKEEL_BIN_DIR=str(harness.BIN_DIR),
+        EVENKEEL_READY_SECONDS="240",
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(page.with_suffix(".json").read_text())

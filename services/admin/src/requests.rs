@@ -214,6 +214,14 @@ pub(crate) struct TableChange {
     pub(crate) stream: Option<StreamChange>,
 }
 
+impl TableChange {
+    /// Whether the table stays `ACTIVE` to its users meanwhile.
+    pub(crate) fn is_unnoticed(&self) -> bool {
+        let others = self.class.is_some() || self.protection.is_some() || self.stream.is_some();
+        !others && self.throughput.is_unnoticed() && self.indexes.are_unnoticed()
+    }
+}
+
 impl UpdateTable {
     /// Validates what can be validated without the table.
     pub(crate) fn validate(self) -> Result<TableChange, ApiError> {

@@ -233,8 +233,7 @@ fn check_self(call: &ApiCall, resource: &str, policy: &Policy) -> Result<(), Api
 
 /// The partitions, and through them the routers, learn of it as of any other change.
 fn mark_changed(definition: &mut TableDefinition) {
-    definition.version += 1;
-    definition.status = TableStatus::Updating;
+    definition.note_change(false);
 }
 
 /// The tables that a call names, by name or within an ARN.

@@ -178,6 +178,16 @@ pub(crate) fn index_update_not_one() -> ApiError {
          must be specified",
     )
 }
+pub(crate) fn index_updated_twice(index: &str) -> ApiError {
+    invalid(format!(
+        "Only one global secondary index update per index is allowed simultaneously. Index: {index}"
+    ))
+}
+pub(crate) fn attribute_of_other_type(name: &str) -> ApiError {
+    invalid(format!(
+        "Attribute {name} is a key of the table or of an index already, with another type"
+    ))
+}
 pub(crate) fn one_online_index() -> ApiError {
     limit_exceeded(
         "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table".to_owned(),

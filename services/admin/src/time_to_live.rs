@@ -75,14 +75,13 @@ fn apply(
     ttl.attribute = enabled.then(|| attribute.to_owned());
     ttl.changed_attribute = attribute.to_owned();
     ttl.changed_ms = now_ms;
-    definition.version += 1;
-    definition.status = TableStatus::Updating;
+    definition.note_change(false);
     Ok(())
 }
 
 /// `TimeToLiveDescription`.
 pub(crate) fn describe(definition: &TableDefinition) -> Value {
-    let settling = definition.status == TableStatus::Updating;
+    let settling = definition.shown_status() == TableStatus::Updating;
     let described = definition
         .ttl
         .describe(settling && definition.ttl.changed_ms > 0);

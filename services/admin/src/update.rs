@@ -84,14 +84,13 @@ impl Admin {
                 continue;
             }
             self.change_record(&name, |definition| {
-                let mut changed = follow_mode(table, definition);
+                let followed = follow_mode(table, definition);
                 if let Some((_, throughput)) = asked {
                     throughput.apply(definition, now_ms)?;
-                    changed = true;
                 }
-                if changed {
-                    definition.version += 1;
-                    definition.status = TableStatus::Updating;
+                if followed || asked.is_some() {
+                    let unnoticed = asked.is_some_and(|(_, asked)| asked.is_unnoticed());
+                    definition.note_change(unnoticed && !followed);
                 }
                 Ok(())
             })
@@ -139,7 +138,7 @@ impl Admin {
             token,
         } = stored;
         self.make_index_tables(&record.definition).await?;
-        record.definition.status = TableStatus::Active;
+        record.definition.note_settled();
         let before = record.definition.clone();
         let indexes = &mut record.definition.indexes;
         indexes.retain(|i| i.global().is_none_or(|g| g.status != TableStatus::Deleting));
@@ -221,9 +220,9 @@ impl Admin {
     }
 }
 
-/// Refuses changes to a table that is being made, changed or dropped.
+/// Refuses changes to a table that is being made, changed or dropped. What its users do not notice they need not wait for.
 pub(crate) fn refuse_busy(definition: &TableDefinition) -> Result<(), ApiError> {
-    let doing = match definition.status {
+    let doing = match definition.shown_status() {
         TableStatus::Active => return Ok(()),
         TableStatus::Creating => "created",
         TableStatus::Updating => "updated",
@@ -249,13 +248,14 @@ fn apply(
     if let Some(stream) = change.stream {
         streams::apply(stream, definition, now_ms)?;
     }
-    definition.version += 1;
-    definition.status = TableStatus::Updating;
+    definition.note_change(change.is_unnoticed());
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -268,5 +268,41 @@ mod tests {
             refuse_busy(&definition).unwrap_err().message,
             "Attempt to change a resource which is still in use: Table is being deleted: music"
         );
+        definition.status = TableStatus::Active;
+        definition.note_change(false);
+        assert!(refuse_busy(&definition).is_err());
+    }
+
+    #[test]
+    fn maxima_and_warm_throughput_change_while_a_table_is_active_to_its_users() {
+        let change = |body: serde_json::Value| -> TableChange {
+            let request: crate::requests::UpdateTable = serde_json::from_value(body).unwrap();
+            request.validate().unwrap()
+        };
+        let shown = |table: &mut TableDefinition, body| {
+            apply(&change(body), table, TableId::default(), 1).unwrap();
+            (table.status, table.shown_status())
+        };
+        let maximum =
+            || json!({"TableName": "music", "OnDemandThroughput": {"MaxReadRequestUnits": 5}});
+        let mut table = records::system_table();
+        let (active, updating) = (TableStatus::Active, TableStatus::Updating);
+        assert_eq!(shown(&mut table, maximum()), (updating, active));
+        let described = table.describe("us-east-1", &Default::default(), 1);
+        assert_eq!(described["TableStatus"], "ACTIVE");
+        assert_eq!(described["WarmThroughput"]["Status"], "UPDATING");
+        // The next change need not wait, whichever it is.
+        assert_eq!(refuse_busy(&table), Ok(()));
+        let warm = json!({"TableName": "music", "WarmThroughput": {"ReadUnitsPerSecond": 20_000}});
+        assert_eq!(shown(&mut table, warm), (updating, active));
+        let protected = json!({"TableName": "music", "DeletionProtectionEnabled": true});
+        assert_eq!(shown(&mut table, protected), (updating, updating));
+        assert!(refuse_busy(&table).is_err());
+        // Nor is what was noticed forgotten until it is done.
+        table.note_change(true);
+        assert_eq!(table.shown_status(), updating);
+        table.note_settled();
+        assert_eq!(table.shown_status(), active);
+        assert_eq!(shown(&mut table, maximum()), (updating, active));
     }
 }

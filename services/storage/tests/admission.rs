@@ -5,7 +5,7 @@ mod cluster;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use cluster::{Cluster, GROUP, PATIENCE, key, key_item, number, page, put, write};
+use cluster::{Cluster, GROUP, PATIENCE, calm, key, key_item, number, page, put, write};
 use model::capacity::Direction;
 use model::codec::encode_item;
 use model::{AttributeValue, Units};
@@ -23,6 +23,7 @@ fn large(name: &str) -> Write {
 #[actix::test]
 async fn a_refused_write_has_no_effect_and_the_directory_hears_of_it() {
     let cluster = Cluster::start_with(|settings| {
+        calm(settings);
         settings.admission.partition_write_units_max = 1;
         settings.admission.burst_s = 0;
     })
@@ -68,6 +69,7 @@ async fn a_refused_write_has_no_effect_and_the_directory_hears_of_it() {
 #[actix::test]
 async fn reads_are_refused_at_the_replica_that_served_too_many() {
     let cluster = Cluster::start_with(|settings| {
+        calm(settings);
         settings.admission.partition_read_units_max = 1;
         settings.admission.burst_s = 0;
     })

@@ -24,6 +24,12 @@ fn archived(settings: &mut StorageSettings) {
     settings.timing.limits.floor_step_entries = 1;
 }
 
+/// The same, where leadership moves only when it is told to.
+fn calmly_archived(settings: &mut StorageSettings) {
+    archived(settings);
+    cluster::calm(settings);
+}
+
 async fn ask(cluster: &Cluster, node: u64, call: ArchiveCall) -> ArchiveReply {
     let (deadline, trace) = (Deadline::after(PATIENCE), TraceContext::default());
     let subject = subjects::node_archive(NodeId(node));
@@ -79,7 +85,7 @@ fn digest(first: Index, last: Index) -> ArchiveCall {
 
 #[actix::test]
 async fn every_replica_gives_the_same_segment_and_only_what_is_committed() {
-    let cluster = Cluster::start_with(archived).await;
+    let cluster = Cluster::start_with(calmly_archived).await;
     cluster.create(GROUP).await;
     for n in 0..20 {
         cluster.put(&format!("item-{n}"), n).await;
@@ -140,7 +146,7 @@ async fn every_replica_gives_the_same_segment_and_only_what_is_committed() {
 
 #[actix::test]
 async fn the_log_stays_until_it_is_archived_also_under_another_leader() {
-    let cluster = Cluster::start_with(archived).await;
+    let cluster = Cluster::start_with(calmly_archived).await;
     cluster.create(GROUP).await;
     for n in 0..10 {
         cluster.put(&format!("item-{n}"), n).await;

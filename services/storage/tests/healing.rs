@@ -296,7 +296,7 @@ async fn a_node_that_returns_finds_its_replica_replaced() {
 
 #[actix::test]
 async fn orders_of_the_past_are_refused() {
-    let cluster = Cluster::start_nodes(4, |_| {}).await;
+    let cluster = Cluster::start_nodes(4, calm).await;
     cluster.create(GROUP).await;
     cluster.put("item", 1).await;
     let leader = cluster.leader().await;
@@ -392,7 +392,7 @@ async fn orders_of_the_past_are_refused() {
 
 #[actix::test]
 async fn a_transfer_fails_no_write() {
-    let cluster = Cluster::start_nodes(3, |_| {}).await;
+    let cluster = Cluster::start_nodes(3, calm).await;
     cluster.create(GROUP).await;
     cluster.put("item", 1).await;
     let mut number = 0;

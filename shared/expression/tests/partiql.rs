@@ -140,6 +140,28 @@ fn an_index_may_have_several_key_attributes() {
     let got = read("a = 'p' AND b = 1 AND d = 'x'");
     let one = vec![condition(&[s("p"), n(1)], None)];
     assert_eq!(got, (true, false, Some(one)));
+    // Items are in the order of all attributes of the sort key, which can be reversed, but is not another one.
+    let ordered = |order: &str, more: &str| {
+        let text = format!("SELECT * FROM t.i WHERE a = 'p' AND b = 1 {more} ORDER BY {order}");
+        access_with(&text, &keys).map(|access| access.reverse)
+    };
+    for (order, reverse) in [("c", false), ("c DESC, d DESC", true), ("a DESC, c", false)] {
+        assert_eq!(ordered(order, "").unwrap(), reverse, "{order}");
+    }
+    assert!(ordered("d DESC", "AND c = 5").unwrap());
+    assert!(ordered("c, d DESC", "AND c = 5").unwrap(), "c is the same");
+    for (order, more) in [
+        ("d", ""),
+        ("c, d DESC", ""),
+        ("d, c", ""),
+        ("d", "AND c > 5"),
+    ] {
+        assert_eq!(
+            message(ordered(order, more)),
+            "ORDER BY clause must name the attributes of the sort key from the first one on, all in the same direction",
+            "{order} {more}"
+        );
+    }
     // Part of a partition key finds nothing by itself.
     assert_eq!(read("a = 'p' AND c = 1"), (true, false, None));
     let many = "1, ".repeat(7) + "1";

@@ -190,6 +190,9 @@ pub struct ThroughputChanges {
     /// Switches to on-demand within a day, the latest last, milliseconds since the epoch.
     #[serde(default)]
     pub on_demand_switches_ms: Vec<u64>,
+    /// What is being carried to the partitions are only maxima or warm throughput: the table is `ACTIVE` to its users meanwhile.
+    #[serde(default)]
+    pub unnoticed: bool,
 }
 
 /// Length of a day, milliseconds. Days are those of UTC.
@@ -228,6 +231,29 @@ pub fn api_time(ms: u64) -> Value {
 }
 
 impl TableDefinition {
+    /// Notes a change that the partitions must learn of: the table is `UPDATING` until they have. `unnoticed`: only maxima or warm throughput
+    /// change, which its users need not wait for.
+    pub fn note_change(&mut self, unnoticed: bool) {
+        let settled = self.status == TableStatus::Active || self.throughput_changes.unnoticed;
+        self.version += 1;
+        self.status = TableStatus::Updating;
+        self.throughput_changes.unnoticed = unnoticed && settled;
+    }
+
+    /// Notes that the partitions have learned of all changes.
+    pub fn note_settled(&mut self) {
+        self.status = TableStatus::Active;
+        self.throughput_changes.unnoticed = false;
+    }
+
+    /// The state as its users see it.
+    pub fn shown_status(&self) -> TableStatus {
+        match self.status {
+            TableStatus::Updating if self.throughput_changes.unnoticed => TableStatus::Active,
+            status => status,
+        }
+    }
+
     /// Amazon Resource Name of the table.
     pub fn arn(&self, region: &str) -> String {
         table_arn(region, &self.name)
@@ -260,7 +286,7 @@ impl TableDefinition {
             "AttributeDefinitions": self.attribute_definitions(),
             "TableName": self.name,
             "KeySchema": self.keys.describe(),
-            "TableStatus": self.status.as_str(),
+            "TableStatus": self.shown_status().as_str(),
             "CreationDateTime": api_time(self.created_ms),
             "ProvisionedThroughput": throughput,
             "TableSizeBytes": counts.size_bytes,

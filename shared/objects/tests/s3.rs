@@ -61,6 +61,7 @@ impl Weed {
                 "-ip.bind=127.0.0.1",
                 "-filer",
                 "-s3",
+                "-s3.port.iceberg=0",
                 "-master.volumeSizeLimitMB=64",
             ])
             .arg(format!("-dir={}", folder.path().display()))
@@ -105,7 +106,7 @@ impl Drop for Weed {
 /// SeaweedFS makes the bucket with the first object in it; it answers once all of its parts run.
 async fn ready(weed: &Weed) -> Objects {
     let objects = Objects::connect(&weed.settings()).expect("settings");
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(180);
     loop {
         match objects.put("ready", Bytes::new(), PutMode::Replace).await {
             Ok(_) => return objects,

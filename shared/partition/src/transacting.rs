@@ -81,6 +81,7 @@ impl<C> Partition<C> {
                         old_size_bytes: pending.old_size_bytes,
                         new_size_bytes: pending.new_size_bytes,
                         time_ms: pending.since_ms,
+                        collection_bytes: self.collection_bytes(),
                     };
                     return Ok(Transacted::Answer(caller, reply));
                 }
@@ -140,6 +141,7 @@ impl<C> Partition<C> {
             old_size_bytes: before.size,
             new_size_bytes,
             time_ms: now_ms,
+            collection_bytes: self.collection_bytes(),
         };
         let key = key.clone();
         self.flights

@@ -195,6 +195,9 @@ pub enum ItemReply {
         /// The log's time at the prepare, milliseconds since the epoch; 0: the leader does not say.
         #[serde(default)]
         time_ms: u64,
+        /// In a table with local secondary indexes: bytes that the item collection has at most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        collection_bytes: Option<u64>,
     },
     /// To `Transact::Read`.
     Versioned {

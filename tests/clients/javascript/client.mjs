@@ -21,7 +21,7 @@ await client.send(new CreateTableCommand({
   KeySchema: [{ AttributeName: "pk", KeyType: "HASH" }, { AttributeName: "sk", KeyType: "RANGE" }],
   StreamSpecification: { StreamEnabled: true, StreamViewType: "KEYS_ONLY" },
 }));
-await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1, maxDelay: 2 }, { TableName });
+await waitUntilTableExists({ client, maxWaitTime: 180, minDelay: 1, maxDelay: 2 }, { TableName });
 seen.listed = (await client.send(new ListTablesCommand({}))).TableNames.includes(TableName);
 
 await client.send(new PutItemCommand({
@@ -88,6 +88,6 @@ seen.stream = [Table.StreamSpecification.StreamViewType, Table.LatestStreamArn.e
 const expires = { AttributeName: "expires", Enabled: true };
 seen.timeToLive = (await client.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification: expires })))
   .TimeToLiveSpecification;
-await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1, maxDelay: 2 }, { TableName });
+await waitUntilTableExists({ client, maxWaitTime: 180, minDelay: 1, maxDelay: 2 }, { TableName });
 await client.send(new DeleteTableCommand({ TableName }));
 console.log(JSON.stringify(seen));

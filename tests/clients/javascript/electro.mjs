@@ -20,7 +20,7 @@ await client.send(new CreateTableCommand({
   KeySchema: key("pk", "sk"),
   GlobalSecondaryIndexes: [{ IndexName: "gsi1", KeySchema: key("gsi1pk", "gsi1sk"), Projection: { ProjectionType: "ALL" } }],
 }));
-await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1, maxDelay: 2 }, { TableName: table });
+await waitUntilTableExists({ client, maxWaitTime: 180, minDelay: 1, maxDelay: 2 }, { TableName: table });
 
 const Task = new Entity({
   model: { entity: "task", version: "1", service: "work" },

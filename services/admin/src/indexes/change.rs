@@ -1,6 +1,6 @@
 //! `GlobalSecondaryIndexUpdates` of UpdateTable: shapes, validation, and what they make of a table's definition. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::index::{FIRST_GLOBAL, GLOBAL_MAX, IndexDefinition, IndexScope};
 use model::table::{BillingMode, ScalarType, TableStatus};
@@ -49,6 +49,14 @@ pub(crate) struct IndexChanges {
 }
 
 impl IndexUpdate {
+    /// The index that it is about.
+    fn index_name(&self) -> Option<&str> {
+        let created = self.create.as_ref().and_then(Index::name);
+        let tuned = || self.update.as_ref().and_then(|u| u.index_name.as_deref());
+        let deleted = || self.delete.as_ref().and_then(|d| d.index_name.as_deref());
+        created.or_else(tuned).or_else(deleted)
+    }
+
     /// The constraints of the API model.
     pub(crate) fn constrain(&self, constraints: &mut Constraints, at: usize) {
         let member = format!("globalSecondaryIndexUpdates.{}.member", at + 1);
@@ -87,12 +95,18 @@ impl IndexChanges {
                 .collect(),
             ..Self::default()
         };
+        let mut named = BTreeSet::new();
         for update in updates {
             let count = usize::from(update.create.is_some())
                 + usize::from(update.update.is_some())
                 + usize::from(update.delete.is_some());
             if count != 1 {
                 return Err(texts::index_update_not_one());
+            }
+            if let Some(name) = update.index_name()
+                && !named.insert(name.to_owned())
+            {
+                return Err(texts::index_updated_twice(name));
             }
             let onlines = changes.create.is_some() || changes.delete.is_some();
             if onlines && update.update.is_none() {
@@ -115,6 +129,12 @@ impl IndexChanges {
     /// Whether nothing is asked for.
     pub(crate) fn is_empty(&self) -> bool {
         self.create.is_none() && self.delete.is_none() && self.throughput.is_empty()
+    }
+
+    /// Whether only maxima or warm throughput of indexes change, if anything.
+    pub(crate) fn are_unnoticed(&self) -> bool {
+        let mut tuned = self.throughput.iter();
+        self.create.is_none() && self.delete.is_none() && tuned.all(|(_, t)| t.is_unnoticed())
     }
 
     /// Whether an index is to be made.
@@ -186,7 +206,9 @@ impl IndexChanges {
             types.insert(&key.name, key.kind);
         }
         for (name, kind) in &self.types {
-            types.entry(name).or_insert(*kind);
+            if types.entry(name).or_insert(*kind) != kind {
+                return Err(texts::attribute_of_other_type(name));
+            }
         }
         create.validate(&types, &table.keys, table.billing, false)
     }

@@ -97,6 +97,11 @@ pub(crate) fn attribute_types<'a>(
 }
 
 impl Index {
+    /// Its name, if it has one.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.index_name.as_deref()
+    }
+
     /// The constraints of the API model; `member` is its place in the request.
     pub(crate) fn constrain(&self, constraints: &mut Constraints, member: &str, is_local: bool) {
         match &self.index_name {

@@ -166,8 +166,7 @@ impl Admin {
                     global.status = TableStatus::Active;
                 }
             }
-            definition.version += 1;
-            definition.status = TableStatus::Updating;
+            definition.note_change(false);
             Ok(())
         });
         Ok(changed.await?.is_some())
@@ -194,7 +193,7 @@ impl Admin {
             let of_table = table.describe(&self.settings.region, &counts, now_ms);
             let status = match (base.status, global.status) {
                 (TableStatus::Creating | TableStatus::Deleting, _) => base.status,
-                (_, TableStatus::Active) => table.status,
+                (_, TableStatus::Active) => table.shown_status(),
                 (_, status) => status,
             };
             let mut shown = json!({

@@ -93,6 +93,11 @@ impl ThroughputChange {
         })
     }
 
+    /// Whether only maxima or warm throughput change, if anything: "these requests will not interfere with any table operations".
+    pub(crate) fn is_unnoticed(&self) -> bool {
+        self.mode.is_none() && self.units.is_none()
+    }
+
     /// Whether it asks for anything.
     pub(crate) fn says_something(&self) -> bool {
         let on_demand = self.on_demand.as_ref().is_some_and(|o| o.first().is_some());

@@ -1,6 +1,7 @@
 //! TransactWriteItems.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use expression::{ConditionKind, parse_update};
 use model::error::CancellationReason;
@@ -8,7 +9,7 @@ use model::{ApiError, EncodedKey, Item, TableDefinition, Units, capacity, codec,
 use protocol::item::{ReturnValues, Write, WriteAction};
 
 use super::refusal::{Refusal, check_before};
-use super::{encode, usable_table_for};
+use super::{encode, usable_table_for, write_collection};
 use crate::answer::Answer;
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
@@ -92,6 +93,9 @@ pub(super) async fn execute<B: Backend>(
 
     let mut parts = Vec::with_capacity(operations.len());
     let mut reasons = Vec::with_capacity(operations.len());
+    let wants_collections = request.return_item_collection_metrics.as_deref() == Some("SIZE");
+    // By operation, what it changes (an item or a key).
+    let mut changed = Vec::new();
     let mut seen = HashSet::with_capacity(operations.len());
     let mut bytes = 0;
     for operation in operations {
@@ -110,6 +114,10 @@ pub(super) async fn execute<B: Backend>(
                     return Err(texts::several_operations_on_one_item());
                 }
                 reasons.push(CancellationReason::none());
+                if wants_collections {
+                    let changes = operation.kind != Kind::Check;
+                    changed.push(changes.then(|| (table.clone(), operation.item.clone())));
+                }
                 let write = write_of(operation, key);
                 parts.push(Part { table, write });
             }
@@ -132,7 +140,49 @@ pub(super) async fn execute<B: Backend>(
     let detail = Detail::of(request.return_consumed_capacity.as_deref());
     let mut answer = Answer::with_capacity(64);
     add_capacity(&mut answer, detail, &tables, &finished);
+    if wants_collections {
+        add_collections(&mut answer, &changed, &finished.collections);
+    }
     Ok(answer.finish())
+}
+
+/// `ItemCollectionMetrics` by table, of the collections that the operations change: each once.
+fn add_collections(
+    answer: &mut Answer,
+    changed: &[Option<(Arc<TableDefinition>, Item)>],
+    bytes: &[Option<u64>],
+) {
+    let mut seen = HashSet::new();
+    let mut tables: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    for (change, bytes) in changed.iter().zip(bytes) {
+        let (Some((table, item)), Some(bytes)) = (change, bytes) else {
+            continue;
+        };
+        let mut collection = Vec::with_capacity(128);
+        write_collection(table, item, *bytes, &mut collection);
+        let partition = item.get(&table.keys.partition.name);
+        let partition = partition.map(|value| {
+            let mut written = Vec::new();
+            model::json::write_value(value, &mut written);
+            written
+        });
+        if !seen.insert((table.id, partition)) {
+            continue;
+        }
+        let out = tables.entry(&table.name).or_default();
+        out.push(match out.is_empty() {
+            true => b'[',
+            false => b',',
+        });
+        out.extend_from_slice(&collection);
+    }
+    let mut metrics = Answer::with_capacity(256);
+    for (table, mut collections) in tables {
+        collections.push(b']');
+        metrics.member(table).extend_from_slice(&collections);
+    }
+    let out = answer.member("ItemCollectionMetrics");
+    out.extend_from_slice(&metrics.finish());
 }
 
 /// What a transaction consumed of the operations' tables.

@@ -58,6 +58,8 @@ pub(crate) struct WriteRequest {
 pub(crate) struct Finished {
     /// By operation, the larger of its item's sizes before and after, bytes.
     pub(crate) sizes: Vec<u64>,
+    /// By operation, bytes that its item collection has at most, in tables with local secondary indexes; empty if it was `repeated`.
+    pub(crate) collections: Vec<Option<u64>>,
     /// It had been done before, with this token.
     pub(crate) repeated: bool,
 }
@@ -106,6 +108,7 @@ pub(super) struct Run<B> {
 struct Learned {
     reasons: Vec<Option<CancellationReason>>,
     sizes: Vec<u64>,
+    collections: Vec<Option<u64>>,
     /// When it counts, if it is committed: the latest of its prepares by the logs' times, milliseconds since the epoch.
     commit_ms: u64,
     /// Why it failed, where no operation is to blame.
@@ -139,6 +142,7 @@ impl<B: Backend> Run<B> {
         let learned = Learned {
             reasons: vec![None; parts.len()],
             sizes: vec![0; parts.len()],
+            collections: vec![None; parts.len()],
             ..Learned::default()
         };
         let record = Record {
@@ -317,6 +321,7 @@ impl<B: Backend> Run<B> {
                     }
                     Existing::Done => Ok(Finished {
                         sizes: found.participants.iter().map(|p| p.size_bytes).collect(),
+                        collections: Vec::new(),
                         repeated: true,
                     }),
                     Existing::InProgress if found.state == State::Committed => {
@@ -355,7 +360,9 @@ impl<B: Backend> Run<B> {
                 old_size_bytes,
                 new_size_bytes,
                 time_ms,
+                collection_bytes,
             }) => {
+                learned.collections[operation] = collection_bytes;
                 learned.sizes[operation] = old_size_bytes.max(new_size_bytes);
                 learned.commit_ms = learned.commit_ms.max(time_ms);
                 return Vote::Accepted;
@@ -447,6 +454,7 @@ impl<B: Backend> Run<B> {
         match verdict {
             Verdict::Committed => Ok(Finished {
                 sizes: std::mem::take(&mut learned.sizes),
+                collections: std::mem::take(&mut learned.collections),
                 repeated: false,
             }),
             Verdict::Cancelled => Err(ApiError::transaction_canceled(

@@ -174,6 +174,7 @@ impl Select {
             return Ok(scan(all(rest)));
         };
         let sort = sort_terms(keys, &mut rest);
+        let reverse = self.is_reverse(keys, &sort)?;
         let mut collections: Vec<KeyTerms> = Vec::with_capacity(partitions.len());
         for mut terms in partitions {
             terms.extend(sort.iter().cloned());
@@ -186,8 +187,29 @@ impl Select {
         Ok(Access {
             collections: Some(collections),
             filter: all(rest),
-            reverse: keys.sort.iter().any(|sort| self.descends(&sort.name)),
+            reverse,
         })
+    }
+
+    /// Whether item collections are to be read backwards. `sort`: the conditions on the sort key. Collections are in the order of all of its
+    /// attributes; those that are fixed say nothing.
+    fn is_reverse(&self, keys: &IndexKeys, sort: &Terms) -> Result<bool, ApiError> {
+        let is_fixed = |wanted: &str| {
+            let mut fixed = sort.iter();
+            fixed.any(|(name, is)| name == wanted && matches!(is, SortCondition::Equal(_)))
+        };
+        let names = keys.sort.iter().map(|key| key.name.as_str());
+        let open: Vec<&str> = names.filter(|name| !is_fixed(name)).collect();
+        let asked = self.order.iter().map(|(name, down)| (name.as_str(), *down));
+        let asked: Vec<(&str, bool)> = asked.filter(|(name, _)| open.contains(name)).collect();
+        let reverse = asked.first().is_some_and(|(_, down)| *down);
+        let is_theirs = asked.len() <= open.len()
+            && asked.iter().zip(&open).all(|(one, name)| one.0 == *name)
+            && asked.iter().all(|(_, down)| *down == reverse);
+        match is_theirs {
+            true => Ok(reverse),
+            false => Err(texts::order_of_no_index()),
+        }
     }
 
     /// Whether a name stands in ORDER BY, descending.

@@ -85,6 +85,13 @@ pub(super) fn order_by_other(name: &str) -> ApiError {
 }
 
 #[cold]
+pub(super) fn order_of_no_index() -> ApiError {
+    ApiError::validation(
+        "ORDER BY clause must name the attributes of the sort key from the first one on, all in the same direction",
+    )
+}
+
+#[cold]
 pub(super) fn too_many_in(limit: usize) -> ApiError {
     ApiError::validation(format!(
         "The IN operator is provided with too many operands; at most {limit} are allowed"
