@@ -169,7 +169,7 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
 
 
 def splits_are_linked(mesh, pages, table):
-    """A split to the order for it, and that to what the operator's tool was a part of."""
+    """A split to the order for it, that to what the operator's tool was a part of, and the elections of its children, whoever wins them, to the split."""
     cause, span = secrets.token_hex(16), secrets.token_hex(8)
     ready = lambda: [p for p in mesh.partitions(table) if p["leader"] and p["healthy_copies"] == 3]
     number = harness.wait_until("the partition is whole", ready, timeout_s=60)[0]["partition"]
@@ -179,7 +179,11 @@ def splits_are_linked(mesh, pages, table):
     split = harness.wait_until("the split is traced", found, timeout_s=90)
     root = split.one("split")
     assert links(root) == [order.one("order split")["traceID"]]
-    assert split.tags(root)["evenkeel.split.cause"] == "ordered by the operator"
+    tags = split.tags(root)
+    assert tags["evenkeel.split.cause"] == "ordered by the operator"
+    for child in (tags["evenkeel.split.left"], tags["evenkeel.split.right"]):
+        election = lambda: flow(pages, "storage", "election", cause=root["traceID"], evenkeel_partition=child)
+        harness.wait_until("the election of a child is linked to the split", election, timeout_s=60)
 
 
 def test_a_healthy_mesh_raises_no_alarm_under_writes_splits_moves_and_restarts(mesh):

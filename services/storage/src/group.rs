@@ -293,8 +293,7 @@ impl Group {
             self.healing.reconfigured(env.now, self.id, answer);
         }
         if !output.committed.is_empty() {
-            // Somebody leads.
-            self.election.unless_begun();
+            self.election.committed();
             self.apply(env, &output.committed)?;
         }
         if output.lost.is_some() {

@@ -13,9 +13,24 @@ pub(super) struct Election {
     tries: i64,
     /// What the next one, or the one under way, comes about because of; none: its leader fell silent.
     cause: TraceContext,
+    /// The split that the group began with, until somebody leads.
+    split: TraceContext,
 }
 
 impl Election {
+    /// The group begins as a child of this split: whoever wins its first election does so because of that.
+    pub(super) fn begun_with(&mut self, split: TraceContext) {
+        self.split = split;
+    }
+
+    /// Something was committed.
+    pub(super) fn committed(&mut self) {
+        // Not by this replica, or not yet known to be: somebody else leads.
+        if self.tries == 0 {
+            self.split = TraceContext::default();
+        }
+    }
+
     /// The one that is to come, or that has just begun, is because of this.
     pub(super) fn because(&mut self, cause: TraceContext) {
         self.cause = cause;
@@ -31,7 +46,12 @@ impl Election {
     /// The replica's standing is this from now on. Gives the flow of an election that ends with that: it serves.
     pub(super) fn changed(&mut self, standing: Standing, now_ns: u64) -> Option<Flow> {
         match standing {
-            Standing::Follower => *self = Self::default(),
+            Standing::Follower => {
+                *self = Self {
+                    split: self.split,
+                    ..Self::default()
+                }
+            }
             Standing::Candidate => {
                 if self.tries == 0 {
                     self.stood_ns = now_ns;
@@ -45,7 +65,9 @@ impl Election {
                     won_ns,
                     tries,
                     cause,
+                    split,
                 } = std::mem::take(self);
+                let cause = if cause.is_some() { cause } else { split };
                 // One that never stood took over what it had led before.
                 if tries > 0 {
                     let won_ns = if won_ns == 0 { now_ns } else { won_ns };
@@ -159,14 +181,29 @@ mod tests {
         assert!(election.changed(Standing::Follower, 6).is_none());
         assert!(election.changed(Standing::Candidate, 7).is_none());
         assert!(!linked(election.changed(SERVES, 8)));
-        // A child of a split: whoever wins links to that, unless somebody led before.
-        election.because(cause);
-        assert!(election.changed(Standing::Candidate, 9).is_none());
-        assert!(linked(election.changed(SERVES, 10)));
-        election.because(cause);
-        election.unless_begun();
-        assert!(election.changed(Standing::Candidate, 11).is_none());
-        assert!(!linked(election.changed(SERVES, 12)));
+    }
+
+    #[test]
+    fn the_first_election_of_a_splits_child_is_linked_to_the_split_whoever_wins_it() {
+        let split = context_named([7; 4]);
+        let linked = |flow: Option<Flow>| format!("{flow:?}").contains(&split.traceparent());
+        let mut election = Election::default();
+        election.begun_with(split);
+        // It stands in vain, and again; what it commits before it serves is its own.
+        for standing in [Standing::Candidate, Standing::Follower, Standing::Candidate] {
+            assert!(election.changed(standing, 1).is_none());
+        }
+        election.committed();
+        assert!(linked(election.changed(SERVES, 2)));
+        assert!(election.changed(Standing::Candidate, 3).is_none());
+        assert!(!linked(election.changed(SERVES, 4)));
+        // Somebody else won: later ones have other causes.
+        election.begun_with(split);
+        assert!(election.changed(Standing::Candidate, 5).is_none());
+        assert!(election.changed(Standing::Follower, 6).is_none());
+        election.committed();
+        assert!(election.changed(Standing::Candidate, 7).is_none());
+        assert!(!linked(election.changed(SERVES, 8)));
     }
 
     #[test]

@@ -78,8 +78,6 @@ pub(super) struct SplitWatch {
     report_at: Millis,
     /// A child that was just begun where the parent was led: since when it stands for election, and when it does next.
     campaign: Option<(Millis, Millis)>,
-    /// The split that a child began with.
-    part_of: TraceContext,
 }
 
 impl Group {
@@ -254,8 +252,7 @@ impl Group {
         split: TraceContext,
         campaign: bool,
     ) -> Result<(), PartitionError> {
-        self.split_watch.part_of = split;
-        self.election.because(split);
+        self.election.begun_with(split);
         if campaign {
             self.split_watch.campaign = Some((env.now, env.now));
         }
@@ -280,7 +277,7 @@ impl Group {
             // Nobody has answered its probe: where the others were not there yet, it is lost.
             self.step(env, Input::StepDown)?;
         }
-        self.campaign_because(env, self.split_watch.part_of)
+        self.step(env, Input::Campaign)
     }
 }
 
