@@ -40,6 +40,8 @@ impl Server {
     async fn join(&self, instance: u64) -> Mesh {
         let settings = BusSettings {
             urls: vec![self.url()],
+            // It may take its time to start.
+            connect_ms_max: 60_000,
             ..BusSettings::default()
         };
         Mesh::connect(&settings, identity(instance))
@@ -79,11 +81,11 @@ fn identity(instance: u64) -> Identity {
     }
 }
 
-/// Try until it works, for at most 20 seconds.
+/// Try until it works, for at most 60 seconds.
 async fn until<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(
     attempt: impl Fn() -> F,
 ) -> T {
-    let give_up = Instant::now() + Duration::from_secs(20);
+    let give_up = Instant::now() + Duration::from_secs(60);
     loop {
         match attempt().await {
             Ok(value) => return value,

@@ -30,7 +30,7 @@ pub async fn run(pair: &Pair) {
 }
 
 pub fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(20))
+    Deadline::after(Duration::from_secs(60))
 }
 
 pub fn none() -> TraceContext {
@@ -147,7 +147,7 @@ async fn queue_groups_share_and_others_copy(pair: &Pair) {
     }
     let count = |index: usize| counts[index].load(Ordering::SeqCst);
     let everybody_has = |wanted| count(2) == wanted && count(3) == wanted;
-    let give_up = Instant::now() + Duration::from_secs(10);
+    let give_up = Instant::now() + Duration::from_secs(60);
     while !everybody_has(200) && Instant::now() < give_up {
         tokio::task::yield_now().await;
     }
@@ -164,7 +164,8 @@ async fn nobody_there_is_said_at_once(pair: &Pair) {
         .await;
     assert_eq!(refused, Err(CallError::NoResponders));
     assert!(CallError::NoResponders.certainly_not_executed());
-    assert!(start.elapsed() < Duration::from_secs(10));
+    // Long before its deadline.
+    assert!(start.elapsed() < Duration::from_secs(40));
 
     let serving = pair
         .server
@@ -177,7 +178,7 @@ async fn nobody_there_is_said_at_once(pair: &Pair) {
     assert_eq!(answer, Ok(1));
     drop(serving);
     // Unsubscribing takes a moment: until then there are answers or, for what is on its way just then, nothing.
-    let give_up = Instant::now() + Duration::from_secs(20);
+    let give_up = Instant::now() + Duration::from_secs(60);
     loop {
         let brief = Deadline::after(Duration::from_millis(200));
         match pair
@@ -215,7 +216,7 @@ async fn calls_end_at_their_deadline(pair: &Pair) {
         start.elapsed()
     );
     assert!(
-        start.elapsed() < Duration::from_secs(10),
+        start.elapsed() < Duration::from_secs(40),
         "{:?}",
         start.elapsed()
     );
@@ -317,7 +318,8 @@ async fn a_panic_costs_one_message(pair: &Pair) {
             delivery.reply(&());
         });
     let _serving = serving.await.expect("served");
-    let deadline = Deadline::after(Duration::from_millis(300));
+    // Long enough for it to be read before that.
+    let deadline = Deadline::after(Duration::from_millis(1_500));
     let lost = pair
         .asker
         .call::<_, ()>("suite.panic", &true, deadline, &none())
@@ -361,6 +363,6 @@ async fn lanes_work(pair: &Pair) {
             .await;
         assert_eq!(answer, Ok(7), "{subject}");
     }
-    pair.asker.drain(Duration::from_secs(5)).await;
+    pair.asker.drain(Duration::from_secs(60)).await;
     assert_eq!(pair.asker.stats().bytes_queued.get(), 0);
 }

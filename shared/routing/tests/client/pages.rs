@@ -76,7 +76,7 @@ async fn pages(client: &Client, reverse: bool, limit: Option<u32>, bytes_max: u6
             name_last: false,
             ..Page::default()
         };
-        let deadline = Deadline::after(Duration::from_secs(2));
+        let deadline = Deadline::after(Duration::from_secs(20));
         let reply = client
             .page(&music(), page, deadline, &TraceContext::default())
             .await
@@ -123,7 +123,7 @@ async fn pages_run_over_partitions_in_both_directions() {
         pages(&client, true, None, 15).await,
         ["hg", "fe", "dc", "b"]
     );
-    let deadline = Deadline::after(Duration::from_secs(1));
+    let deadline = Deadline::after(Duration::from_secs(20));
     let range = KeyRange {
         start: Bytes::from_static(b"b"),
         end: Bytes::from_static(b"e"),
@@ -180,7 +180,7 @@ async fn a_page_ends_before_a_throttled_partition() {
             name_last: false,
             ..Page::default()
         };
-        let deadline = Deadline::after(Duration::from_secs(2));
+        let deadline = Deadline::after(Duration::from_secs(20));
         client
             .page(&music(), page, deadline, &TraceContext::default())
             .await
