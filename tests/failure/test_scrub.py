@@ -1,6 +1,7 @@
 """Scrubs with real processes: what is changed behind a replica's back is found, named, fenced and healed; and what is all right raises no alarm, whatever
 else goes on."""
 
+import re
 import secrets
 import subprocess
 
@@ -128,9 +129,13 @@ def test_a_changed_value_is_found_named_fenced_and_healed(mesh, options):
     assert flip(mesh, victim, partition["partition"], f"{TEXT}-042", *options), "the item is not in the B-tree"
     mesh.start_one(f"storage-{victim}")
 
+    def healed(line):
+        return "a replica was replaced" in line and "replica fenced" in line and re.search(rf"\bfrom\W+{victim}\b", line)
+
     def found():
-        # Heartbeats tell it until all are equal again.
+        # Heartbeats tell it until all are equal again: who looks too late finds what the admin did about it.
         told = any(f"node {victim}" in t for t in mesh.ctl("health", exit_codes=(0, 1))["troubles"])
+        told = told or any(map(healed, (mesh.log("admin") + mesh.log("admin-2")).splitlines()))
         evidence = list((mesh.state / "data" / "scrubber-1" / "evidence").glob(f"*-{partition['partition']}-{victim}.json"))
         return told and evidence
 
