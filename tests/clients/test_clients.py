@@ -1,4 +1,4 @@
-"""Unmodified clients: the AWS CLI, the SDK for JavaScript, ElectroDB and DynamoDB-Toolbox on top of it (boto3 is what all other tests use)."""
+"""Unmodified clients: the AWS CLI, the SDKs for Rust and JavaScript, ElectroDB and DynamoDB-Toolbox on top of it (boto3 is what all other tests use)."""
 
 import json
 import os
@@ -92,6 +92,39 @@ def node(script, endpoint):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_rust_sdk(endpoint):
+    built = Path(os.environ.get("CARGO_TARGET_DIR", harness.ROOT / "target")) / "clients"
+    # Built by now where `infra/test` runs.
+    run = ["cargo", "run", "--quiet", "--locked", "--manifest-path", HERE / "rust" / "Cargo.toml", "--target-dir", built, "--", endpoint.url]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=1_200)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "items": {
+            "units": 1.0,
+            "refused": True,
+            "updated": ["1", ["b"]],
+            "same": True,
+            "none": True,
+            "wrong": ["ValidationException", "The provided key element does not match the schema"],
+            "nowhere": True,
+        },
+        "collections": {
+            "batch": [1, 38],
+            "paged": [21, 19, 17, 15, 13, 11],
+            "pages": True,
+            "scanned": 40,
+            "by_rank": [31, 33, 35, 37, 39],
+        },
+        "transactions": {
+            "put": True,
+            "visits": "2",
+            "deleted": True,
+            "reasons": ["ConditionalCheckFailed", "None"],
+            "nothing": True,
+        },
+    }
 
 
 def test_javascript_sdk(endpoint):

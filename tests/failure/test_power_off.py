@@ -17,7 +17,7 @@ def test_power_off_quick(tmp_path):
         "EVENKEEL_READY_SECONDS": "240",
     }
     done = subprocess.run(
-        [harness.ROOT / "infra" / "power-off", "--quick", "--seed", "1", "--report", page],
+        [harness.ROOT / "infra" / "power-off", "--quick", "--seed", "1", "--patience", "40", "--report", page],
         env=environment, capture_output=True, text=True, timeout=900,
     )
     print(done.stdout)

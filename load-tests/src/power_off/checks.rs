@@ -15,7 +15,7 @@ use super::samples;
 use super::topology::Topology;
 
 /// A read of the checks is tried for so long: all is mended.
-const READ_MAX: Duration = Duration::from_secs(30);
+const READ_MAX: Duration = Duration::from_secs(90);
 /// Replicas have so long to become equal: one that was lost late may still be built anew.
 const EQUAL_MAX: Duration = Duration::from_secs(90);
 /// All histories together are searched for so long.

@@ -26,9 +26,9 @@ use signature::Signer;
 /// The table that is made and driven.
 pub const TABLE: &str = "power-off";
 /// For the whole mesh to be ready at the start.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(180);
 /// For what was struck to be ready again: a node may have to pull full copies.
-const READY_MAX: Duration = Duration::from_secs(60);
+const READY_MAX: Duration = Duration::from_secs(120);
 /// Traffic before the first strike, milliseconds.
 const WARM_UP_MS: u64 = 5_000;
 /// Length of the traffic in the short form, milliseconds.
@@ -113,6 +113,7 @@ async fn drill(
         table: TABLE.to_owned(),
         record: record.clone(),
         inserts: AtomicU64::new(1),
+        patience: Duration::from_secs(options.patience),
     });
     let traffic = Traffic::start(&shared, &clients, options.rate, options.seed);
     let samples: Arc<Mutex<Vec<Sample>>> = Arc::default();
@@ -156,6 +157,7 @@ async fn drill(
         healing: !options.quick,
         quick: options.quick,
         rate: options.rate,
+        patience_s: options.patience,
         started,
         lasted_ms,
         partitions: topology.partitions,

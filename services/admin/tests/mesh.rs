@@ -62,7 +62,7 @@ async fn of_six_nodes_one_dies_and_one_is_drained() {
         .await;
 
     // A node that holds something dies: the other node of its zone takes over, by way of a log replica.
-    let held = nodes.partitions().await;
+    let held = nodes.all_partitions().await;
     let victim = held[0].replicas[0].node.0;
     nodes.kill(victim).await;
     nodes
@@ -82,7 +82,7 @@ async fn of_six_nodes_one_dies_and_one_is_drained() {
         .await;
 
     // Another node goes in good order.
-    let leaving = nodes.partitions().await[0].replicas[0].node;
+    let leaving = nodes.all_partitions().await[0].replicas[0].node;
     nodes
         .until("the drain begins", async || {
             let drain = Command::Drain { node: leaving };
@@ -91,7 +91,7 @@ async fn of_six_nodes_one_dies_and_one_is_drained() {
         .await;
     nodes
         .until("drained", async || {
-            whole(&nodes.partitions().await, leaving.0)
+            whole(&nodes.all_partitions().await, leaving.0)
         })
         .await;
     admin.stop().await;

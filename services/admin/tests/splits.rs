@@ -23,7 +23,7 @@ use serde_json::json;
 fn settings(splits: SplitSettings) -> AdminSettings {
     AdminSettings {
         found_after_ms: 200,
-        lease_ms: 1_000,
+        lease_ms: 4_000,
         reconcile_every_ms: 200,
         splits: SplitSettings {
             look_every_ms: 50,
@@ -59,7 +59,7 @@ async fn make(nodes: &Nodes, name: &str) {
 }
 
 async fn of_table(nodes: &Nodes, name: &str) -> Vec<PartitionStatus> {
-    let partitions = nodes.partitions().await;
+    let partitions = nodes.all_partitions().await;
     partitions.into_iter().filter(|p| p.table == name).collect()
 }
 
@@ -96,7 +96,7 @@ impl Traffic {
         let client = Client::start(mesh, ClientSettings::new("az1"))
             .await
             .unwrap();
-        let deadline = Deadline::after(Duration::from_secs(10));
+        let deadline = Deadline::after(Duration::from_secs(60));
         let trace = TraceContext::default();
         nodes
             .until("a memds is known", async || client.has_directory())
@@ -110,7 +110,7 @@ impl Traffic {
     }
 
     fn deadline(&self) -> Deadline {
-        Deadline::after(Duration::from_secs(20))
+        Deadline::after(Duration::from_secs(60))
     }
 
     fn item(&self, number: u64, value: u64) -> Item {
@@ -294,7 +294,7 @@ async fn order_split(nodes: &Nodes, name: &str, partition: GroupId, at: Option<&
 
 #[actix::test]
 async fn one_partition_becomes_four_under_traffic_and_nobody_notices() {
-    let nodes = Nodes::start(3).await;
+    let nodes = Nodes::start_calm(3).await;
     let admin = nodes.admin(1, settings(SplitSettings::default())).await;
     make(&nodes, "music").await;
     let traffic = Traffic::new(&nodes, "music", 1).await;
@@ -365,7 +365,7 @@ async fn holder(traffic: &Traffic, key: &str) -> GroupId {
 
 #[actix::test]
 async fn a_partition_that_grows_too_large_is_split_and_its_table_can_be_deleted_meanwhile() {
-    let nodes = Nodes::start(3).await;
+    let nodes = Nodes::start_calm(3).await;
     let splits = SplitSettings {
         split_bytes: 40_000,
         ..SplitSettings::default()
@@ -420,7 +420,7 @@ async fn a_partition_that_grows_too_large_is_split_and_its_table_can_be_deleted_
 
 #[actix::test]
 async fn more_throughput_means_more_partitions() {
-    let nodes = Nodes::start(3).await;
+    let nodes = Nodes::start_calm(3).await;
     let admin = nodes.admin(1, settings(SplitSettings::default())).await;
     make(&nodes, "music").await;
     let raised = json!({

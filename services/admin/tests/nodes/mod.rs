@@ -27,7 +27,8 @@ pub fn join(bus: &LocalBus, service: &str, instance: u64) -> Mesh {
     Mesh::local(bus, identity)
 }
 
-fn settings(number: u64, folder: &Path) -> StorageSettings {
+/// `calm`: nobody has to take over, and no leader is lost however long this machine lets everybody wait.
+fn settings(number: u64, folder: &Path, calm: bool) -> StorageSettings {
     let mut settings = StorageSettings {
         node_id: number,
         zone: format!("az{}", 1 + (number - 1) % 3),
@@ -42,6 +43,13 @@ fn settings(number: u64, folder: &Path) -> StorageSettings {
     settings.timing.election_ms = 600;
     settings.timing.candidate_ms = 600;
     settings.limits.push_every_ms = 500;
+    if calm {
+        settings.timing.lease_ms = 10_000;
+        settings.timing.election_ms = 10_000;
+        settings.timing.leader_patience_ms = 30_000;
+        settings.timing.leader_stall_ms = 30_000;
+        settings.healing.log_replica_after_ms = 60_000;
+    }
     settings
 }
 
@@ -49,14 +57,24 @@ fn settings(number: u64, folder: &Path) -> StorageSettings {
 pub struct Nodes {
     pub bus: LocalBus,
     folder: tempfile::TempDir,
+    calm: bool,
     memds: memds::Running,
     running: Mutex<BTreeMap<u64, storage::Running>>,
     client: Mesh,
 }
 
 impl Nodes {
+    /// So many storage nodes over three zones, none of which will die. Must be called within an actix system.
+    pub async fn start_calm(count: u64) -> Self {
+        Self::start_as(count, true).await
+    }
+
     /// So many storage nodes over three zones. Must be called within an actix system.
     pub async fn start(count: u64) -> Self {
+        Self::start_as(count, false).await
+    }
+
+    async fn start_as(count: u64, calm: bool) -> Self {
         let bus = LocalBus::new();
         let memds = memds::start(MemdsSettings::default(), join(&bus, "memds", 1))
             .await
@@ -65,6 +83,7 @@ impl Nodes {
         let nodes = Self {
             bus,
             folder: tempfile::tempdir().unwrap(),
+            calm,
             memds,
             running: Mutex::default(),
             client,
@@ -77,7 +96,7 @@ impl Nodes {
 
     pub async fn start_node(&self, number: u64) {
         let mesh = join(&self.bus, "storage", number);
-        let running = storage::start(settings(number, self.folder.path()), mesh);
+        let running = storage::start(settings(number, self.folder.path(), self.calm), mesh);
         let running = running.await.unwrap();
         self.running.lock().insert(number, running);
     }
@@ -114,7 +133,7 @@ impl Nodes {
             principal: "test".into(),
             ..ApiCall::default()
         };
-        let deadline = Deadline::after(Duration::from_secs(10));
+        let deadline = Deadline::after(Duration::from_secs(30));
         let trace = TraceContext::default();
         match self
             .client
@@ -128,7 +147,7 @@ impl Nodes {
 
     /// What an operator says to the active admin.
     pub async fn operate(&self, command: Command) -> Option<Answer> {
-        let deadline = Deadline::after(Duration::from_secs(2));
+        let deadline = Deadline::after(Duration::from_secs(20));
         let trace = TraceContext::default();
         self.client
             .call(subjects::ADMIN_OPERATE, &command, deadline, &trace)
@@ -145,6 +164,17 @@ impl Nodes {
             Some(Answer::Partitions { partitions, .. }) => partitions,
             _ => Vec::new(),
         }
+    }
+
+    /// All partitions, once the active admin tells.
+    pub async fn all_partitions(&self) -> Vec<PartitionStatus> {
+        let mut all = Vec::new();
+        self.until("partitions are told", async || {
+            all = self.partitions().await;
+            !all.is_empty()
+        })
+        .await;
+        all
     }
 
     pub async fn health(&self) -> Option<MeshHealth> {

@@ -200,7 +200,8 @@ impl World {
             found_after_ms: 0,
             reconcile_every_ms: 50,
             drop_patience_ms: 0,
-            lease_ms: 400,
+            // Nobody dies without giving it back; a machine that stands still for a moment costs nobody the lease.
+            lease_ms: 4_000,
             healing: HealingSettings {
                 replace_after_ms: 4_000,
                 plan_every_ms: 50,
@@ -281,7 +282,7 @@ impl World {
     /// What an operator says to the active admin.
     pub async fn operate(&self, command: Command) -> Option<Answer> {
         let desk = join(&self.bus, "ctl", 1);
-        let deadline = Deadline::after(Duration::from_secs(2));
+        let deadline = Deadline::after(Duration::from_secs(20));
         let trace = TraceContext::default();
         desk.call(subjects::ADMIN_OPERATE, &command, deadline, &trace)
             .await
@@ -336,6 +337,17 @@ impl World {
     }
 
     pub async fn call(&self, operation: &str, body: Value) -> Result<Value, (ErrorKind, String)> {
+        // However long the test was made to wait, no node has fallen silent.
+        self.beat();
+        self.call_in_silence(operation, body).await
+    }
+
+    /// The same, while no node says that it is there.
+    pub async fn call_in_silence(
+        &self,
+        operation: &str,
+        body: Value,
+    ) -> Result<Value, (ErrorKind, String)> {
         let router = join(&self.bus, "router", 1);
         let call = ApiCall {
             operation: operation.into(),
@@ -343,13 +355,23 @@ impl World {
             principal: "test".into(),
             ..ApiCall::default()
         };
-        let deadline = Deadline::after(Duration::from_secs(10));
         let trace = TraceContext::default();
-        match router
-            .call(subjects::ADMIN_API, &call, deadline, &trace)
-            .await
-            .unwrap()
-        {
+        let started = Instant::now();
+        let reply = loop {
+            let deadline = Deadline::after(Duration::from_secs(60));
+            match router
+                .call(subjects::ADMIN_API, &call, deadline, &trace)
+                .await
+            {
+                // No admin is active at this moment.
+                Err(error) if error.certainly_not_executed() => {
+                    assert!(started.elapsed() < Duration::from_secs(60), "{error}");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                reply => break reply.unwrap(),
+            }
+        };
+        match reply {
             ApiReply::Ok(body) if body.is_empty() => Ok(Value::Null),
             ApiReply::Ok(body) => Ok(serde_json::from_slice(&body).unwrap()),
             ApiReply::Error(error) => Err((error.kind, error.message)),
@@ -370,7 +392,7 @@ impl World {
     /// What an archiver instance hears when it reports its jobs; none: no admin answers.
     pub async fn report_jobs(&self, report: &JobsReport) -> Option<JobsReply> {
         let archiver = join(&self.bus, "archiver", report.instance);
-        let deadline = Deadline::after(Duration::from_secs(2));
+        let deadline = Deadline::after(Duration::from_secs(20));
         let trace = TraceContext::default();
         archiver
             .call(subjects::ADMIN_JOBS, report, deadline, &trace)

@@ -18,7 +18,7 @@ async fn without_memds_only_the_cache_serves() {
         Err(ErrorKind::ServiceUnavailable)
     );
     client.learn_partition(partition(7, "a", "", 1, 1));
-    assert!(call(&client, get(true), 1_000).await.is_ok());
+    assert!(call(&client, get(true), 20_000).await.is_ok());
 }
 
 #[tokio::test]
@@ -38,11 +38,11 @@ async fn a_write_follows_the_hint_to_the_new_leader() {
     .await;
     let client = world.client(|_| {}).await;
     assert!(matches!(
-        call(&client, put(), 1_000).await,
+        call(&client, put(), 20_000).await,
         Ok(ItemReply::Written { .. })
     ));
     assert_eq!(world.called(), [1, 3]);
-    assert!(call(&client, put(), 1_000).await.is_ok());
+    assert!(call(&client, put(), 20_000).await.is_ok());
     assert_eq!(world.called(), [1, 3, 3], "the hint was kept");
 }
 
@@ -63,7 +63,7 @@ async fn a_dead_leader_is_waited_out() {
     .await;
     let client = world.client(|_| {}).await;
     assert!(matches!(
-        call(&client, put(), 5_000).await,
+        call(&client, put(), 20_000).await,
         Ok(ItemReply::Written { .. })
     ));
 }
@@ -85,7 +85,7 @@ async fn an_unknown_outcome_is_never_retried() {
     let world = World::new(1, &[1, 2, 3], Box::new(unknown)).await;
     let client = world.client(|_| {}).await;
     assert!(matches!(
-        call(&client, put(), 1_000).await,
+        call(&client, put(), 20_000).await,
         Err(ErrorKind::InternalServerError)
     ));
     assert_eq!(world.called(), [1]);
@@ -105,13 +105,13 @@ async fn what_was_never_executed_ends_as_unavailable() {
 async fn eventual_reads_stay_in_the_zone_and_leave_it_when_nobody_answers() {
     let world = World::new(1, &[1, 2, 3], Box::new(|node, _| (node != 2).then(item))).await;
     let client = world.client(|_| {}).await;
-    assert!(call(&client, get(false), 1_000).await.is_ok());
+    assert!(call(&client, get(false), 20_000).await.is_ok());
     assert_eq!(
         world.called(),
         [2, 1],
         "own zone first; no answer: the leader"
     );
-    assert!(call(&client, get(true), 1_000).await.is_ok());
+    assert!(call(&client, get(true), 20_000).await.is_ok());
     assert_eq!(world.called(), [2, 1, 1], "strong reads go to the leader");
 }
 
@@ -125,7 +125,7 @@ async fn final_faults_come_back_at_once() {
     };
     let world = World::new(1, &[1], Box::new(failed)).await;
     let client = world.client(|_| {}).await;
-    let reply = call(&client, put(), 1_000).await;
+    let reply = call(&client, put(), 20_000).await;
     assert!(matches!(
         reply,
         Ok(ItemReply::Fault(ItemFault::ConditionFailed { .. }))
@@ -134,7 +134,7 @@ async fn final_faults_come_back_at_once() {
     let world = World::new(1, &[1, 2, 3], Box::new(shed)).await;
     let client = world.client(|_| {}).await;
     assert!(matches!(
-        call(&client, put(), 1_000).await,
+        call(&client, put(), 20_000).await,
         Err(ErrorKind::Throttling)
     ));
     assert_eq!(world.called(), [1]);
@@ -149,7 +149,7 @@ async fn calls_in_flight_are_bounded() {
     let slow = || {
         tokio::spawn({
             let client = client.clone();
-            async move { call(&client, put(), 300).await.map(|_| ()) }
+            async move { call(&client, put(), 3_000).await.map(|_| ()) }
         })
     };
     let (first, second) = (slow(), slow());
@@ -157,7 +157,7 @@ async fn calls_in_flight_are_bounded() {
         tokio::task::yield_now().await;
     }
     assert!(matches!(
-        call(&client, put(), 300).await,
+        call(&client, put(), 3_000).await,
         Err(ErrorKind::Throttling)
     ));
     assert_eq!(first.await.unwrap(), Err(ErrorKind::InternalServerError));
@@ -176,7 +176,7 @@ async fn a_throttled_request_is_not_tried_elsewhere() {
     let world = World::new(1, &[1, 2, 3], Box::new(fault)).await;
     let client = world.client(|_| {}).await;
     assert!(matches!(
-        call(&client, put(), 1_000).await,
+        call(&client, put(), 20_000).await,
         Err(ErrorKind::Throttling)
     ));
     assert_eq!(world.called(), [1]);

@@ -1,5 +1,7 @@
 //! Nodes that cannot be reached, or go away.
 
+use std::time::Duration;
+
 use model::ErrorKind;
 use paxos::NodeId;
 use protocol::item::{ItemCall, ItemFault, ItemReply};
@@ -15,7 +17,9 @@ async fn cut_off(passed_on: ItemReply) -> (World, Client) {
         _ => not_here(None),
     };
     let world = World::new(1, &[1, 2, 3], Box::new(behaviour)).await;
-    let client = world.client(|_| {}).await;
+    let client = world
+        .client(|settings| settings.read_try = Duration::from_millis(200))
+        .await;
     for node in 1..=3 {
         world.storage_beat(node, false);
     }
@@ -25,22 +29,22 @@ async fn cut_off(passed_on: ItemReply) -> (World, Client) {
 #[tokio::test]
 async fn a_node_that_does_not_answer_is_called_by_way_of_a_third_zone() {
     let (world, client) = cut_off(item()).await;
-    assert!(call(&client, get(true), 2_000).await.is_ok());
+    assert!(call(&client, get(true), 20_000).await.is_ok());
     assert_eq!(world.called(), [1, 3]);
     // The next ones need not wait.
-    assert!(call(&client, get(true), 2_000).await.is_ok());
-    assert!(call(&client, put(), 2_000).await.is_ok());
+    assert!(call(&client, get(true), 20_000).await.is_ok());
+    assert!(call(&client, put(), 20_000).await.is_ok());
     assert_eq!(world.called(), [1, 3, 3, 3]);
 }
 
 #[tokio::test]
 async fn a_write_that_got_no_answer_goes_no_detour() {
     let (world, client) = cut_off(written()).await;
-    let outcome = call(&client, put(), 200).await;
+    let outcome = call(&client, put(), 500).await;
     assert_eq!(outcome.err(), Some(ErrorKind::InternalServerError));
     assert_eq!(world.called(), [1]);
     assert!(
-        call(&client, put(), 2_000).await.is_ok(),
+        call(&client, put(), 20_000).await.is_ok(),
         "the next one does"
     );
     assert_eq!(world.called(), [1, 3]);
@@ -49,8 +53,8 @@ async fn a_write_that_got_no_answer_goes_no_detour() {
 #[tokio::test]
 async fn an_unknown_outcome_on_a_detour_is_an_error_for_a_write_only() {
     let (world, client) = cut_off(ItemReply::Fault(ItemFault::Unknown)).await;
-    assert!(call(&client, put(), 200).await.is_err());
-    let outcome = call(&client, put(), 2_000).await;
+    assert!(call(&client, put(), 500).await.is_err());
+    let outcome = call(&client, put(), 20_000).await;
     assert_eq!(outcome.err(), Some(ErrorKind::InternalServerError));
     assert_eq!(world.called(), [1, 3]);
     let outcome = call(&client, get(true), 300).await;
@@ -65,10 +69,10 @@ async fn eventual_reads_leave_a_node_that_goes_away() {
     for node in 1..=3 {
         world.storage_beat(node, false);
     }
-    assert!(call(&client, get(false), 2_000).await.is_ok());
+    assert!(call(&client, get(false), 20_000).await.is_ok());
     world.storage_beat(2, true);
-    assert!(call(&client, get(false), 2_000).await.is_ok());
+    assert!(call(&client, get(false), 20_000).await.is_ok());
     world.storage_beat(2, false);
-    assert!(call(&client, get(false), 2_000).await.is_ok());
+    assert!(call(&client, get(false), 20_000).await.is_ok());
     assert_eq!(world.called(), [2, 1, 2]);
 }

@@ -189,7 +189,8 @@ impl World {
 
     pub async fn client(&self, change: impl Fn(&mut ClientSettings)) -> Client {
         let mut settings = ClientSettings::new("az2");
-        settings.read_try = Duration::from_millis(50);
+        // Of who does not answer; who does must not be taken for one, however busy the machine is.
+        settings.read_try = Duration::from_millis(500);
         change(&mut settings);
         let mesh = Mesh::local(&self.bus, identity("router", 1));
         let client = Client::start(mesh, settings).await.unwrap();
