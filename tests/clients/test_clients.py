@@ -102,7 +102,7 @@ def test_rust_sdk(endpoint):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "items": {
-            "units": 1.0,
+            "units": 2.0,
             "refused": True,
             "updated": ["1", ["b"]],
             "same": True,
