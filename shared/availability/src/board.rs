@@ -130,23 +130,27 @@ impl Board {
         self.alarms.update(now_ms, holds, self.rules.quiet_ms)
     }
 
-    /// Endpoints by zone and address, and whether anybody answered there lately; one that was not asked lately is left out.
+    /// Endpoints by zone and address, and whether anybody answered there lately; one that was not asked lately is left out, and so is one that has
+    /// not answered yet and was first asked lately: it may just be starting.
     pub fn endpoints(&self, now_ms: u64) -> BTreeMap<(&str, &str), bool> {
-        let slots = self.rules.unreachable_ms.div_ceil(SLOT_MS).max(1);
-        let mut asked: BTreeMap<(&str, &str), Counts> = BTreeMap::new();
+        // And the slot that has just begun.
+        let slots = self.rules.unreachable_ms.div_ceil(SLOT_MS).max(1) + 1;
+        let mut asked: BTreeMap<(&str, &str), [Counts; 2]> = BTreeMap::new();
         for ((scope, _), series) in &self.series {
             if let Scope::Endpoint { zone, url } = scope {
-                let counts = series.slots(now_ms, slots);
                 let endpoint = (zone.as_str(), url.as_str());
-                asked.entry(endpoint).or_default().add(&counts);
+                let [lately, longer] = asked.entry(endpoint).or_default();
+                lately.add(&series.slots(now_ms, slots));
+                longer.add(&series.slots(now_ms, 2 * slots));
             }
         }
-        asked.retain(|_, counts| counts.total() >= 3);
-        let up = |counts: Counts| counts.good + counts.throttled + counts.failed > 0;
-        asked
-            .into_iter()
-            .map(|(endpoint, counts)| (endpoint, up(counts)))
-            .collect()
+        let up = |counts: &Counts| counts.good + counts.throttled + counts.failed > 0;
+        let told = |(endpoint, [lately, longer]): (_, [Counts; 2])| {
+            let asked_before = longer.total() > lately.total();
+            let known = lately.total() >= 3 && (up(&lately) || asked_before);
+            known.then(|| (endpoint, up(&lately)))
+        };
+        asked.into_iter().filter_map(told).collect()
     }
 
     /// Endpoints that answer nothing: told of the mesh, else of zones, else of single ones.

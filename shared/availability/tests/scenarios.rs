@@ -39,8 +39,12 @@ fn quiet(_: &Second, table: &str) -> Counts {
 
 impl World {
     fn new() -> Self {
+        Self::of(Rules::default())
+    }
+
+    fn of(rules: Rules) -> Self {
         Self {
-            board: Board::new(Rules::default()),
+            board: Board::new(rules),
             changes: Vec::new(),
         }
     }
@@ -218,6 +222,38 @@ fn a_planned_drain_gives_none() {
     };
     world.run(600, 1_200, draining, &quiet);
     assert!(world.changes.is_empty(), "{:?}", world.changes);
+}
+
+#[test]
+fn an_endpoint_that_starts_or_is_away_for_seconds_is_not_told_and_one_that_never_comes_is() {
+    // With a limit as long as a slot, too.
+    for limit_s in [10, 20] {
+        let away = |from: u64, to: u64| {
+            move |second: &Second, zone: &str, class, partition| match zone {
+                "az2" if (from..to).contains(&second.s) => (Outcome::Unreachable, 1_000),
+                _ => fine(second, zone, class, partition),
+            }
+        };
+        let world = || {
+            World::of(Rules {
+                unreachable_ms: limit_s * 1_000,
+                ..Rules::default()
+            })
+        };
+        let mut starts = world();
+        starts.run(0, 300, &away(0, limit_s - 1), &quiet);
+        assert!(starts.changes.is_empty(), "{:?}", starts.changes);
+        for from in 600..610 {
+            let mut blinks = world();
+            blinks.run(570, 640, &away(from, from + limit_s - 1), &quiet);
+            assert!(blinks.changes.is_empty(), "{from}: {:?}", blinks.changes);
+        }
+        let mut never = world();
+        never.run(0, 120, &away(0, 120), &quiet);
+        assert_eq!(never.began(), [(Kind::ZoneUnreachable, "az2".to_owned())]);
+        let (began_s, _) = never.changes[0];
+        assert!((limit_s..=limit_s + 20).contains(&began_s), "{began_s}");
+    }
 }
 
 #[test]
