@@ -20,7 +20,7 @@ use super::network::{Links, Rule};
 use super::processes::Processes;
 use super::record::{Call, Class, Record};
 use super::topology::{Kind, Topology};
-use super::traffic::{PATIENCE_S, Shared, Traffic};
+use super::traffic::{Shared, Traffic};
 
 /// Steady traffic that latencies are compared with.
 const BEFORE: Duration = Duration::from_secs(15);
@@ -172,7 +172,6 @@ async fn measure(
         table: drill::TABLE.to_owned(),
         record: record.clone(),
         inserts: AtomicU64::new(1),
-        patience: Duration::from_secs(PATIENCE_S),
     });
     let traffic = Traffic::start(&shared, &clients, options.rate, 1);
     tokio::time::sleep(SETTLE).await;

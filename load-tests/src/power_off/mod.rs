@@ -44,9 +44,6 @@ pub struct Options {
     /// Only these kinds of fault (repeatable); see the report for their names.
     #[arg(long = "only")]
     only: Vec<String>,
-    /// Seconds that a client's call may take, with all its tries; then it has failed.
-    #[arg(long, default_value_t = traffic::PATIENCE_S)]
-    patience: u64,
     /// Requests a second, over all zones (open loop: sent whether or not earlier ones were answered).
     #[arg(long, default_value_t = 200)]
     rate: u64,

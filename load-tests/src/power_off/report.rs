@@ -19,8 +19,8 @@ pub const GOOD_US: u64 = 1_000_000;
 const CALLS_KEPT: usize = 50;
 /// Calls belong to a fault from its begin until so long after all was ready again, milliseconds.
 const AFTER_MS: u64 = 1_000;
-/// A call may have begun so long before a total loss of power and suffer from it, beside the time of a call, milliseconds.
-const CALL_MS_MORE: u64 = 2_000;
+/// A call may have begun so long before a total loss of power and suffer from it, milliseconds: the time of a call.
+const CALL_MS_MAX: u64 = 12_000;
 
 /// What was run.
 #[derive(Clone, Debug, Serialize)]
@@ -35,8 +35,6 @@ pub struct Run {
     pub quick: bool,
     /// Calls a second.
     pub rate: u64,
-    /// Seconds that a call might take, with all its tries.
-    pub patience_s: u64,
     /// When, seconds since 1970.
     pub started: u64,
     /// Length of the traffic, milliseconds.
@@ -236,12 +234,11 @@ impl Report {
                 .iter()
                 .any(|struck| (struck.from_ms..struck.ready_ms + AFTER_MS).contains(&at_ms))
         };
-        let call_ms_max = run.patience_s * 1_000 + CALL_MS_MORE;
         let blacked_out = |call: &Call| {
             let at_ms = call.at_us / 1_000;
             let all = struck.iter().filter(|struck| struck.takes_all);
             all.clone().any(|struck| {
-                (struck.from_ms.saturating_sub(call_ms_max)..struck.ready_ms + call_ms_max)
+                (struck.from_ms.saturating_sub(CALL_MS_MAX)..struck.ready_ms + CALL_MS_MAX)
                     .contains(&at_ms)
             })
         };
@@ -258,9 +255,8 @@ impl Report {
             )
         });
         let detail = format!(
-            "{} calls of clients that retry for {} s; one zone or link was broken at a time",
-            calls.len(),
-            run.patience_s
+            "{} calls of clients that retry for 10 s; one zone or link was broken at a time",
+            calls.len()
         );
         checks.insert(
             0,

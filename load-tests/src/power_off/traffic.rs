@@ -14,9 +14,9 @@ use super::client::Client;
 use super::record::{Call, Class, Left, Record, Verdict};
 use super::requests::{COUNTERS, Request, Wish, register, registers};
 
-/// A call may take so long, with all its tries, unless something else is said; then it has failed.
-pub const PATIENCE_S: u64 = 10;
-/// Tries of a call, for each so many seconds that it may take.
+/// A call may take so long, with all its tries; then it has failed.
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// Tries of a call.
 const TRIES_MAX: u32 = 8;
 /// Pauses between tries: doubled each time, up to the greater.
 const PAUSE_MS: (u64, u64) = (25, 800);
@@ -37,15 +37,6 @@ pub struct Shared {
     pub record: Arc<Record>,
     /// Numbers of inserted items.
     pub inserts: AtomicU64,
-    /// A call may take so long, with all its tries.
-    pub patience: Duration,
-}
-
-impl Shared {
-    fn tries_max(&self) -> u32 {
-        let times = self.patience.as_secs().div_ceil(PATIENCE_S);
-        TRIES_MAX.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
-    }
 }
 
 impl Traffic {
@@ -153,7 +144,7 @@ async fn call(shared: &Shared, client: &Client, zone: usize, wish: Wish, mut ran
     let start = record.now_us();
     let (mut tries, mut errors, mut done) = (0, Vec::new(), false);
     let mut pause_ms = PAUSE_MS.0;
-    while tries < shared.tries_max() {
+    while tries < TRIES_MAX {
         tries += 1;
         let request = request(record, wish, &keys);
         let body = request.body(&shared.table);
@@ -172,7 +163,7 @@ async fn call(shared: &Shared, client: &Client, zone: usize, wish: Wish, mut ran
         }
         let spent = Duration::from_micros(record.now_us() - start);
         let pause = Duration::from_millis(random.random_range(pause_ms / 2..=pause_ms));
-        if spent + pause >= shared.patience {
+        if spent + pause >= CALL_MAX {
             break;
         }
         tokio::time::sleep(pause).await;

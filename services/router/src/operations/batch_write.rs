@@ -10,7 +10,9 @@ use model::{
 };
 use protocol::item::{ItemOperation, ReturnValues, Write, WriteAction};
 
-use super::{Limits, index_costs, leaves_unprocessed, usable_table, write_collection, written};
+use super::{
+    Limits, add_collections, collection_key, index_costs, leaves_unprocessed, usable_table, written,
+};
 use crate::answer::{Answer, comma};
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
@@ -197,23 +199,17 @@ pub(super) async fn execute<B: Backend>(
         out.push(b']');
     }
     if request.return_item_collection_metrics.as_deref() == Some("SIZE") {
-        let mut metrics = Answer::with_capacity(256);
-        for (table, name) in names.iter().enumerate() {
-            if collections[table].is_empty() {
-                continue;
-            }
-            let out = metrics.member(name);
-            out.push(b'[');
-            let mut first = true;
-            for (place, bytes) in &collections[table] {
-                let (Change::Put(item) | Change::Delete(item)) = &places[*place].change;
-                comma(out, &mut first);
-                write_collection(&definitions[table], item, *bytes, out);
-            }
-            out.push(b']');
-        }
-        let out = answer.member("ItemCollectionMetrics");
-        out.extend_from_slice(&metrics.finish());
+        let tables = names.iter().zip(&definitions).zip(&collections);
+        let tables = tables.map(|((name, table), collections)| {
+            let key = |place: usize| match &places[place].change {
+                Change::Put(item) | Change::Delete(item) => collection_key(table, item),
+            };
+            let keys = collections
+                .iter()
+                .map(|(place, bytes)| (key(*place), *bytes));
+            (name.as_str(), keys.collect())
+        });
+        add_collections(&mut answer, tables);
     }
     Ok(answer.finish())
 }

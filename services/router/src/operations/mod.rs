@@ -20,7 +20,7 @@ use std::sync::Arc;
 use model::{ApiError, ErrorKind, IndexId, Item, TableDefinition, Units, json, table::TableStatus};
 use protocol::item::{ItemFault, ItemReply, ReturnValues};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, comma};
 use crate::backend::{Backend, Caller, Context};
 use crate::consumed::{Detail, IndexCost};
 use crate::operation::Operation;
@@ -246,7 +246,8 @@ fn write_answer(
         detail.add_indexed(&mut answer, &table.name, written.units, &indexes);
     }
     if let (Some(item), Some(bytes)) = (told.collection_of, written.collection_bytes) {
-        write_collection(table, item, bytes, answer.member("ItemCollectionMetrics"));
+        let key = collection_key(table, item);
+        write_collection(&key, bytes, answer.member("ItemCollectionMetrics"));
     }
     Ok(answer.finish())
 }
@@ -263,19 +264,42 @@ fn index_costs<'a>(table: &'a TableDefinition, indexes: &[(IndexId, Units)]) -> 
     indexes.iter().filter_map(cost).collect()
 }
 
-/// One element of `ItemCollectionMetrics`: the collection of an item, and between which sizes it is. What is known is how much its
-/// partition holds.
-fn write_collection(table: &TableDefinition, item: &Item, bytes: u64, out: &mut Vec<u8>) {
-    let name = &table.keys.partition.name;
-    let key: Item = item
-        .get(name)
-        .map(|value| (name.clone(), value.clone()))
-        .into_iter()
-        .collect();
+/// `ItemCollectionKey`: the collection that an item, or its key, belongs to.
+fn collection_key(table: &TableDefinition, item: &Item) -> Item {
+    let part = item.get_key_value(&table.keys.partition.name);
+    let part = part.map(|(name, value)| (name.clone(), value.clone()));
+    part.into_iter().collect()
+}
+
+/// One element of `ItemCollectionMetrics`: a collection, and between which sizes it is. What is known is how much its partition holds.
+fn write_collection(key: &Item, bytes: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"ItemCollectionKey\":");
-    json::write_item(&key, out);
+    json::write_item(key, out);
     let gigabytes = (bytes >> 30) + 1;
     out.extend_from_slice(format!(",\"SizeEstimateRangeGB\":[0.0,{gigabytes}.0]}}").as_bytes());
+}
+
+/// `ItemCollectionMetrics` of several tables: by name their collections, each with its bytes.
+fn add_collections<'a>(
+    answer: &mut Answer,
+    tables: impl IntoIterator<Item = (&'a str, Vec<(Item, u64)>)>,
+) {
+    let mut metrics = Answer::with_capacity(256);
+    for (name, collections) in tables {
+        if collections.is_empty() {
+            continue;
+        }
+        let out = metrics.member(name);
+        out.push(b'[');
+        let mut first = true;
+        for (key, bytes) in collections {
+            comma(out, &mut first);
+            write_collection(&key, bytes, out);
+        }
+        out.push(b']');
+    }
+    let out = answer.member("ItemCollectionMetrics");
+    out.extend_from_slice(&metrics.finish());
 }
 
 /// `ReturnValues`, which was validated before.

@@ -9,7 +9,7 @@ use model::{ApiError, EncodedKey, Item, TableDefinition, Units, capacity, codec,
 use protocol::item::{ReturnValues, Write, WriteAction};
 
 use super::refusal::{Refusal, check_before};
-use super::{encode, usable_table_for, write_collection};
+use super::{add_collections, collection_key, encode, usable_table_for};
 use crate::answer::Answer;
 use crate::backend::{Backend, Context};
 use crate::constraints::{Constraints, table_of};
@@ -94,7 +94,7 @@ pub(super) async fn execute<B: Backend>(
     let mut parts = Vec::with_capacity(operations.len());
     let mut reasons = Vec::with_capacity(operations.len());
     let wants_collections = request.return_item_collection_metrics.as_deref() == Some("SIZE");
-    // By operation, what it changes (an item or a key).
+    // By operation, the key of the collection that it changes.
     let mut changed = Vec::new();
     let mut seen = HashSet::with_capacity(operations.len());
     let mut bytes = 0;
@@ -116,7 +116,8 @@ pub(super) async fn execute<B: Backend>(
                 reasons.push(CancellationReason::none());
                 if wants_collections {
                     let changes = operation.kind != Kind::Check;
-                    changed.push(changes.then(|| (table.clone(), operation.item.clone())));
+                    let key = || collection_key(&table, &operation.item);
+                    changed.push(changes.then(|| (table.clone(), key())));
                 }
                 let write = write_of(operation, key);
                 parts.push(Part { table, write });
@@ -141,48 +142,28 @@ pub(super) async fn execute<B: Backend>(
     let mut answer = Answer::with_capacity(64);
     add_capacity(&mut answer, detail, &tables, &finished);
     if wants_collections {
-        add_collections(&mut answer, &changed, &finished.collections);
+        let collections = collections_of(&changed, &finished.collections);
+        add_collections(&mut answer, collections);
     }
     Ok(answer.finish())
 }
 
-/// `ItemCollectionMetrics` by table, of the collections that the operations change: each once.
-fn add_collections(
-    answer: &mut Answer,
-    changed: &[Option<(Arc<TableDefinition>, Item)>],
+/// The collections that the operations change, by table, each once.
+fn collections_of<'a>(
+    changed: &'a [Option<(Arc<TableDefinition>, Item)>],
     bytes: &[Option<u64>],
-) {
-    let mut seen = HashSet::new();
-    let mut tables: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+) -> BTreeMap<&'a str, Vec<(Item, u64)>> {
+    let mut tables: BTreeMap<&str, Vec<(Item, u64)>> = BTreeMap::new();
     for (change, bytes) in changed.iter().zip(bytes) {
-        let (Some((table, item)), Some(bytes)) = (change, bytes) else {
-            continue;
-        };
-        let mut collection = Vec::with_capacity(128);
-        write_collection(table, item, *bytes, &mut collection);
-        let partition = item.get(&table.keys.partition.name);
-        let partition = partition.map(|value| {
-            let mut written = Vec::new();
-            model::json::write_value(value, &mut written);
-            written
-        });
-        if !seen.insert((table.id, partition)) {
-            continue;
+        if let (Some((table, key)), Some(bytes)) = (change, bytes) {
+            let collections = tables.entry(&table.name).or_default();
+            // A hundred operations at most.
+            if !collections.iter().any(|(known, _)| known == key) {
+                collections.push((key.clone(), *bytes));
+            }
         }
-        let out = tables.entry(&table.name).or_default();
-        out.push(match out.is_empty() {
-            true => b'[',
-            false => b',',
-        });
-        out.extend_from_slice(&collection);
     }
-    let mut metrics = Answer::with_capacity(256);
-    for (table, mut collections) in tables {
-        collections.push(b']');
-        metrics.member(table).extend_from_slice(&collections);
-    }
-    let out = answer.member("ItemCollectionMetrics");
-    out.extend_from_slice(&metrics.finish());
+    tables
 }
 
 /// What a transaction consumed of the operations' tables.
