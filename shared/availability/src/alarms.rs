@@ -130,7 +130,7 @@ pub struct Rules {
     pub throttled_percent: u64,
     /// Fewer slow or throttled requests in five minutes are none.
     pub requests_min: u64,
-    /// An endpoint that answered nothing for so long is unreachable, milliseconds.
+    /// An endpoint that answered nothing for so long is unreachable, milliseconds; told up to two slots later, and after five minutes in any case.
     pub unreachable_ms: u64,
     /// An alarm ends when what it is about has been right for so long, milliseconds.
     pub quiet_ms: u64,

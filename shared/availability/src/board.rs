@@ -133,15 +133,16 @@ impl Board {
     /// Endpoints by zone and address, and whether anybody answered there lately; one that was not asked lately is left out, and so is one that has
     /// not answered yet and was first asked lately: it may just be starting.
     pub fn endpoints(&self, now_ms: u64) -> BTreeMap<(&str, &str), bool> {
-        // And the slot that has just begun.
-        let slots = self.rules.unreachable_ms.div_ceil(SLOT_MS).max(1) + 1;
+        // And the slot that has just begun; of the last five minutes, so that there is something before.
+        let kept = WINDOW_MS / SLOT_MS;
+        let slots = (self.rules.unreachable_ms.div_ceil(SLOT_MS).max(1) + 1).min(kept - 1);
         let mut asked: BTreeMap<(&str, &str), [Counts; 2]> = BTreeMap::new();
         for ((scope, _), series) in &self.series {
             if let Scope::Endpoint { zone, url } = scope {
                 let endpoint = (zone.as_str(), url.as_str());
                 let [lately, longer] = asked.entry(endpoint).or_default();
                 lately.add(&series.slots(now_ms, slots));
-                longer.add(&series.slots(now_ms, 2 * slots));
+                longer.add(&series.slots(now_ms, kept));
             }
         }
         let up = |counts: &Counts| counts.good + counts.throttled + counts.failed > 0;

@@ -254,6 +254,14 @@ fn an_endpoint_that_starts_or_is_away_for_seconds_is_not_told_and_one_that_never
         let (began_s, _) = never.changes[0];
         assert!((limit_s..=limit_s + 20).contains(&began_s), "{began_s}");
     }
+    // However long the limit is: within five minutes.
+    let mut patient = World::of(Rules {
+        unreachable_ms: 3_600_000,
+        ..Rules::default()
+    });
+    let away: Probe = &|_, _, _, _| (Outcome::Unreachable, 1_000);
+    patient.run(0, 320, away, &|_, _| Counts::default());
+    assert_eq!(patient.began(), [(Kind::MeshUnreachable, "*".to_owned())]);
 }
 
 #[test]
