@@ -23,8 +23,17 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if not elsewhere(item)]
 
 
+# Requests of a whole run that may be answered with a server's error: some moments in which nothing ran. More are the product's.
+REPEATED_MAX = 50
+
+
+def pytest_sessionfinish(session):
+    if len(harness.repeated) > REPEATED_MAX:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter):
-    """Says which requests were sent again because a server's error answered them (`harness.client`): that should be few."""
+    """Says which requests were sent again because a server's error answered them (`harness.client`); with more than REPEATED_MAX the run has failed."""
     if harness.repeated:
         terminalreporter.write_line(f"{len(harness.repeated)} requests were repeated: {Counter(harness.repeated).most_common(10)}")
 

@@ -64,7 +64,7 @@ class Overload:
         """Returns once, over so many seconds, no more than `most` units a second were admitted, and no less than `least` if more was asked for
         all the time. Not every window is like that: after a moment in which nobody got any time, what was saved meanwhile is spent."""
         seen = []
-        for _ in range(10):
+        for _ in range(3):
             got, wanting = self.rate_over(seconds)
             seen.append((round(got, 2), wanting))
             if got <= most and (got >= least or not wanting):

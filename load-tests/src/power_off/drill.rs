@@ -113,7 +113,6 @@ async fn drill(
         table: TABLE.to_owned(),
         record: record.clone(),
         inserts: AtomicU64::new(1),
-        patience: Duration::from_secs(options.patience),
     });
     let traffic = Traffic::start(&shared, &clients, options.rate, options.seed);
     let samples: Arc<Mutex<Vec<Sample>>> = Arc::default();
@@ -157,7 +156,6 @@ async fn drill(
         healing: !options.quick,
         quick: options.quick,
         rate: options.rate,
-        patience_s: options.patience,
         started,
         lasted_ms,
         partitions: topology.partitions,
